@@ -23,9 +23,16 @@ impl fmt::Display for Lsn {
 }
 
 /// Why a text is not an LSN.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not an LSN; expected two hexadecimal numbers as in 0/3000148")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLsn(pub String);
+
+impl fmt::Display for BadLsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" is not an LSN; expected two hexadecimal numbers as in 0/3000148", self.0)
+    }
+}
+
+impl std::error::Error for BadLsn {}
 
 impl FromStr for Lsn {
     type Err = BadLsn;
@@ -155,6 +162,8 @@ pub struct Member {
     pub version: String,
     /// Its tags, values as text (`true`, `100`, …).
     pub tags: BTreeMap<String, String>,
+    /// False from a promotion until the checkpoint that completes it: no rewind against it before.
+    pub checkpoint_after_promote: Option<bool>,
 }
 
 impl Member {

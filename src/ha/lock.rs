@@ -1,0 +1,210 @@
+//! The lock as a member sees it: L1 (identity), L3 (age), L4 (absence is not release).
+//!
+//! The codecs of `dcs` turn a Kubernetes object into a [`LockSnapshot`]; the core compares snapshots
+//! and measures their age on its own clock. No timestamp written by a peer is ever interpreted.
+
+use super::model::{Identity, Lsn, Ms};
+use serde::{Deserialize, Serialize};
+
+/// Where a holder runs: what L5 needs to tell a dead predecessor from a stranger.
+///
+/// An empty text means "not known" and proves nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The node's name.
+    pub node: String,
+    /// `/etc/machine-id` of the node.
+    pub machine_id: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// The PID namespace (its inode number).
+    pub pid_ns: String,
+    /// The volume that holds `data_dir`.
+    pub volume: String,
+    /// The data directory's path.
+    pub data_dir: String,
+    /// The container's id, entered only under the conditions of L5.
+    pub container_id: String,
+}
+
+/// A record that somebody holds the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Held {
+    /// Who.
+    pub holder: Identity,
+    /// The transitions counter: a fencing token, one more with every acquisition.
+    pub epoch: u64,
+    /// D, the time to live written in the record.
+    pub ttl_ms: u64,
+    /// When it was acquired, as the holder wrote it: repeated by renewals, for people, never compared.
+    pub acquire_time: String,
+    /// The number of the attempt that wrote this state of the record.
+    pub nonce: u64,
+    /// Where the holder runs.
+    pub place: Place,
+}
+
+/// A well-formed release: an empty holder with our annotation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Released {
+    /// Who gave it up.
+    pub by: Identity,
+    /// The epoch it held.
+    pub epoch: u64,
+    /// D of the released record.
+    pub ttl_ms: u64,
+    /// A verified stop came before it: no process that could acknowledge a commit is left.
+    pub verified: bool,
+}
+
+/// What the lock object says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LockState {
+    /// There is no object.
+    Absent,
+    /// There is one that cannot be understood: treated as a change, never as a release.
+    Garbled {
+        /// What was wrong, in words.
+        why: String,
+        /// The transitions counter, when at least that could be read.
+        epoch: Option<u64>,
+    },
+    /// Somebody holds it.
+    Held(Held),
+    /// Its last holder gave it up.
+    Released(Released),
+}
+
+/// One sight of the lock object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LockSnapshot {
+    /// The object's resourceVersion; `None` when there is no object.
+    pub resource_version: Option<String>,
+    /// Canonical text of all lock fields of L1, for equality only: object uid, holder, acquireTime,
+    /// renewTime, D, transitions, identity annotation.
+    pub fields: String,
+    /// What they mean.
+    pub state: LockState,
+    /// The last position the leader published with its renewal (`optime`); no lock field.
+    pub optime: Option<Lsn>,
+}
+
+impl LockSnapshot {
+    /// The epoch the record shows, in whatever state it is.
+    pub fn epoch(&self) -> Option<u64> {
+        match &self.state {
+            LockState::Absent => None,
+            LockState::Garbled { epoch, .. } => *epoch,
+            LockState::Held(held) => Some(held.epoch),
+            LockState::Released(released) => Some(released.epoch),
+        }
+    }
+
+    /// The record of a holder, if it is held.
+    pub fn held(&self) -> Option<&Held> {
+        match &self.state {
+            LockState::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+}
+
+/// A change of the lock record that a member asks for; always a compare-and-swap (L2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LockWrite {
+    /// Become the holder: a new acquireTime.
+    Acquire(Claim),
+    /// Stay the holder: acquireTime as given, a new renewTime.
+    Renew {
+        /// The claim, with the epoch it already has.
+        claim: Claim,
+        /// Repeated from the record.
+        acquire_time: String,
+    },
+    /// Give it up.
+    Release {
+        /// What the annotation says.
+        release: Released,
+        /// The last position, with the release.
+        optime: Option<Lsn>,
+    },
+}
+
+/// What a holder writes about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who.
+    pub holder: Identity,
+    /// The epoch: `1 + max(everything ever seen)` when acquiring (L1).
+    pub epoch: u64,
+    /// D.
+    pub ttl_ms: u64,
+    /// Where.
+    pub place: Place,
+    /// The number of this attempt.
+    pub nonce: u64,
+    /// The leader's position, published with the renewal.
+    pub optime: Option<Lsn>,
+}
+
+/// How a write to the API ended: L6, one meaning for every outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome<T> {
+    /// Acknowledged; what is stored now.
+    Done(T),
+    /// 409, or the object is gone or already there: somebody else wrote. Look.
+    Conflict,
+    /// The server refused and nothing was written: 403, 429, 422, …
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        why: String,
+        /// From `Retry-After`.
+        retry_after_ms: Option<u64>,
+    },
+    /// Timeout, reset or a 5xx: it may have been applied.
+    Unknown {
+        /// What happened.
+        why: String,
+    },
+}
+
+/// What this member believes about the lock, and since when (L3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LockBelief {
+    /// The newest sight.
+    pub snapshot: Option<LockSnapshot>,
+    /// When this process saw the lock fields change last, on its own clock.
+    pub changed_at: Ms,
+    /// D of the last record that could be understood.
+    pub last_good_ttl_ms: u64,
+    /// The greatest epoch ever seen, in the record or elsewhere.
+    pub greatest_epoch: u64,
+    /// The last quorum read's resourceVersion as a number, where it is one.
+    pub last_quorum_version: Option<u64>,
+    /// A proof of L5 for exactly these lock fields.
+    pub proof: Option<Proof>,
+}
+
+/// Why a candidate need not wait: L5.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Proof {
+    /// The fields of the record it is about.
+    pub fields: String,
+    /// The kind, in the words of the journal.
+    pub kind: ProofKind,
+}
+
+/// The kinds of L5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProofKind {
+    /// A well-formed release after a verified stop.
+    Release,
+    /// The kubelet reports the recorded container of the recorded pod as terminated.
+    Terminated,
+    /// The recorded holder is my own predecessor: same boot, PID namespace, volume and directory, swept.
+    Predecessor,
+    /// The same node and volume after another boot.
+    Rebooted,
+}

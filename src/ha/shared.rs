@@ -1,0 +1,137 @@
+//! The cluster's shared state beside the lock: Patroni's objects, decoded.
+
+use super::model::{HistoryEntry, Member, Name};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The dynamic settings that decisions depend on, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rules {
+    /// D for the next record.
+    pub ttl_ms: u64,
+    /// A replica further behind the last known position of the leader is no candidate.
+    pub maximum_lag_on_failover_bytes: u64,
+    /// `synchronous_mode: on` with one standby, not strict.
+    pub synchronous_mode: bool,
+    /// Refuse a candidate whose timeline is behind the cluster's.
+    pub check_timeline: bool,
+    /// How long a crashed primary may take to start again before a candidate is preferred.
+    pub primary_start_timeout_ms: u64,
+}
+
+/// `<scope>-sync`: who holds every acknowledged commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SyncRecord {
+    /// The leader that wrote it.
+    pub leader: Option<Name>,
+    /// The standbys in the set.
+    pub standbys: Vec<Name>,
+    /// The object's resourceVersion; `None`: no object.
+    pub resource_version: Option<String>,
+}
+
+/// `<scope>-failover`: a switchover (with `from`) or a manual failover (without).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FailoverRecord {
+    /// The leader to be replaced; empty: a manual failover.
+    pub from: Option<Name>,
+    /// The candidate.
+    pub to: Option<Name>,
+    /// The object's resourceVersion; `None`: no object.
+    pub resource_version: Option<String>,
+}
+
+impl FailoverRecord {
+    /// Nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+}
+
+/// Who bootstraps, or did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Initialize {
+    /// No trace of it.
+    #[default]
+    Never,
+    /// A bootstrap runs, or died: the bootstrapper's identity as it wrote it.
+    Running(String),
+    /// Done: the system identifier.
+    Done(String),
+}
+
+/// `<scope>-config`, beside the dynamic configuration itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConfigRecord {
+    /// The dynamic configuration, resolved; `None`: missing or unreadable.
+    pub rules: Option<Rules>,
+    /// The initialisation state.
+    pub initialize: Initialize,
+    /// The timelines' history.
+    pub history: Vec<HistoryEntry>,
+    /// The greatest epoch noted by a leader.
+    pub epoch: u64,
+    /// The D noted with it.
+    pub ttl_ms: u64,
+    /// The object's resourceVersion; `None`: no object.
+    pub resource_version: Option<String>,
+}
+
+/// Everything read from the objects and pods of the scope, replaced as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shared {
+    /// The members: all pods of the scope, by name.
+    pub members: BTreeMap<Name, Member>,
+    /// The `-config` object.
+    pub config: ConfigRecord,
+    /// The `-sync` object.
+    pub sync: SyncRecord,
+    /// The `-failover` object.
+    pub failover: FailoverRecord,
+}
+
+/// A compare-and-swap of one of those objects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SharedWrite {
+    /// Name the bootstrapper, or the system identifier once bootstrapped.
+    Initialize {
+        /// The new value.
+        value: Initialize,
+        /// The version it was decided on; `None`: create.
+        expect: Option<String>,
+    },
+    /// Append to the history and note epoch and D.
+    History {
+        /// The whole new history.
+        history: Vec<HistoryEntry>,
+        /// The epoch to note.
+        epoch: u64,
+        /// The D to note.
+        ttl_ms: u64,
+        /// The version it was decided on.
+        expect: Option<String>,
+    },
+    /// Store the dynamic configuration that the local file brings (first bootstrap, or it was deleted).
+    Config {
+        /// The version it was decided on.
+        expect: Option<String>,
+    },
+    /// Replace the synchronous set.
+    Sync {
+        /// The leader.
+        leader: Name,
+        /// The standbys.
+        standbys: Vec<Name>,
+        /// The version it was decided on.
+        expect: Option<String>,
+    },
+    /// Write or (both empty) clear the failover request.
+    Failover {
+        /// From.
+        from: Option<Name>,
+        /// To.
+        to: Option<Name>,
+        /// The version it was decided on.
+        expect: Option<String>,
+    },
+}
