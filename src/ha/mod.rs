@@ -2,8 +2,36 @@
 //!
 //! Nothing here reads a clock, awaits, draws a random number or touches a file. Facts come in as
 //! events with the time as an argument, decisions leave as effects; the runner and the simulator
-//! are two shells around the same function.
+//! are two shells around the same function, [`step::step`].
+//!
+//! ```text
+//!          Event, now
+//!              │
+//!         step::absorb          facts change the State
+//!              │
+//!         step::decide ── lease (self_fence, tend_lease) ── handover (answer_asks)
+//!              │
+//!       the lock is mine? ──yes── primary::lead ── handover, bootstrap, promote, duties, sync
+//!              │no
+//!         replica::follow ── election::campaign ── rejoin, rewind, clone
+//!              │
+//!           Effects
+//! ```
+//!
+//! The invariants it keeps are named and checked in `tests/simulation`: at most one writable, no
+//! acknowledged synchronous commit lost, no last copy destroyed, writable again once faults stop.
 
+pub mod budgets;
+pub mod effect;
+mod election;
+pub mod event;
+mod handover;
+mod lease;
 pub mod lock;
 pub mod model;
+mod primary;
+mod replica;
 pub mod shared;
+pub mod state;
+pub mod step;
+mod sync;

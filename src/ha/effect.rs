@@ -1,0 +1,229 @@
+//! Side effects as data: what the shell is to do, in order, and why.
+//!
+//! Every variant has one `run_…` twin in the runner and one in the simulator.
+
+use super::lock::{LockWrite, Place};
+use super::model::{Identity, Ms, Name};
+use super::shared::SharedWrite;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Effect {
+    /// For the journal: which rule fired, and why, in words.
+    Explain {
+        /// The rule.
+        rule: Rule,
+        /// The reason.
+        words: String,
+    },
+    /// Come back with a tick at this instant at the latest; replaces any earlier wish.
+    Wake {
+        /// When.
+        at: Ms,
+    },
+    /// Read the lock by quorum → `LockSeen` or `LockReadFailed`.
+    ReadLock,
+    /// Write the lock by compare-and-swap → `LockWritten`.
+    WriteLock {
+        /// The attempt's number.
+        nonce: u64,
+        /// The version the decision was made on; `None`: create.
+        expect: Option<String>,
+        /// What.
+        write: LockWrite,
+    },
+    /// Read the shared objects by quorum → `SharedSeen`.
+    ReadShared,
+    /// Write a shared object → `SharedWritten`.
+    WriteShared(SharedWrite),
+    /// Move the guardian's deadline, now → `DeadlineMoved` or `DeadlineLatched` (G1).
+    MoveDeadline {
+        /// The instant by which PostgreSQL must be dead.
+        to: Ms,
+    },
+    /// Look for a proof of L5 that this holder is dead → `ProofFound`, or silence.
+    SeekProof {
+        /// The lock fields it is about.
+        fields: String,
+        /// The recorded holder.
+        holder: Identity,
+        /// Where it was.
+        place: Place,
+    },
+    /// Ask the peers for their positions → one `PeerAnswered` each.
+    AskPeers {
+        /// The round.
+        round: u64,
+        /// Whom, and at which REST address.
+        peers: Vec<(Name, String)>,
+    },
+    /// Read the data directory → `DataSeen`.
+    Inspect,
+    /// Start PostgreSQL out of recovery, with these synchronous standbys enforced from the start.
+    StartPrimary {
+        /// `synchronous_standby_names`.
+        sync_names: Vec<Name>,
+    },
+    /// Start PostgreSQL as a replica of this leader.
+    StartReplica {
+        /// The leader; `None`: of nobody yet.
+        upstream: Option<Name>,
+    },
+    /// Stop PostgreSQL → `PostmasterGone`.
+    Stop {
+        /// How.
+        how: Stop,
+    },
+    /// Leave recovery; `synchronous_standby_names` is empty from the first commit.
+    Promote,
+    /// Stream from this leader.
+    Follow {
+        /// The leader.
+        upstream: Name,
+    },
+    /// Create a new cluster in a directory that holds none.
+    Initdb,
+    /// Copy the leader; a present data directory is kept until the copy is complete.
+    Clone {
+        /// The leader.
+        from: Name,
+    },
+    /// Rewind the data directory to the leader's history.
+    Rewind {
+        /// The leader.
+        from: Name,
+    },
+    /// Single-user recovery.
+    CrashRecover,
+    /// Write a checkpoint so that the stop that follows is short.
+    Checkpoint,
+    /// Enforce this synchronous set → `SyncNamesSet`.
+    SetSyncNames {
+        /// The names.
+        names: Vec<Name>,
+    },
+    /// Keep physical slots for exactly these members.
+    SetSlots {
+        /// The members.
+        members: BTreeSet<Name>,
+    },
+    /// Point the Service at me (L7), under this epoch.
+    PublishRoute {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Answer a person.
+    Answer {
+        /// The question.
+        id: u64,
+        /// It went well.
+        done: bool,
+        /// The text of the answer.
+        text: String,
+    },
+    /// Everything is stopped: end the agent.
+    Bye,
+}
+
+/// How to stop PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stop {
+    /// Sessions are ended, a checkpoint is written, replicas receive everything.
+    Fast,
+    /// At once, recovery follows.
+    Immediate,
+    /// The guardian's kill-all (G4).
+    Kill,
+}
+
+/// The rules a decision cites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Rule {
+    /// The deadline moves only after an acknowledged write.
+    G1,
+    /// The budgets.
+    G2,
+    /// Stop before the deadline.
+    G3,
+    /// Adoption after an agent's restart.
+    G5,
+    /// Renew only while serving.
+    G9,
+    /// Identity.
+    L1,
+    /// Compare-and-swap on a quorum read.
+    L2,
+    /// The lock's age.
+    L3,
+    /// Absence is not release.
+    L4,
+    /// Proof.
+    L5,
+    /// The outcome of a request.
+    L6,
+    /// The route.
+    L7,
+    /// Bootstrap.
+    L9,
+    /// The race for a free lock.
+    Election,
+    /// Promotion and the primary's duties.
+    Primary,
+    /// Following, rewinding, cloning.
+    Replica,
+    /// The synchronous set.
+    Sync,
+    /// Switchover, failover by hand, orderly stop.
+    Handover,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Explain { rule, words } => write!(f, "[{rule:?}] {words}"),
+            Self::Wake { at } => write!(f, "wake at {at} ms"),
+            Self::ReadLock => write!(f, "read the lock by quorum"),
+            Self::WriteLock { nonce, write, .. } => match write {
+                LockWrite::Acquire(claim) => {
+                    write!(f, "acquire the lock as epoch {} (attempt {nonce})", claim.epoch)
+                }
+                LockWrite::Renew { claim, .. } => {
+                    write!(f, "renew the lock of epoch {} (attempt {nonce})", claim.epoch)
+                }
+                LockWrite::Release { release, .. } => {
+                    write!(f, "release the lock of epoch {} (attempt {nonce})", release.epoch)
+                }
+            },
+            Self::ReadShared => write!(f, "read the shared objects by quorum"),
+            Self::WriteShared(what) => write!(f, "write {what:?}"),
+            Self::MoveDeadline { to } => write!(f, "move the guardian's deadline to {to} ms"),
+            Self::SeekProof { holder, .. } => write!(f, "look for proof that {holder} is dead"),
+            Self::AskPeers { round, peers } => {
+                write!(f, "ask {} peers for their positions (round {round})", peers.len())
+            }
+            Self::Inspect => write!(f, "read the data directory"),
+            Self::StartPrimary { sync_names } => {
+                write!(f, "start PostgreSQL as the primary, synchronous: {sync_names:?}")
+            }
+            Self::StartReplica { upstream } => {
+                write!(f, "start PostgreSQL as a replica of {}", upstream.as_deref().unwrap_or("nobody"))
+            }
+            Self::Stop { how } => write!(f, "stop PostgreSQL ({how:?})"),
+            Self::Promote => write!(f, "promote PostgreSQL"),
+            Self::Follow { upstream } => write!(f, "stream from {upstream}"),
+            Self::Initdb => write!(f, "create a new cluster"),
+            Self::Clone { from } => write!(f, "clone {from}"),
+            Self::Rewind { from } => write!(f, "rewind to the history of {from}"),
+            Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
+            Self::Checkpoint => write!(f, "write a checkpoint"),
+            Self::SetSyncNames { names } => write!(f, "enforce the synchronous set {names:?}"),
+            Self::SetSlots { members } => write!(f, "keep slots for {members:?}"),
+            Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),
+            Self::Answer { id, done, text } => write!(f, "answer question {id}: {done}, {text}"),
+            Self::Bye => write!(f, "end the agent"),
+        }
+    }
+}

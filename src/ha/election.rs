@@ -1,0 +1,297 @@
+//! The race for a free lock: who may take part, who should win, and the proof before the claim.
+
+use super::effect::{Effect, Rule};
+use super::event::PeerStatus;
+use super::lease::Vacancy;
+use super::model::{DataDir, Lsn, Ms, Name, Timeline};
+use super::shared::Initialize;
+use super::state::{Answered, Process, Race, Sabotage};
+use super::step::Turn;
+use std::collections::BTreeMap;
+
+impl Turn<'_> {
+    pub(super) fn absorb_answer(&mut self, round: u64, name: Name, status: Option<PeerStatus>) {
+        if let Some(race) = self.s.race.as_mut().filter(|race| race.round == round) {
+            race.answers.insert(name, status.map_or(Answered::Unreachable, Answered::Said));
+        }
+    }
+
+    /// Take the lock if it is free and nobody is better.
+    pub(super) fn campaign(&mut self) {
+        let because = match self.vacancy() {
+            Vacancy::Held { until } => {
+                self.s.race = None;
+                self.wake_at(until);
+                return self.seek_proof();
+            }
+            Vacancy::Free { because } => because,
+        };
+        if let Err(why) = self.eligible() {
+            self.s.race = None;
+            return self.explain_once("eligible", Rule::Election, format!("no candidate: {why}"));
+        }
+        self.settled("eligible");
+        if self.now < self.s.stand_aside_until {
+            return self.wake_at(self.s.stand_aside_until);
+        }
+        let fields = self.s.lock.snapshot.as_ref().map(|lock| lock.fields.clone());
+        let fields = fields.unwrap_or_default();
+        if self.s.race.as_ref().is_none_or(|race| race.fields != fields) {
+            self.start_race(fields, &because);
+        }
+        self.advance_race();
+    }
+
+    /// L5: look for proof while the record's age is no reason yet.
+    fn seek_proof(&mut self) {
+        let Some(held) = self.s.other_holder().cloned() else { return };
+        let streaming = self.s.pg.facts.as_ref().is_some_and(|facts| facts.streaming);
+        let old = self.now >= self.s.lock.changed_at + 2 * self.s.budgets.renew_ms;
+        if (streaming && !old) || self.s.pg.data == Some(DataDir::Empty) {
+            return;
+        }
+        if !held.place.container_id.is_empty() && self.may("proof", 1_000) {
+            let fields = self.s.lock.snapshot.as_ref().map(|lock| lock.fields.clone());
+            self.emit(Effect::SeekProof {
+                fields: fields.unwrap_or_default(),
+                holder: held.holder,
+                place: held.place,
+            });
+        }
+    }
+
+    fn start_race(&mut self, fields: String, because: &str) {
+        if !self.may("race", self.s.budgets.renew_ms / 2) {
+            return;
+        }
+        let mine = self.s.position();
+        let place = mine.map_or("no data".into(), |(tl, lsn)| format!("timeline {tl}, {lsn}"));
+        self.explain(Rule::Election, format!("the lock is free: {because}; I am at {place}"));
+        self.s.rounds += 1;
+        let peers = self.peers();
+        let answers = peers.iter().map(|(name, _)| (name.clone(), Answered::Waiting)).collect();
+        self.s.race = Some(Race {
+            round: self.s.rounds,
+            fields,
+            until: self.now + self.s.budgets.call_ms,
+            answers,
+            confirming: false,
+            confirmed: false,
+        });
+        if !peers.is_empty() {
+            self.emit(Effect::AskPeers { round: self.s.rounds, peers });
+        }
+    }
+
+    /// Members to ask; nobody when there is no cluster yet.
+    fn peers(&self) -> Vec<(Name, String)> {
+        let Some(shared) = &self.s.shared else { return Vec::new() };
+        if self.s.position().is_none() {
+            return Vec::new();
+        }
+        let others = shared.members.iter().filter(|(name, _)| **name != self.s.me.name);
+        others
+            .filter(|(_, member)| !member.api_url.is_empty())
+            .map(|(name, member)| (name.clone(), member.api_url.clone()))
+            .collect()
+    }
+
+    fn advance_race(&mut self) {
+        let Some(race) = self.s.race.clone() else { return };
+        if race.confirmed {
+            if self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at {
+                let Some(lock) = self.s.lock.snapshot.clone() else { return };
+                self.explain(Rule::L2, "the quorum read shows the same record: claim the lock");
+                // A conflict or an unknown outcome starts over from a new read.
+                self.s.race = None;
+                self.claim(&lock);
+            }
+            return;
+        }
+        if race.confirming {
+            return;
+        }
+        let waiting = race.answers.values().any(|answer| *answer == Answered::Waiting);
+        if waiting && self.now < race.until {
+            return self.wake_at(race.until);
+        }
+        match self.judge(&race.answers) {
+            Ok(words) => {
+                self.explain(Rule::Election, words);
+                if let Some(race) = &mut self.s.race {
+                    race.confirming = true;
+                }
+                self.s.reading_lock = None;
+                self.read_lock();
+            }
+            Err(why) => {
+                self.explain_once("defer", Rule::Election, why);
+                self.s.race = None;
+            }
+        }
+    }
+
+    /// Whether I should win, and why.
+    fn judge(&mut self, answers: &BTreeMap<Name, Answered>) -> Result<String, String> {
+        let said: Vec<(&Name, &PeerStatus)> = answers
+            .iter()
+            .filter_map(|(name, answer)| match answer {
+                Answered::Said(status) => Some((name, status)),
+                Answered::Waiting | Answered::Unreachable => None,
+            })
+            .collect();
+        let heard = said.len();
+        if self.failover_to_me() {
+            return Ok("a person asked for a failover to me".into());
+        }
+        if let Some((name, _)) = said.iter().find(|(_, status)| status.primary) {
+            return Err(format!("{name} answers as a running primary"));
+        }
+        let mine = self.s.position().unwrap_or((0, Lsn(0)));
+        let wanted = self.wanted_candidate();
+        let may_lead = |name: &Name| self.sync_admits(name);
+        let better = said.iter().filter(|(name, status)| status.eligible && may_lead(name)).find(
+            |(name, status)| {
+                let theirs = (status.timeline, status.lsn);
+                let chosen = wanted.as_ref() == Some(name);
+                let before = theirs == mine && **name < self.s.me.name;
+                chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
+            },
+        );
+        if let Some((name, status)) = better
+            && !self.s.sabotaged(Sabotage::TimelineCheckOff)
+        {
+            let since = *self.s.deferring_since.get_or_insert(self.now);
+            let patience_ms = self.patience_ms((status.timeline, status.lsn) > mine);
+            if self.now < since + patience_ms {
+                let (tl, lsn) = (status.timeline, status.lsn);
+                return Err(format!("{name} goes first: timeline {tl}, {lsn}"));
+            }
+            let words = format!("{name} should have led and did not act for {patience_ms} ms");
+            return Ok(words);
+        }
+        Ok(format!("nobody of {heard} who answered (of {} asked) is ahead", answers.len()))
+    }
+
+    /// A more advanced member gets a whole D to act; one that only sorts first, a moment.
+    fn patience_ms(&self, ahead: bool) -> Ms {
+        if ahead { self.s.rules.ttl_ms } else { self.s.budgets.renew_ms }
+    }
+
+    fn failover_to_me(&self) -> bool {
+        let request = self.s.shared.as_ref().map(|shared| &shared.failover);
+        request.is_some_and(|r| r.from.is_none() && r.to.as_ref() == Some(&self.s.me.name))
+    }
+
+    fn wanted_candidate(&self) -> Option<Name> {
+        self.s.shared.as_ref()?.failover.to.clone()
+    }
+
+    /// Synchronous mode: only the recorded leader and its published standbys hold every
+    /// acknowledged commit.
+    pub(super) fn sync_admits(&self, name: &str) -> bool {
+        let Some(shared) = &self.s.shared else { return false };
+        let binding = self.s.rules.synchronous_mode
+            || (shared.config.rules.is_none() && shared.sync.leader.is_some());
+        let record = &shared.sync;
+        !binding
+            || record.leader.is_none()
+            || record.leader.as_deref() == Some(name)
+            || record.standbys.iter().any(|standby| standby == name)
+    }
+
+    /// Whether I may lead at all; the reason not to, in words.
+    pub(super) fn eligible(&self) -> Result<(), String> {
+        let Some(shared) = &self.s.shared else { return Err("the cluster is not known yet".into()) };
+        if self.s.terminating {
+            return Err("I am terminating".into());
+        }
+        match (&self.s.pg.process, &self.s.pg.data) {
+            (Process::Unknown, _) | (Process::Down, None) => {
+                return Err("PostgreSQL's state is not known yet".into());
+            }
+            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => return self.may_bootstrap(),
+            (Process::Down, Some(DataDir::Unusable(why))) => return Err(why.clone()),
+            (Process::Down, Some(DataDir::Present(data))) if data.standby_signal => {
+                return Err("my replica is to be started first".into());
+            }
+            _ => {}
+        }
+        if let Some(op) = &self.s.pg.op {
+            return Err(format!("{op:?} is in progress"));
+        }
+        if !self.s.repaired() {
+            return Err("a tag forbids it, or my data has to be repaired first".into());
+        }
+        let Some((timeline, lsn)) = self.s.position() else { return Err("no position yet".into()) };
+        if let Some(foreign) = self.foreign_system_id() {
+            return Err(foreign);
+        }
+        if self.failover_to_me() {
+            return Ok(());
+        }
+        if !self.sync_admits(&self.s.me.name) {
+            let record = &shared.sync;
+            return Err(format!(
+                "not in the synchronous set of {} {:?}",
+                record.leader.as_deref().unwrap_or("nobody"),
+                record.standbys
+            ));
+        }
+        self.far_enough(timeline, lsn)
+    }
+
+    fn far_enough(&self, timeline: Timeline, lsn: Lsn) -> Result<(), String> {
+        if self.s.sabotaged(Sabotage::TimelineCheckOff) {
+            return Ok(());
+        }
+        let history = self.s.shared.as_ref().map(|shared| &shared.config.history);
+        let cluster = history.and_then(|entries| entries.last()).map_or(1, |last| last.timeline + 1);
+        if timeline < cluster {
+            return Err(format!("my timeline {timeline} is behind the cluster's {cluster}"));
+        }
+        let optime = self.s.lock.snapshot.as_ref().and_then(|lock| lock.optime);
+        let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
+        let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
+        if !self.s.rules.synchronous_mode && lag_bytes > allowed_bytes {
+            return Err(format!("{lag_bytes} bytes behind the leader; {allowed_bytes} are allowed"));
+        }
+        Ok(())
+    }
+
+    /// L9: no initdb where a trace of a cluster exists.
+    pub(super) fn may_bootstrap(&self) -> Result<(), String> {
+        let Some(shared) = &self.s.shared else { return Err("the cluster is not known yet".into()) };
+        if let Initialize::Done(id) = &shared.config.initialize {
+            return Err(format!("I have no data, and the cluster {id} exists: waiting for its leader"));
+        }
+        if !shared.config.history.is_empty() {
+            return Err("I have no data, and a history of the cluster exists".into());
+        }
+        let other = shared.members.iter().find(|(name, member)| {
+            **name != self.s.me.name && member.system_id.is_some()
+        });
+        if let Some((name, _)) = other {
+            return Err(format!("I have no data, and {name} has: it has to lead first"));
+        }
+        if self.s.nofailover {
+            return Err("tag nofailover".into());
+        }
+        Ok(())
+    }
+
+    /// My data belongs to another cluster.
+    pub(super) fn foreign_system_id(&self) -> Option<String> {
+        let Initialize::Done(cluster) = &self.s.shared.as_ref()?.config.initialize else {
+            return None;
+        };
+        let mine = match (&self.s.pg.facts, &self.s.pg.data) {
+            (Some(facts), _) => &facts.system_id,
+            (None, Some(DataDir::Present(data))) => &data.system_id,
+            _ => return None,
+        };
+        (mine != cluster).then(|| {
+            format!("my data directory has system identifier {mine}, the cluster {cluster}: it is not touched")
+        })
+    }
+}

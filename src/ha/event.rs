@@ -1,0 +1,193 @@
+//! Facts: everything that can happen to a member, as data.
+
+use super::lock::{LockSnapshot, Outcome};
+use super::model::{DataDir, HistoryEntry, Lsn, Ms, Name, Timeline, Walsender};
+use super::shared::{Shared, SharedWrite};
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Event {
+    /// The time asked for by [`super::effect::Effect::Wake`] has come.
+    Tick,
+    /// The lock object was seen, by a watch or by a quorum read.
+    LockSeen {
+        /// What it says.
+        lock: LockSnapshot,
+        /// It was read by quorum, and the read left after the effect that asked for it.
+        quorum: bool,
+    },
+    /// A quorum read failed.
+    LockReadFailed {
+        /// Why.
+        why: String,
+    },
+    /// A write of the lock ended.
+    LockWritten {
+        /// The attempt.
+        nonce: u64,
+        /// How.
+        outcome: Outcome<LockSnapshot>,
+    },
+    /// The shared objects and the members, as a whole.
+    SharedSeen {
+        /// The whole view.
+        shared: Shared,
+        /// It was read by quorum, not taken from the watches' caches.
+        quorum: bool,
+    },
+    /// A write of a shared object ended: its new resourceVersion.
+    SharedWritten {
+        /// What was asked.
+        what: SharedWrite,
+        /// How it ended.
+        outcome: Outcome<String>,
+    },
+    /// The guardian's deadline now is `to`.
+    DeadlineMoved {
+        /// The instant.
+        to: Ms,
+    },
+    /// The deadline had passed: it stays until a verified stop (G1).
+    DeadlineLatched,
+    /// The postmaster runs: started, or found running by a new agent.
+    PostmasterRuns {
+        /// It was started without `standby.signal`.
+        as_primary: bool,
+    },
+    /// The postmaster and all its processes are gone: a verified stop.
+    PostmasterGone {
+        /// What ended it, in words.
+        why: String,
+    },
+    /// The server answered the probe.
+    PgSeen(PgFacts),
+    /// The server does not answer the probe.
+    PgSilent {
+        /// Why.
+        why: String,
+    },
+    /// The data directory was read.
+    DataSeen(DataDir),
+    /// An operation on PostgreSQL ended.
+    OpDone {
+        /// Which.
+        op: Op,
+        /// An error in words.
+        result: Result<(), String>,
+    },
+    /// `synchronous_standby_names` took effect, and the WAL position read after that.
+    SyncNamesSet {
+        /// The names.
+        names: Vec<Name>,
+        /// The flush position after the reload.
+        lsn: Lsn,
+    },
+    /// A peer answered, or did not within its deadline.
+    PeerAnswered {
+        /// The round of questions.
+        round: u64,
+        /// Who.
+        name: Name,
+        /// What it said; `None`: unreachable.
+        status: Option<PeerStatus>,
+    },
+    /// A search for proof (L5) about the record with these fields ended well.
+    ProofFound(super::lock::Proof),
+    /// G9: whether PostgreSQL serves.
+    Serving {
+        /// It does.
+        ok: bool,
+        /// Why not.
+        why: String,
+    },
+    /// A person or an operator asked through REST.
+    Asked {
+        /// To be repeated in the answer.
+        id: u64,
+        /// What.
+        ask: Ask,
+    },
+    /// SIGTERM: hand over and stop.
+    Terminate,
+}
+
+/// What a person may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ask {
+    /// Move the leader's role.
+    Switchover {
+        /// From whom.
+        from: Name,
+        /// To whom; `None`: the best.
+        to: Option<Name>,
+    },
+    /// Make this member the leader, healthy leader or not.
+    Failover {
+        /// To whom.
+        to: Name,
+    },
+}
+
+/// What the probe's session reads in one round trip.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PgFacts {
+    /// `pg_is_in_recovery()`.
+    pub in_recovery: bool,
+    /// The current timeline.
+    pub timeline: Timeline,
+    /// A primary's flush position; a replica's greater of received and replayed.
+    pub lsn: Lsn,
+    /// Received (replicas).
+    pub receive_lsn: Option<Lsn>,
+    /// Replayed (replicas).
+    pub replay_lsn: Option<Lsn>,
+    /// The WAL receiver streams.
+    pub streaming: bool,
+    /// PostgreSQL's system identifier.
+    pub system_id: String,
+    /// The standbys (primaries).
+    pub walsenders: Vec<Walsender>,
+    /// The history file of the current timeline.
+    pub history: Vec<HistoryEntry>,
+    /// The checkpoint that completes a promotion is done.
+    pub checkpointed: bool,
+}
+
+/// An operation on PostgreSQL; one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Op {
+    /// Start as the primary.
+    StartPrimary,
+    /// Start as a replica.
+    StartReplica,
+    /// Stop.
+    Stop,
+    /// Leave recovery.
+    Promote,
+    /// Stream from another leader.
+    Follow,
+    /// Create a new cluster.
+    Initdb,
+    /// Copy the leader.
+    Clone,
+    /// `pg_rewind`.
+    Rewind,
+    /// Single-user recovery after a crash.
+    CrashRecover,
+    /// A checkpoint before a switchover.
+    Checkpoint,
+}
+
+/// What a peer says of itself: the race's question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its server runs out of recovery.
+    pub primary: bool,
+    /// Its timeline.
+    pub timeline: Timeline,
+    /// Its position: received or replayed, or from the control file when down.
+    pub lsn: Lsn,
+    /// It may lead: data, tags, no repair in progress.
+    pub eligible: bool,
+}

@@ -1,0 +1,217 @@
+//! Giving the lock away on purpose: switchover, failover by hand, SIGTERM.
+//!
+//! Release and claim: checkpoint, stop, verified stop, release with proof. Any member takes a
+//! person's question and writes it into the shared object; the leader acts on the object.
+
+use super::effect::{Effect, Rule, Stop};
+use super::event::{Ask, Op};
+use super::model::Name;
+use super::shared::{FailoverRecord, SharedWrite};
+use super::state::{Handover, HandoverPhase, PendingAsk, Process};
+use super::step::Turn;
+
+/// A stop that takes longer becomes an immediate one.
+const FAST_STOP_MAX_MS: u64 = 60_000;
+/// Questions waiting at once.
+const ASKS_MAX: usize = 8;
+
+impl Turn<'_> {
+    pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {
+        let busy = self.s.shared.as_ref().is_none_or(|shared| !shared.failover.is_empty());
+        if busy || self.s.asks.len() >= ASKS_MAX {
+            let text = "another switchover or failover is in progress, or the cluster is not known yet";
+            return self.emit(Effect::Answer { id, done: false, text: text.into() });
+        }
+        let (failover, from, to) = match ask {
+            Ask::Switchover { from, to } => (false, Some(from), to),
+            Ask::Failover { to } => (true, None, Some(to)),
+        };
+        let until = self.now + FAST_STOP_MAX_MS + 2 * self.s.rules.ttl_ms;
+        let words = format!("asked for a {}", if failover { "failover" } else { "switchover" });
+        self.explain(Rule::Handover, format!("{words} from {from:?} to {to:?}"));
+        self.s.asks.push(PendingAsk { id, failover, from, to, written: false, until });
+    }
+
+    /// Write the questions down, and answer those that are decided.
+    pub(super) fn answer_asks(&mut self) {
+        let Some(shared) = self.s.shared.clone() else { return };
+        let Some(mut ask) = self.s.asks.first().cloned() else { return };
+        let record = &shared.failover;
+        let is_written = record.from == ask.from && record.to == ask.to && !record.is_empty();
+        if !ask.written && !is_written && record.is_empty() {
+            self.write_shared(SharedWrite::Failover {
+                from: ask.from.clone(),
+                to: ask.to.clone(),
+                expect: record.resource_version.clone(),
+            });
+        }
+        ask.written |= is_written;
+        self.s.asks[0].written = ask.written;
+        let leader = self.primary_now();
+        let moved = leader.as_ref().filter(|name| {
+            ask.from.as_ref() != Some(*name) && (ask.from.is_some() || ask.to.as_ref() == Some(*name))
+        });
+        let answer = match moved {
+            Some(name) if ask.written => Some((true, said(&ask, name))),
+            _ if ask.written && record.is_empty() && leader.is_some() => {
+                let what = if ask.failover { "Failover failed" } else { "Switchover failed" };
+                Some((false, what.to_owned()))
+            }
+            _ if self.now >= ask.until => {
+                let what = if ask.failover { "Failover" } else { "Switchover" };
+                Some((false, format!("{what} status unknown")))
+            }
+            _ => None,
+        };
+        if let Some((done, text)) = answer {
+            self.s.asks.remove(0);
+            self.emit(Effect::Answer { id: ask.id, done, text });
+        } else {
+            self.wake_at(ask.until);
+        }
+    }
+
+    /// The holder that runs as a primary, as far as I see.
+    fn primary_now(&self) -> Option<Name> {
+        if self.s.holds(self.now) {
+            return self.s.is_primary().then(|| self.s.me.name.clone());
+        }
+        let held = self.s.other_holder()?;
+        let member = self.s.shared.as_ref()?.members.get(&held.holder.name)?;
+        (member.role == "primary" && member.state == "running").then(|| held.holder.name.clone())
+    }
+
+    /// Carry on with a handover, or begin one; true while it is in progress.
+    pub(super) fn hand_over(&mut self) -> bool {
+        if self.s.handover.is_none() {
+            self.begin_handover();
+        }
+        let Some(handover) = self.s.handover.clone() else { return false };
+        match handover.phase {
+            HandoverPhase::Checkpoint => {
+                if self.s.pg.op.is_none() {
+                    self.set_phase(HandoverPhase::Stopping);
+                    return self.hand_over();
+                }
+                self.wake_at(handover.until);
+                if self.now >= handover.until {
+                    self.set_phase(HandoverPhase::Stopping);
+                }
+            }
+            HandoverPhase::Stopping if self.s.pg.process == Process::Down => {
+                self.set_phase(HandoverPhase::Releasing);
+                return self.hand_over();
+            }
+            HandoverPhase::Stopping => {
+                self.stop(Stop::Fast, Rule::Handover, &handover.because);
+                let late = self.s.pg.stopping_since + FAST_STOP_MAX_MS;
+                if self.now >= late {
+                    self.stop(Stop::Immediate, Rule::Handover, "the fast stop takes too long");
+                }
+            }
+            HandoverPhase::Releasing => {
+                let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
+                if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
+                    && due
+                {
+                    self.explain(Rule::L4, "verified stop: release the lock with proof");
+                    self.release(epoch);
+                }
+            }
+        }
+        true
+    }
+
+    fn set_phase(&mut self, phase: HandoverPhase) {
+        if let Some(handover) = &mut self.s.handover {
+            handover.phase = phase;
+        }
+    }
+
+    fn begin_handover(&mut self) {
+        if self.s.terminating {
+            let because = "terminating: hand the lock over".to_owned();
+            return self.start_handover(None, because);
+        }
+        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else { return };
+        let to_me = record.to.as_ref() == Some(&self.s.me.name);
+        if record.is_empty() || to_me || !self.s.is_primary() {
+            return;
+        }
+        if let Some(from) = &record.from
+            && *from != self.s.me.name
+        {
+            return; // About a leader of before: cleared by the duties.
+        }
+        match self.candidate(&record) {
+            Ok(name) => {
+                let because = format!("asked to hand over to {name}");
+                self.start_handover(Some(name), because);
+            }
+            Err(why) => {
+                self.explain_once("handover", Rule::Handover, format!("the request is refused: {why}"));
+                self.clear_failover_request();
+            }
+        }
+    }
+
+    fn start_handover(&mut self, to: Option<Name>, because: String) {
+        self.explain(Rule::Handover, because.clone());
+        let until = self.now + 30_000;
+        let running = self.s.is_primary() && self.s.pg.op.is_none() && self.s.pg.stopping.is_none();
+        let phase = if running { HandoverPhase::Checkpoint } else { HandoverPhase::Stopping };
+        self.s.handover = Some(Handover { to, because, phase, until });
+        if running {
+            self.begin(Op::Checkpoint, Effect::Checkpoint);
+        }
+    }
+
+    /// A member that can take over now, as the request says.
+    fn candidate(&self, record: &FailoverRecord) -> Result<Name, String> {
+        let by_hand = record.from.is_none();
+        let Some(shared) = &self.s.shared else { return Err("the cluster is not known".into()) };
+        let Some(facts) = &self.s.pg.facts else { return Err("PostgreSQL does not answer".into()) };
+        let usable = |name: &Name| -> Result<(), String> {
+            let Some(member) = shared.members.get(name) else {
+                return Err(format!("{name} is no member"));
+            };
+            if member.nofailover() {
+                return Err(format!("{name} has the tag nofailover"));
+            }
+            if !by_hand && !self.sync_admits(name) {
+                return Err(format!("{name} is not in the synchronous set"));
+            }
+            let sender = facts.walsenders.iter().find(|w| w.name == *name && w.state == "streaming");
+            let Some(sender) = sender else { return Err(format!("{name} is not streaming")) };
+            let lag_bytes = facts.lsn.0.saturating_sub(sender.flush_lsn.0);
+            if !by_hand && lag_bytes > self.s.rules.maximum_lag_on_failover_bytes {
+                return Err(format!("{name} is {lag_bytes} bytes behind"));
+            }
+            Ok(())
+        };
+        if let Some(name) = &record.to {
+            return usable(name).map(|()| name.clone());
+        }
+        let mut senders: Vec<_> = facts.walsenders.iter().filter(|w| usable(&w.name).is_ok()).collect();
+        senders.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
+        senders.first().map(|w| w.name.clone()).ok_or_else(|| "no healthy candidate".into())
+    }
+
+    /// A request that is fulfilled, refused or about another leader.
+    pub(super) fn clear_failover_request(&mut self) {
+        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else { return };
+        let mine = self.s.asks.iter().any(|ask| !ask.written);
+        if !record.is_empty() && !mine {
+            let expect = record.resource_version;
+            self.write_shared(SharedWrite::Failover { from: None, to: None, expect });
+        }
+    }
+}
+
+fn said(ask: &PendingAsk, leader: &str) -> String {
+    match &ask.to {
+        Some(to) if to != leader => format!("Switched over to \"{leader}\" instead of \"{to}\""),
+        _ if ask.failover => format!("Successfully failed over to \"{leader}\""),
+        _ => format!("Successfully switched over to \"{leader}\""),
+    }
+}

@@ -1,0 +1,234 @@
+//! The holder's work: bootstrap, start, promote, and the duties of a running primary.
+
+use super::effect::{Effect, Rule, Stop};
+use super::event::{Op, PgFacts};
+use super::model::{DataDir, Name};
+use super::shared::{Initialize, SharedWrite};
+use super::state::Process;
+use super::step::Turn;
+use std::collections::BTreeSet;
+
+/// Starts that may fail before another member is preferred.
+const FAILED_STARTS_MAX: u32 = 3;
+
+impl Turn<'_> {
+    pub(super) fn lead(&mut self) {
+        self.s.race = None;
+        if self.hand_over() {
+            return;
+        }
+        if let Some(why) = self.s.pg.not_serving.clone() {
+            self.stop(Stop::Kill, Rule::G9, &why);
+            return;
+        }
+        if self.s.pg.stopping.is_some() {
+            return;
+        }
+        match (self.s.pg.process, self.s.pg.facts.clone()) {
+            (Process::Unknown, _) => {}
+            (Process::Down, _) => self.start_as_leader(),
+            (Process::Running { .. }, None) => {}
+            (Process::Running { .. }, Some(facts)) if facts.in_recovery => self.promote(),
+            (Process::Running { .. }, Some(facts)) => self.duties(&facts),
+        }
+    }
+
+    /// The shared objects were read by quorum since the lock became mine; asks for it if not.
+    fn knows_cluster(&mut self) -> bool {
+        let since = self.s.lease.held.as_ref().map_or(u64::MAX, |held| held.since);
+        if self.s.shared.is_some() && self.s.shared_read_at.is_some_and(|at| at >= since) {
+            return true;
+        }
+        if self.may("read-shared", self.s.budgets.call_ms) {
+            self.emit(Effect::ReadShared);
+        }
+        false
+    }
+
+    /// Before anything becomes writable: I am admitted, and the record says that only I hold it all.
+    fn sync_record_is_mine(&mut self) -> bool {
+        if !self.knows_cluster() {
+            return false;
+        }
+        if let Err(why) = self.admitted() {
+            self.explain(Rule::Sync, format!("the lock is mine but I must not lead: {why}"));
+            if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
+                && self.s.lease.in_flight.is_none()
+            {
+                self.release(epoch);
+                self.s.stand_aside_until = self.now + self.s.budgets.renew_ms;
+            }
+            return false;
+        }
+        let record = self.s.sync_record();
+        let needed = self.s.rules.synchronous_mode || record.leader.is_some();
+        if !needed || record.leader.as_ref() == Some(&self.s.me.name) {
+            return true;
+        }
+        self.write_shared(SharedWrite::Sync {
+            leader: self.s.me.name.clone(),
+            standbys: Vec::new(),
+            expect: record.resource_version,
+        });
+        false
+    }
+
+    fn admitted(&self) -> Result<(), String> {
+        let by_hand = self.s.shared.as_ref().is_some_and(|shared| {
+            shared.failover.from.is_none() && shared.failover.to.as_ref() == Some(&self.s.me.name)
+        });
+        if !by_hand && !self.sync_admits(&self.s.me.name) {
+            return Err("another member is in the synchronous set, I am not".into());
+        }
+        Ok(())
+    }
+
+    fn start_as_leader(&mut self) {
+        if self.s.pg.op.is_some() {
+            return;
+        }
+        let data = match &self.s.pg.data {
+            Some(DataDir::Present(data)) => data.clone(),
+            Some(DataDir::Empty | DataDir::Unfinished) => return self.bootstrap(),
+            Some(DataDir::Unusable(why)) => {
+                let why = why.clone();
+                return self.give_up(&why);
+            }
+            None => return,
+        };
+        if self.s.pg.failed_starts >= FAILED_STARTS_MAX && self.has_candidate() {
+            return self.give_up("PostgreSQL does not start here");
+        }
+        if !self.sync_record_is_mine() {
+            return;
+        }
+        if data.standby_signal {
+            if self.may("StartReplica", self.s.budgets.renew_ms) {
+                self.s.pg.upstream = None;
+                self.begin(Op::StartReplica, Effect::StartReplica { upstream: None });
+            }
+            return;
+        }
+        // L2: an acknowledged write later than the stop says that the lock is still mine.
+        let fresh = self.s.lease.held.as_ref().map(|held| held.acked_sent_at);
+        if fresh.is_some_and(|at| at >= self.s.pg.down_since)
+            && self.may("StartPrimary", self.s.budgets.renew_ms)
+        {
+            let sync_names =
+                if self.s.rules.synchronous_mode { self.s.sync_record().standbys } else { vec![] };
+            self.explain(Rule::Primary, "start as the primary under an acknowledged lock");
+            self.s.sync.asked.clone_from(&sync_names);
+            self.begin(Op::StartPrimary, Effect::StartPrimary { sync_names });
+        }
+    }
+
+    /// Nothing runs here and another can do better: release with proof.
+    fn give_up(&mut self, why: &str) {
+        let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch) else { return };
+        if self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at {
+            self.explain(Rule::Handover, format!("release the lock: {why}"));
+            self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
+            self.s.pg.failed_starts = 0;
+            self.release(epoch);
+        }
+    }
+
+    fn bootstrap(&mut self) {
+        if !self.knows_cluster() {
+            return;
+        }
+        if let Err(why) = self.may_bootstrap() {
+            return self.give_up(&why);
+        }
+        let Some(config) = self.s.shared.as_ref().map(|shared| shared.config.clone()) else { return };
+        let mine = Initialize::Running(self.s.me.to_string());
+        if config.initialize == mine {
+            if self.may("Initdb", self.s.budgets.renew_ms) {
+                self.explain(Rule::L9, "no trace of a cluster: create one");
+                self.begin(Op::Initdb, Effect::Initdb);
+            }
+        } else {
+            let expect = config.resource_version;
+            self.write_shared(SharedWrite::Initialize { value: mine, expect });
+        }
+    }
+
+    fn promote(&mut self) {
+        if self.s.pg.op.is_some() || !self.sync_record_is_mine() {
+            return;
+        }
+        if self.may("Promote", self.s.budgets.renew_ms) {
+            self.explain(Rule::Primary, "promote: the claim is acknowledged, the guardian is armed");
+            self.s.sync.asked.clear();
+            self.s.sync.in_force = None;
+            self.begin(Op::Promote, Effect::Promote);
+        }
+    }
+
+    fn duties(&mut self, facts: &PgFacts) {
+        self.s.pg.upstream = None;
+        self.s.pg.rewind_failed = false;
+        let Some(shared) = self.s.shared.clone() else { return };
+        if !self.knows_cluster() {
+            return;
+        }
+        let epoch = self.s.lease.held.as_ref().map_or(0, |held| held.epoch);
+        if self.s.routed_epoch != Some(epoch) || self.may("route", 5 * self.s.budgets.renew_ms) {
+            self.s.routed_epoch = Some(epoch);
+            self.emit(Effect::PublishRoute { epoch });
+        }
+        self.keep_slots(shared.members.keys().cloned().collect());
+        self.keep_sync(facts);
+        let config = &shared.config;
+        let expect = config.resource_version.clone();
+        if config.rules.is_none() && self.may("config", 2 * self.s.budgets.renew_ms) {
+            self.write_shared(SharedWrite::Config { expect });
+        } else if !matches!(config.initialize, Initialize::Done(_)) {
+            let value = Initialize::Done(facts.system_id.clone());
+            self.write_shared(SharedWrite::Initialize { value, expect });
+        } else if config.history.len() != facts.history.len() || config.epoch != epoch {
+            self.write_history(facts, epoch, expect);
+        } else {
+            self.clear_failover_request();
+        }
+    }
+
+    fn write_history(&mut self, facts: &PgFacts, epoch: u64, expect: Option<String>) {
+        let known = self.s.shared.as_ref().map(|s| s.config.history.clone()).unwrap_or_default();
+        let mut history = facts.history.clone();
+        for entry in &mut history {
+            // The server's file knows positions; names and times come from the leaders of then.
+            let old = known.iter().find(|old| {
+                old.timeline == entry.timeline && old.switch_lsn == entry.switch_lsn
+            });
+            if let Some(old) = old {
+                *entry = old.clone();
+            } else if entry.timeline + 1 == facts.timeline {
+                entry.new_leader = Some(self.s.me.name.clone());
+            }
+        }
+        let ttl_ms = self.s.budgets.ttl_ms;
+        self.write_shared(SharedWrite::History { history, epoch, ttl_ms, expect });
+    }
+
+    fn keep_slots(&mut self, mut members: BTreeSet<Name>) {
+        members.remove(&self.s.me.name);
+        if self.s.slots != members || self.may("slots", 10 * self.s.budgets.renew_ms) {
+            self.s.slots.clone_from(&members);
+            self.emit(Effect::SetSlots { members });
+        }
+    }
+
+    /// Somebody else could lead: the published standby in synchronous mode, any healthy replica else.
+    pub(super) fn has_candidate(&self) -> bool {
+        self.s.shared.as_ref().is_some_and(|shared| {
+            shared.members.iter().any(|(name, member)| {
+                *name != self.s.me.name
+                    && !member.nofailover()
+                    && member.state == "running"
+                    && member.role == "replica"
+                    && self.sync_admits(name)
+            })
+        })
+    }
+}

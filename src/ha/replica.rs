@@ -1,0 +1,213 @@
+//! Without the lock: stop being writable, follow the leader, repair what diverged.
+
+use super::effect::{Effect, Rule, Stop};
+use super::event::Op;
+use super::model::{ControlState, DataDir, DataFacts, Lsn, Member, Name, Timeline};
+use super::state::Process;
+use super::step::Turn;
+
+/// How my history relates to the leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    /// A prefix of it: streaming will do.
+    Behind,
+    /// It left mine before my position.
+    Forked,
+    /// The same timeline number from another promotion: no rewind can tell them apart.
+    Twin,
+    /// The leader has not published enough yet.
+    Unknown,
+}
+
+impl Turn<'_> {
+    pub(super) fn follow(&mut self) {
+        if self.s.may_be_writable() {
+            // A new agent first learns whether the running primary is its own (G5).
+            let learning = self.s.lock.snapshot.is_none() || self.s.lease.adoptable;
+            if !learning || self.s.terminating {
+                self.demote();
+            }
+            return;
+        }
+        if let Some(held) = &self.s.handover
+            && held.phase == super::state::HandoverPhase::Releasing
+        {
+            self.explain(Rule::Handover, "the lock is released");
+            self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
+            self.s.handover = None;
+        }
+        if self.s.terminating {
+            return self.leave();
+        }
+        self.campaign();
+        if self.s.race.is_none() {
+            self.keep_replica();
+        }
+    }
+
+    fn demote(&mut self) {
+        let budgets = self.s.budgets;
+        let patience_ms = budgets.immediate_stop_ms - budgets.fast_stop_ms;
+        let stolen = self.s.other_holder().is_some();
+        let late = self.s.pg.stopping.is_some()
+            && self.now >= self.s.pg.stopping_since + patience_ms;
+        let how = if stolen || late { Stop::Immediate } else { Stop::Fast };
+        self.stop(how, Rule::Replica, "writable without the lock");
+        if self.s.pg.stopping == Some(Stop::Immediate)
+            && self.now >= self.s.pg.stopping_since + 2 * patience_ms
+        {
+            self.stop(Stop::Kill, Rule::Replica, "the immediate stop did not end it");
+        }
+        self.wake_at(self.now + patience_ms);
+    }
+
+    /// SIGTERM without the lock: stop and go.
+    fn leave(&mut self) {
+        match self.s.pg.process {
+            Process::Running { .. } => self.stop(Stop::Fast, Rule::Handover, "terminating"),
+            Process::Down if self.s.lease.in_flight.is_none() => {
+                self.s.said_bye = true;
+                self.emit(Effect::Bye);
+            }
+            Process::Down | Process::Unknown => {}
+        }
+    }
+
+    /// The recorded leader, whether or not it serves.
+    fn leader_name(&self) -> Option<Name> {
+        self.s.other_holder().map(|held| held.holder.name.clone()).filter(|n| *n != self.s.me.name)
+    }
+
+    /// The leader as a running primary: the only one to clone or rewind from.
+    fn primary_leader(&self) -> Option<(Name, Member)> {
+        let name = self.leader_name()?;
+        let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
+        (member.role == "primary" && member.state == "running" && member.timeline.is_some())
+            .then_some((name, member))
+    }
+
+    fn keep_replica(&mut self) {
+        if self.s.pg.op.is_some() || self.s.shared.is_none() {
+            return;
+        }
+        match (self.s.pg.process, self.s.pg.data.clone()) {
+            (Process::Unknown, _) => {}
+            (Process::Running { .. }, _) => self.keep_streaming(),
+            (Process::Down, None) => {
+                if self.may("inspect", 1_000) {
+                    self.emit(Effect::Inspect);
+                }
+            }
+            (Process::Down, Some(DataDir::Unusable(why))) => {
+                self.explain_once("unusable", Rule::Replica, why);
+            }
+            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => {
+                if let Some((from, _)) = self.primary_leader() {
+                    self.clone_from(from, "no data here");
+                }
+            }
+            (Process::Down, Some(DataDir::Present(data))) => self.rejoin(&data),
+        }
+    }
+
+    fn keep_streaming(&mut self) {
+        let Some(facts) = self.s.pg.facts.clone() else { return };
+        let Some(leader) = self.leader_name() else { return };
+        if let Some((name, member)) = self.primary_leader()
+            && !facts.streaming
+            && matches!(
+                self.relation(facts.timeline, facts.lsn, true, &member),
+                Relation::Forked | Relation::Twin
+            )
+        {
+            self.s.pg.diverged = true;
+            let words = format!("{name} left my history before my position {}", facts.lsn);
+            return self.stop(Stop::Fast, Rule::Replica, &words);
+        }
+        if self.s.pg.upstream.as_ref() != Some(&leader)
+            && self.may("Follow", self.s.budgets.renew_ms / 2)
+        {
+            self.s.pg.upstream = Some(leader.clone());
+            self.begin(Op::Follow, Effect::Follow { upstream: leader });
+        }
+    }
+
+    fn rejoin(&mut self, data: &DataFacts) {
+        if let Some(foreign) = self.foreign_system_id() {
+            return self.explain_once("foreign", Rule::Replica, foreign);
+        }
+        let clean = matches!(
+            data.state,
+            ControlState::ShutDown | ControlState::ShutDownInRecovery
+        );
+        if !data.standby_signal && !clean && !self.s.pg.diverged {
+            // A crashed primary knows its own end only after recovery.
+            if self.may("CrashRecover", self.s.budgets.renew_ms) {
+                self.begin(Op::CrashRecover, Effect::CrashRecover);
+            }
+            return;
+        }
+        let Some((name, leader)) = self.primary_leader() else {
+            if data.standby_signal && !self.s.pg.diverged {
+                self.start_replica(self.leader_name());
+            }
+            return;
+        };
+        let relation = self.relation(data.timeline, data.lsn, data.standby_signal, &leader);
+        match relation {
+            Relation::Unknown => {}
+            Relation::Behind if !self.s.pg.diverged => self.start_replica(Some(name)),
+            Relation::Twin => self.clone_from(name, "the same timeline from another promotion"),
+            _ if self.s.pg.rewind_failed => self.clone_from(name, "the rewind failed"),
+            Relation::Forked | Relation::Behind => {
+                self.s.pg.diverged = true;
+                let ready = leader.checkpoint_after_promote != Some(false);
+                if ready && self.may("Rewind", self.s.budgets.renew_ms) {
+                    let words = format!(
+                        "rewind: my history (timeline {}, {}) is not in {name}'s",
+                        data.timeline, data.lsn
+                    );
+                    self.explain(Rule::Replica, words);
+                    self.begin(Op::Rewind, Effect::Rewind { from: name });
+                }
+            }
+        }
+    }
+
+    fn start_replica(&mut self, upstream: Option<Name>) {
+        if self.may("StartReplica", self.s.budgets.renew_ms) {
+            self.s.pg.upstream.clone_from(&upstream);
+            self.begin(Op::StartReplica, Effect::StartReplica { upstream });
+        }
+    }
+
+    fn clone_from(&mut self, from: Name, why: &str) {
+        if self.may("Clone", 2 * self.s.budgets.renew_ms) {
+            self.explain(Rule::Replica, format!("clone {from}: {why}"));
+            self.begin(Op::Clone, Effect::Clone { from });
+        }
+    }
+
+    /// Compare by the history that the leader published.
+    fn relation(&self, mine: Timeline, lsn: Lsn, replica: bool, leader: &Member) -> Relation {
+        let Some(theirs) = leader.timeline else { return Relation::Unknown };
+        let Some(shared) = &self.s.shared else { return Relation::Unknown };
+        if mine == theirs {
+            return if replica { Relation::Behind } else { Relation::Twin };
+        }
+        if mine > theirs {
+            return Relation::Forked;
+        }
+        let history = &shared.config.history;
+        if history.last().is_none_or(|last| last.timeline + 1 != theirs) {
+            return Relation::Unknown;
+        }
+        match history.iter().find(|entry| entry.timeline == mine) {
+            None => Relation::Forked,
+            Some(entry) if replica && lsn > entry.switch_lsn => Relation::Forked,
+            // A primary's last record starts at its position: it must lie before the fork.
+            Some(entry) if !replica && lsn >= entry.switch_lsn => Relation::Forked,
+            Some(_) => Relation::Behind,
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! What a member remembers between two steps.
+
+use super::budgets::Budgets;
+use super::event::{Op, PeerStatus, PgFacts};
+use super::lock::{Held, LockBelief, Place};
+use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
+use super::shared::{Rules, Shared, SyncRecord};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything `step` knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct State {
+    /// Who I am (L1).
+    pub me: Identity,
+    /// Where I run (L5).
+    pub place: Place,
+    /// My own tags that matter here.
+    pub nofailover: bool,
+    /// The dynamic settings in force: the stored ones, else the local file's.
+    pub rules: Rules,
+    /// The instants that follow from D of the last acknowledged record, or of `rules`.
+    pub budgets: Budgets,
+    /// The lock as seen.
+    pub lock: LockBelief,
+    /// The lock as held by me.
+    pub lease: Lease,
+    /// The shared objects, once seen.
+    pub shared: Option<Shared>,
+    /// When they were read by quorum last.
+    pub shared_read_at: Option<Ms>,
+    /// PostgreSQL.
+    pub pg: Pg,
+    /// The race for a free lock.
+    pub race: Option<Race>,
+    /// Rounds of questions so far.
+    pub rounds: u64,
+    /// A handover that I, the leader, carry out.
+    pub handover: Option<Handover>,
+    /// Questions of people that wait for an answer.
+    pub asks: Vec<PendingAsk>,
+    /// The synchronous set as enforced.
+    pub sync: SyncTask,
+    /// SIGTERM came.
+    pub terminating: bool,
+    /// `Bye` was said.
+    pub said_bye: bool,
+    /// I gave the lock away on purpose: do not race before this instant.
+    pub stand_aside_until: Ms,
+    /// The best candidate seems to be another, and did not act: since when I have been waiting.
+    pub deferring_since: Option<Ms>,
+    /// When a repeated effect may leave next, by topic.
+    pub not_before: BTreeMap<String, Ms>,
+    /// A write of a shared object is in flight.
+    pub writing_shared: bool,
+    /// A quorum read of the lock is in flight since.
+    pub reading_lock: Option<Ms>,
+    /// The slots last asked for.
+    pub slots: BTreeSet<Name>,
+    /// The epoch whose route was published last.
+    pub routed_epoch: Option<u64>,
+    /// A rule that must stay quiet until its words change: what was explained last, by topic.
+    pub explained: BTreeMap<String, String>,
+    /// A bug switched on on purpose, to prove that the simulator sees it.
+    pub sabotage: Sabotage,
+}
+
+/// Bugs put in on purpose; without effect in release builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// L1 off: a lock in my name is mine, whoever wrote it.
+    IdentityOff,
+    /// L4 off: a missing object is a free lock.
+    AbsenceIsRelease,
+    /// The timeline and position checks of the election are off.
+    TimelineCheckOff,
+}
+
+/// The lock as held by this member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// Attempts whose success may still be learnt by reading, the newest last; bounded.
+    pub attempts: Vec<Attempt>,
+    /// The attempt in flight.
+    pub in_flight: Option<u64>,
+    /// The last acknowledged claim.
+    pub held: Option<HeldLease>,
+    /// A record in my name and incarnation found by a new agent: to be adopted by a renewal (G5).
+    pub adoptable: bool,
+    /// The next attempt's number.
+    pub next_nonce: u64,
+    /// The earliest instant of the next try after a failed one.
+    pub retry_at: Ms,
+}
+
+/// One write of the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number.
+    pub nonce: u64,
+    /// The clock before it left.
+    pub sent_at: Ms,
+    /// D in it.
+    pub ttl_ms: Ms,
+    /// It was a release.
+    pub release: bool,
+}
+
+/// An acknowledged claim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeldLease {
+    /// The epoch.
+    pub epoch: u64,
+    /// As written at acquisition.
+    pub acquire_time: String,
+    /// `sent_at` of the last acknowledged write.
+    pub acked_sent_at: Ms,
+    /// The instant by which PostgreSQL must be dead: what the guardian was told.
+    pub until: Ms,
+    /// The resourceVersion it produced.
+    pub version: String,
+    /// When this epoch was acquired, by `sent_at`.
+    pub since: Ms,
+}
+
+/// PostgreSQL as this member knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pg {
+    /// The postmaster.
+    pub process: Process,
+    /// The data directory, when read since the last change.
+    pub data: Option<DataDir>,
+    /// The last answer of the probe; cleared when the process changes.
+    pub facts: Option<PgFacts>,
+    /// When it came.
+    pub facts_at: Ms,
+    /// The operation in progress.
+    pub op: Option<Op>,
+    /// The strongest stop asked for since the last start.
+    pub stopping: Option<super::effect::Stop>,
+    /// When that was asked.
+    pub stopping_since: Ms,
+    /// Whom it streams from, as configured.
+    pub upstream: Option<Name>,
+    /// The server went down at.
+    pub down_since: Ms,
+    /// The leader's history left mine before my position: rewind first.
+    pub diverged: bool,
+    /// The last rewind failed: clone.
+    pub rewind_failed: bool,
+    /// Starts as the primary that failed in a row.
+    pub failed_starts: u32,
+    /// G9's verdict.
+    pub not_serving: Option<String>,
+}
+
+/// The postmaster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Process {
+    /// The guardian has not said yet.
+    #[default]
+    Unknown,
+    /// Verified stopped.
+    Down,
+    /// Running or being started.
+    Running {
+        /// Started without `standby.signal`.
+        as_primary: bool,
+    },
+}
+
+/// A race: questions to the peers about one state of the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Race {
+    /// The round.
+    pub round: u64,
+    /// The lock fields it is about; any change voids it.
+    pub fields: String,
+    /// Questions end.
+    pub until: Ms,
+    /// Who was asked, and what came.
+    pub answers: BTreeMap<Name, Answered>,
+    /// The race is won: the quorum read is on its way.
+    pub confirming: bool,
+    /// The quorum read showed the same fields.
+    pub confirmed: bool,
+}
+
+/// A peer's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Answered {
+    /// Not yet.
+    Waiting,
+    /// Not reachable.
+    Unreachable,
+    /// It said this.
+    Said(PeerStatus),
+}
+
+/// A handover in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Handover {
+    /// The candidate, when named.
+    pub to: Option<Name>,
+    /// Why, in words.
+    pub because: String,
+    /// The step it is at.
+    pub phase: HandoverPhase,
+    /// It must have ended by.
+    pub until: Ms,
+}
+
+/// The steps of a handover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HandoverPhase {
+    /// A checkpoint first.
+    Checkpoint,
+    /// PostgreSQL stops.
+    Stopping,
+    /// The release is on its way.
+    Releasing,
+}
+
+/// A person's question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PendingAsk {
+    /// Its number.
+    pub id: u64,
+    /// It is a failover by hand.
+    pub failover: bool,
+    /// From whom.
+    pub from: Option<Name>,
+    /// To whom.
+    pub to: Option<Name>,
+    /// The request is in the shared object.
+    pub written: bool,
+    /// The answer is due.
+    pub until: Ms,
+}
+
+/// The synchronous set as enforced by PostgreSQL.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SyncTask {
+    /// What `synchronous_standby_names` was last told to be.
+    pub asked: Vec<Name>,
+    /// What is in force, and the flush position after the reload.
+    pub in_force: Option<(Vec<Name>, Lsn)>,
+    /// The published standby has not been streaming since.
+    pub missing_since: Option<Ms>,
+}
+
+impl State {
+    /// A member that knows nothing yet but its settings.
+    pub fn new(me: Identity, place: Place, nofailover: bool, rules: Rules, budgets: Budgets) -> Self {
+        Self {
+            me,
+            place,
+            nofailover,
+            rules,
+            budgets,
+            lock: LockBelief::default(),
+            lease: Lease::default(),
+            shared: None,
+            shared_read_at: None,
+            pg: Pg::default(),
+            race: None,
+            rounds: 0,
+            handover: None,
+            asks: Vec::new(),
+            sync: SyncTask::default(),
+            terminating: false,
+            said_bye: false,
+            stand_aside_until: 0,
+            deferring_since: None,
+            not_before: BTreeMap::new(),
+            writing_shared: false,
+            reading_lock: None,
+            slots: BTreeSet::new(),
+            routed_epoch: None,
+            explained: BTreeMap::new(),
+            sabotage: Sabotage::None,
+        }
+    }
+
+    /// The lock is mine by the last acknowledgement, and PostgreSQL may be writable until this instant.
+    pub fn holds_until(&self) -> Option<Ms> {
+        self.lease.held.as_ref().map(|held| held.until)
+    }
+
+    /// The lock is mine now.
+    pub fn holds(&self, now: Ms) -> bool {
+        self.holds_until().is_some_and(|until| now < until)
+    }
+
+    /// A name other than mine that the record shows as the holder, whatever its age.
+    pub fn other_holder(&self) -> Option<&Held> {
+        self.lock.snapshot.as_ref()?.held().filter(|held| !self.is_me(held))
+    }
+
+    /// L1: the record is mine only by name, pod and incarnation together.
+    pub fn is_me(&self, held: &Held) -> bool {
+        if self.sabotaged(Sabotage::IdentityOff) {
+            return held.holder.name == self.me.name;
+        }
+        held.holder == self.me
+    }
+
+    /// A bug is switched on.
+    pub fn sabotaged(&self, bug: Sabotage) -> bool {
+        cfg!(debug_assertions) && self.sabotage == bug
+    }
+
+    /// The server runs out of recovery, or may.
+    pub fn may_be_writable(&self) -> bool {
+        match self.pg.process {
+            Process::Running { as_primary } => {
+                as_primary || self.pg.facts.as_ref().is_some_and(|facts| !facts.in_recovery)
+            }
+            Process::Unknown | Process::Down => false,
+        }
+    }
+
+    /// The server answers as a primary.
+    pub fn is_primary(&self) -> bool {
+        matches!(self.pg.process, Process::Running { .. })
+            && self.pg.facts.as_ref().is_some_and(|facts| !facts.in_recovery)
+    }
+
+    /// My position for an election: from SQL when up, from the control file when down.
+    pub fn position(&self) -> Option<(u32, Lsn)> {
+        match (&self.pg.process, &self.pg.facts, &self.pg.data) {
+            (Process::Running { .. }, Some(facts), _) => Some((facts.timeline, facts.lsn)),
+            (Process::Down, _, Some(DataDir::Present(data))) => Some((data.timeline, data.lsn)),
+            _ => None,
+        }
+    }
+
+    /// The synchronous set as published.
+    pub fn sync_record(&self) -> SyncRecord {
+        self.shared.as_ref().map(|shared| shared.sync.clone()).unwrap_or_default()
+    }
+
+    /// What the shared state should show of me; addresses, tags and version come with `base`.
+    pub fn public_member(&self, base: &Member) -> Member {
+        let facts = self.pg.facts.as_ref();
+        let data = match &self.pg.data {
+            Some(DataDir::Present(data)) => Some(data),
+            _ => None,
+        };
+        let running = matches!(self.pg.process, Process::Running { .. });
+        let state = match (&self.pg.op, &self.pg.process, facts) {
+            (Some(Op::Initdb), ..) => "initializing new cluster",
+            (Some(Op::Clone), ..) => "creating replica",
+            (_, Process::Running { .. }, _) if self.pg.stopping.is_some() => "stopping",
+            (_, Process::Running { .. }, Some(_)) => "running",
+            (_, Process::Running { .. }, None) => "starting",
+            (_, Process::Down | Process::Unknown, _) => "stopped",
+        };
+        let role = match (self.is_primary(), running, data) {
+            (true, ..) => "primary",
+            (false, true, _) => "replica",
+            (false, false, Some(data)) if data.standby_signal => "replica",
+            (false, false, Some(_)) => "demoted",
+            (false, false, None) => "uninitialized",
+        };
+        let replica = facts.filter(|facts| facts.in_recovery);
+        Member {
+            pod_uid: self.me.pod_uid.clone(),
+            state: state.into(),
+            role: role.into(),
+            timeline: self.position().map(|(timeline, _)| timeline),
+            lsn: self.position().map(|(_, lsn)| lsn),
+            receive_lsn: replica.and_then(|facts| facts.receive_lsn),
+            replay_lsn: replica.and_then(|facts| facts.replay_lsn),
+            replication_state: replica
+                .map(|f| if f.streaming { "streaming" } else { "in archive recovery" }.to_owned()),
+            system_id: facts
+                .map(|facts| facts.system_id.clone())
+                .or_else(|| data.map(|data| data.system_id.clone())),
+            checkpoint_after_promote: facts
+                .filter(|facts| !facts.in_recovery && !facts.checkpointed)
+                .map(|_| false),
+            ..base.clone()
+        }
+    }
+
+    /// What I answer to a peer's question in a race.
+    pub fn peer_status(&self) -> Option<PeerStatus> {
+        let (timeline, lsn) = self.position()?;
+        Some(PeerStatus { primary: self.is_primary(), timeline, lsn, eligible: self.repaired() })
+    }
+
+    /// The data directory may lead: whole, not diverged, not being rebuilt, not forbidden by a tag.
+    pub fn repaired(&self) -> bool {
+        let rebuilding = matches!(
+            self.pg.op,
+            Some(Op::Initdb | Op::Clone | Op::Rewind | Op::CrashRecover)
+        );
+        !self.nofailover && !rebuilding && !self.pg.diverged && !self.terminating
+    }
+}

@@ -1,0 +1,311 @@
+//! The one function that decides: absorb the fact, then compare what is with what should be.
+//!
+//! Deciding is level-triggered: every step looks at the whole state, so a lost or repeated event
+//! costs time and never correctness. Instants at which something is due are collected while
+//! deciding and leave as one [`Effect::Wake`].
+
+use super::effect::{Effect, Rule, Stop};
+use super::event::{Event, Op, PgFacts};
+use super::lock::Outcome;
+use super::model::{DataDir, Ms};
+use super::shared::{Shared, SharedWrite};
+use super::state::{Process, State};
+
+/// The longest time without a step.
+const IDLE_MS: Ms = 1_000;
+
+/// One step: the only way the state changes. `now` never goes backwards.
+pub fn step(state: &mut State, event: Event, now: Ms) -> Vec<Effect> {
+    let mut turn = Turn { s: state, now, out: Vec::new(), wake: now + IDLE_MS };
+    turn.absorb(event);
+    turn.decide();
+    let at = turn.wake.max(now + 1);
+    turn.out.push(Effect::Wake { at });
+    turn.out
+}
+
+/// A step in progress.
+pub(super) struct Turn<'a> {
+    pub(super) s: &'a mut State,
+    pub(super) now: Ms,
+    pub(super) out: Vec<Effect>,
+    pub(super) wake: Ms,
+}
+
+impl Turn<'_> {
+    pub(super) fn emit(&mut self, effect: Effect) {
+        self.out.push(effect);
+    }
+
+    pub(super) fn explain(&mut self, rule: Rule, words: impl Into<String>) {
+        self.out.push(Effect::Explain { rule, words: words.into() });
+    }
+
+    /// Explain once, until the words under this topic change.
+    pub(super) fn explain_once(&mut self, topic: &str, rule: Rule, words: impl Into<String>) {
+        let words = words.into();
+        if self.s.explained.get(topic) != Some(&words) {
+            self.s.explained.insert(topic.to_owned(), words.clone());
+            self.explain(rule, words);
+        }
+    }
+
+    /// The reason under this topic is gone: the next one is news again.
+    pub(super) fn settled(&mut self, topic: &str) {
+        self.s.explained.remove(topic);
+    }
+
+    pub(super) fn wake_at(&mut self, at: Ms) {
+        self.wake = self.wake.min(at);
+    }
+
+    /// Whether a repeated effect may leave now; if so, the next one not before `every_ms`.
+    pub(super) fn may(&mut self, topic: &str, every_ms: Ms) -> bool {
+        let due = self.s.not_before.get(topic).copied().unwrap_or(0);
+        if self.now < due {
+            self.wake_at(due);
+            return false;
+        }
+        self.s.not_before.insert(topic.to_owned(), self.now + every_ms);
+        true
+    }
+
+    /// Begin an operation on PostgreSQL; the effect must belong to it.
+    pub(super) fn begin(&mut self, op: Op, effect: Effect) {
+        debug_assert!(self.s.pg.op.is_none() || op == Op::Stop, "one operation at a time");
+        self.s.pg.op = Some(op);
+        self.emit(effect);
+    }
+
+    fn absorb(&mut self, event: Event) {
+        match event {
+            Event::Tick => {}
+            Event::LockSeen { lock, quorum } => self.absorb_lock(lock, quorum),
+            Event::LockReadFailed { why } => {
+                self.s.reading_lock = None;
+                self.explain_once("read", Rule::L6, format!("the lock could not be read: {why}"));
+            }
+            Event::LockWritten { nonce, outcome } => self.absorb_lock_write(nonce, outcome),
+            Event::SharedSeen { shared, quorum } => self.absorb_shared(shared, quorum),
+            Event::SharedWritten { what, outcome } => self.absorb_shared_write(what, outcome),
+            Event::DeadlineMoved { .. } => {}
+            Event::DeadlineLatched => {
+                self.s.lease.held = None;
+                self.explain(Rule::G1, "the deadline has passed: PostgreSQL dies, the lock is not mine");
+            }
+            Event::PostmasterRuns { as_primary } => {
+                self.s.pg.process = Process::Running { as_primary };
+            }
+            Event::PostmasterGone { why } => self.absorb_gone(&why),
+            Event::PgSeen(facts) => self.absorb_facts(facts),
+            Event::PgSilent { why } => {
+                self.explain_once("silent", Rule::G9, format!("PostgreSQL does not answer: {why}"));
+            }
+            Event::DataSeen(data) => self.absorb_data(data),
+            Event::OpDone { op, result } => self.absorb_op(&op, result),
+            Event::SyncNamesSet { names, lsn } => self.s.sync.in_force = Some((names, lsn)),
+            Event::PeerAnswered { round, name, status } => self.absorb_answer(round, name, status),
+            Event::ProofFound(proof) => self.absorb_proof(proof),
+            Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
+            Event::Asked { id, ask } => self.absorb_ask(id, ask),
+            Event::Terminate => {
+                if !self.s.terminating {
+                    self.explain(Rule::Handover, "asked to terminate");
+                }
+                self.s.terminating = true;
+            }
+        }
+    }
+
+    fn absorb_gone(&mut self, why: &str) {
+        if self.s.pg.process != Process::Down {
+            self.s.pg.down_since = self.now;
+            if self.s.pg.stopping.is_none() {
+                self.explain(Rule::Primary, format!("PostgreSQL is gone: {why}"));
+            } else {
+                self.explain(Rule::Handover, format!("PostgreSQL stopped: {why}"));
+            }
+        }
+        let pg = &mut self.s.pg;
+        pg.process = Process::Down;
+        pg.facts = None;
+        pg.stopping = None;
+        pg.data = None;
+        pg.not_serving = None;
+        if matches!(
+            pg.op,
+            Some(Op::Stop | Op::Promote | Op::Follow | Op::Checkpoint | Op::StartPrimary | Op::StartReplica)
+        ) {
+            pg.op = None;
+        }
+        self.s.sync.in_force = None;
+        self.s.sync.asked.clear();
+        self.emit(Effect::Inspect);
+    }
+
+    fn absorb_facts(&mut self, facts: PgFacts) {
+        if self.s.pg.process == Process::Down {
+            return;
+        }
+        self.settled("silent");
+        self.s.pg.facts = Some(facts);
+        self.s.pg.facts_at = self.now;
+    }
+
+    fn absorb_data(&mut self, data: DataDir) {
+        self.s.pg.data = Some(data);
+    }
+
+    fn absorb_op(&mut self, op: &Op, result: Result<(), String>) {
+        if self.s.pg.op.as_ref() == Some(op) {
+            self.s.pg.op = None;
+        }
+        let failed = result.is_err();
+        if let Err(why) = result {
+            self.explain(Rule::Replica, format!("{op:?} failed: {why}"));
+        }
+        match op {
+            Op::StartPrimary => {
+                self.s.pg.failed_starts = if failed { self.s.pg.failed_starts + 1 } else { 0 };
+            }
+            Op::Rewind => {
+                self.s.pg.rewind_failed = failed;
+                self.s.pg.diverged = failed;
+                self.s.pg.data = None;
+                self.emit(Effect::Inspect);
+            }
+            Op::Clone if !failed => {
+                self.s.pg.rewind_failed = false;
+                self.s.pg.diverged = false;
+                self.s.pg.data = None;
+                self.emit(Effect::Inspect);
+            }
+            Op::Initdb | Op::Clone | Op::CrashRecover => {
+                self.s.pg.data = None;
+                self.emit(Effect::Inspect);
+            }
+            _ => {}
+        }
+        if failed {
+            let wait_ms = self.s.budgets.renew_ms;
+            self.s.not_before.insert(format!("{op:?}"), self.now + wait_ms);
+        }
+    }
+
+    fn absorb_shared(&mut self, mut shared: Shared, quorum: bool) {
+        if quorum {
+            self.s.shared_read_at = Some(self.now);
+        }
+        if let Some(known) = &self.s.shared {
+            keep_newer(&mut shared.config, &known.config, |r| &r.resource_version);
+            keep_newer(&mut shared.sync, &known.sync, |r| &r.resource_version);
+            keep_newer(&mut shared.failover, &known.failover, |r| &r.resource_version);
+        }
+        if let Some(rules) = &shared.config.rules {
+            self.s.rules = rules.clone();
+        }
+        self.s.lock.greatest_epoch = self.s.lock.greatest_epoch.max(shared.config.epoch);
+        self.s.shared = Some(shared);
+    }
+
+    fn absorb_shared_write(&mut self, what: SharedWrite, outcome: Outcome<String>) {
+        self.s.writing_shared = false;
+        match outcome {
+            Outcome::Done(version) => {
+                if let Some(shared) = &mut self.s.shared {
+                    shared.apply(what, version);
+                }
+            }
+            Outcome::Conflict => self.emit(Effect::ReadShared),
+            Outcome::Refused { status, why, .. } => {
+                self.explain_once("shared", Rule::L6, format!("write refused ({status}): {why}"));
+                self.s.not_before.insert("shared".into(), self.now + self.s.budgets.renew_ms);
+            }
+            Outcome::Unknown { why } => {
+                self.explain_once("shared", Rule::L6, format!("write with unknown outcome: {why}"));
+                self.emit(Effect::ReadShared);
+                self.s.not_before.insert("shared".into(), self.now + self.s.budgets.renew_ms / 2);
+            }
+        }
+    }
+
+    /// Write a shared object, one at a time.
+    pub(super) fn write_shared(&mut self, what: SharedWrite) {
+        let due = self.s.not_before.get("shared").copied().unwrap_or(0);
+        if self.s.writing_shared || self.now < due {
+            self.wake_at(due.max(self.now + 1));
+            return;
+        }
+        self.s.writing_shared = true;
+        self.emit(Effect::WriteShared(what));
+    }
+
+    fn decide(&mut self) {
+        if self.s.said_bye || self.s.pg.process == Process::Unknown {
+            return;
+        }
+        self.self_fence();
+        self.tend_lease();
+        self.answer_asks();
+        if self.s.holds(self.now) {
+            self.lead();
+        } else {
+            self.follow();
+        }
+    }
+
+    /// Ask for a stop, or a stronger one than asked so far.
+    pub(super) fn stop(&mut self, how: Stop, rule: Rule, why: &str) {
+        if !matches!(self.s.pg.process, Process::Running { .. })
+            || self.s.pg.stopping.is_some_and(|asked| asked >= how)
+        {
+            return;
+        }
+        self.explain(rule, format!("stop PostgreSQL ({how:?}): {why}"));
+        if self.s.pg.stopping.is_none() {
+            self.s.pg.stopping_since = self.now;
+        }
+        self.s.pg.stopping = Some(how);
+        self.begin(Op::Stop, Effect::Stop { how });
+    }
+}
+
+/// A cache may lag behind what a write or a read has shown already.
+fn keep_newer<T: Clone>(seen: &mut T, known: &T, version: impl Fn(&T) -> &Option<String>) {
+    let number = |record: &T| version(record).as_ref().and_then(|v| v.parse::<u64>().ok());
+    if let (Some(new), Some(old)) = (number(seen), number(known))
+        && new < old
+    {
+        *seen = known.clone();
+    }
+}
+
+impl Shared {
+    /// What an acknowledged write made of the record.
+    fn apply(&mut self, what: SharedWrite, version: String) {
+        let version = Some(version);
+        match what {
+            SharedWrite::Initialize { value, .. } => {
+                self.config.initialize = value;
+                self.config.resource_version = version;
+            }
+            SharedWrite::History { history, epoch, ttl_ms, .. } => {
+                self.config.history = history;
+                self.config.epoch = epoch;
+                self.config.ttl_ms = ttl_ms;
+                self.config.resource_version = version;
+            }
+            SharedWrite::Config { .. } => self.config.resource_version = version,
+            SharedWrite::Sync { leader, standbys, .. } => {
+                self.sync.leader = Some(leader);
+                self.sync.standbys = standbys;
+                self.sync.resource_version = version;
+            }
+            SharedWrite::Failover { from, to, .. } => {
+                self.failover.from = from;
+                self.failover.to = to;
+                self.failover.resource_version = version;
+            }
+        }
+    }
+}

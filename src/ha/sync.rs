@@ -1,0 +1,106 @@
+//! `synchronous_mode` with one standby: enforced before published, unpublished before relaxed.
+//!
+//! The published set is a promise to the election: whoever is in it holds every acknowledged
+//! commit. So it may never exceed what PostgreSQL enforces.
+
+use super::effect::{Effect, Rule};
+use super::event::PgFacts;
+use super::model::Name;
+use super::shared::SharedWrite;
+use super::step::Turn;
+
+impl Turn<'_> {
+    pub(super) fn keep_sync(&mut self, facts: &PgFacts) {
+        let record = self.s.sync_record();
+        let published = record.standbys.clone();
+        let mine = record.leader.as_ref() == Some(&self.s.me.name);
+        let wanted = if self.s.rules.synchronous_mode { self.choose(facts, &published) } else { None };
+        let wanted: Vec<Name> = wanted.into_iter().collect();
+        if !self.s.rules.synchronous_mode && record.leader.is_none() && published.is_empty() {
+            return self.enforce(&[]);
+        }
+        if !mine || (published != wanted && !published.is_empty()) {
+            if self.patient(facts, &published) {
+                return;
+            }
+            // Unpublish before anything is relaxed or replaced.
+            self.explain_once("sync", Rule::Sync, format!("unpublish {published:?}"));
+            return self.publish(Vec::new());
+        }
+        if published == wanted {
+            self.s.sync.missing_since = None;
+            return self.enforce(&wanted);
+        }
+        self.enforce(&wanted);
+        if self.is_enforced(facts, &wanted) {
+            self.explain_once("sync", Rule::Sync, format!("publish {wanted:?}: it is enforced"));
+            self.publish(wanted);
+        }
+    }
+
+    /// The published standby gets one R to come back before it is given up.
+    fn patient(&mut self, facts: &PgFacts, published: &[Name]) -> bool {
+        let streaming = |name: &Name| {
+            facts.walsenders.iter().any(|w| w.name == *name && w.state == "streaming")
+        };
+        if !self.s.rules.synchronous_mode || published.iter().all(streaming) {
+            self.s.sync.missing_since = None;
+            return false;
+        }
+        let since = *self.s.sync.missing_since.get_or_insert(self.now);
+        let until = since + self.s.budgets.renew_ms;
+        self.wake_at(until);
+        self.now < until
+    }
+
+    /// The published standby while it streams; else the most advanced that may be one.
+    fn choose(&self, facts: &PgFacts, published: &[Name]) -> Option<Name> {
+        let members = &self.s.shared.as_ref()?.members;
+        let mut streaming: Vec<_> = facts
+            .walsenders
+            .iter()
+            .filter(|w| w.state == "streaming" && w.name != self.s.me.name)
+            .filter(|w| members.get(&w.name).is_some_and(|m| !m.nosync() && !m.nofailover()))
+            .collect();
+        streaming.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
+        let sticky = streaming.iter().find(|w| published.contains(&w.name));
+        let chosen = sticky.or_else(|| {
+            // The one already asked for, so that two equals do not take turns.
+            streaming.iter().find(|w| self.s.sync.asked.contains(&w.name))
+        });
+        chosen.or(streaming.first()).map(|w| w.name.clone())
+    }
+
+    /// Tell PostgreSQL, unless it was told.
+    fn enforce(&mut self, names: &[Name]) {
+        let in_force = self.s.sync.in_force.as_ref().map(|(names, _)| names.as_slice());
+        if in_force == Some(names) {
+            return;
+        }
+        let asked = self.s.sync.asked == names;
+        if !asked || self.may("sync-names", self.s.budgets.renew_ms) {
+            self.s.sync.asked = names.to_vec();
+            self.emit(Effect::SetSyncNames { names: names.to_vec() });
+        }
+    }
+
+    /// The server shows them as synchronous, and they flushed past the reload.
+    fn is_enforced(&self, facts: &PgFacts, names: &[Name]) -> bool {
+        let Some((in_force, lsn)) = &self.s.sync.in_force else { return false };
+        in_force == names
+            && names.iter().all(|name| {
+                facts.walsenders.iter().any(|w| {
+                    w.name == *name && w.sync_state == "sync" && w.flush_lsn >= *lsn
+                })
+            })
+    }
+
+    fn publish(&mut self, standbys: Vec<Name>) {
+        let record = self.s.sync_record();
+        self.write_shared(SharedWrite::Sync {
+            leader: self.s.me.name.clone(),
+            standbys,
+            expect: record.resource_version,
+        });
+    }
+}
