@@ -80,10 +80,22 @@ impl Turn<'_> {
 
     /// The leader as a running primary: the only one to clone or rewind from.
     fn primary_leader(&self) -> Option<(Name, Member)> {
-        let name = self.leader_name()?;
+        let held = self.s.other_holder()?;
+        let name = held.holder.name.clone();
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
-        (member.role == "primary" && member.state == "running" && member.timeline.is_some())
-            .then_some((name, member))
+        let serves = member.role == "primary" && member.state == "running";
+        // L1: the status must be of the pod that holds the lock, and the lock must be alive.
+        let same = member.pod_uid == held.holder.pod_uid;
+        let alive = self.now < self.s.lock.changed_at + held.ttl_ms;
+        (serves && same && alive && member.timeline.is_some()).then_some((name, member))
+    }
+
+    fn record_epoch(&self) -> Option<u64> {
+        self.s.other_holder().map(|held| held.epoch)
+    }
+
+    fn diverged(&self) -> bool {
+        self.s.pg.diverged_from.is_some() && self.s.pg.diverged_from == self.record_epoch()
     }
 
     fn keep_replica(&mut self) {
@@ -120,7 +132,7 @@ impl Turn<'_> {
                 Relation::Forked | Relation::Twin
             )
         {
-            self.s.pg.diverged = true;
+            self.s.pg.diverged_from = self.record_epoch();
             let words = format!("{name} left my history before my position {}", facts.lsn);
             return self.stop(Stop::Fast, Rule::Replica, &words);
         }
@@ -140,7 +152,7 @@ impl Turn<'_> {
             data.state,
             ControlState::ShutDown | ControlState::ShutDownInRecovery
         );
-        if !data.standby_signal && !clean && !self.s.pg.diverged {
+        if !data.standby_signal && !clean && !self.diverged() {
             // A crashed primary knows its own end only after recovery.
             if self.may("CrashRecover", self.s.budgets.renew_ms) {
                 self.begin(Op::CrashRecover, Effect::CrashRecover);
@@ -148,7 +160,7 @@ impl Turn<'_> {
             return;
         }
         let Some((name, leader)) = self.primary_leader() else {
-            if data.standby_signal && !self.s.pg.diverged {
+            if data.standby_signal {
                 self.start_replica(self.leader_name());
             }
             return;
@@ -156,11 +168,11 @@ impl Turn<'_> {
         let relation = self.relation(data.timeline, data.lsn, data.standby_signal, &leader);
         match relation {
             Relation::Unknown => {}
-            Relation::Behind if !self.s.pg.diverged => self.start_replica(Some(name)),
+            Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
             Relation::Twin => self.clone_from(name, "the same timeline from another promotion"),
             _ if self.s.pg.rewind_failed => self.clone_from(name, "the rewind failed"),
             Relation::Forked | Relation::Behind => {
-                self.s.pg.diverged = true;
+                self.s.pg.diverged_from = self.record_epoch();
                 let ready = leader.checkpoint_after_promote != Some(false);
                 if ready && self.may("Rewind", self.s.budgets.renew_ms) {
                     let words = format!(

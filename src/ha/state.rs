@@ -147,8 +147,9 @@ pub struct Pg {
     pub upstream: Option<Name>,
     /// The server went down at.
     pub down_since: Ms,
-    /// The leader's history left mine before my position: rewind first.
-    pub diverged: bool,
+    /// The history of the leader of this epoch left mine before my position: rewind first. The data
+    /// itself is whole, and may lead again if that leader is gone.
+    pub diverged_from: Option<u64>,
     /// The last rewind failed: clone.
     pub rewind_failed: bool,
     /// Starts as the primary that failed in a row.
@@ -393,12 +394,12 @@ impl State {
         Some(PeerStatus { primary: self.is_primary(), timeline, lsn, eligible: self.repaired() })
     }
 
-    /// The data directory may lead: whole, not diverged, not being rebuilt, not forbidden by a tag.
+    /// The data directory may lead: whole, not being rebuilt, not forbidden by a tag.
     pub fn repaired(&self) -> bool {
         let rebuilding = matches!(
             self.pg.op,
             Some(Op::Initdb | Op::Clone | Op::Rewind | Op::CrashRecover)
         );
-        !self.nofailover && !rebuilding && !self.pg.diverged && !self.terminating
+        !self.nofailover && !rebuilding && !self.terminating
     }
 }

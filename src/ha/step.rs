@@ -170,13 +170,15 @@ impl Turn<'_> {
             }
             Op::Rewind => {
                 self.s.pg.rewind_failed = failed;
-                self.s.pg.diverged = failed;
+                if !failed {
+                    self.s.pg.diverged_from = None;
+                }
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
             }
             Op::Clone if !failed => {
                 self.s.pg.rewind_failed = false;
-                self.s.pg.diverged = false;
+                self.s.pg.diverged_from = None;
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
             }

@@ -1,0 +1,192 @@
+//! The Kubernetes store: objects with versions, compare-and-swap, and what can go wrong with it.
+
+use pgwarden::ha::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome};
+use pgwarden::ha::model::{Member, Name};
+use pgwarden::ha::shared::{Initialize, Rules, Shared, SharedWrite};
+use std::collections::BTreeMap;
+
+/// The store, as etcd has it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) version: u64,
+    pub(crate) lock: Option<StoredLock>,
+    /// Config, sync and failover; members beside them.
+    pub(crate) shared: Shared,
+    pub(crate) members: BTreeMap<Name, Member>,
+    /// What the agents' local files would store.
+    pub(crate) local_rules: Rules,
+    pub(crate) ignore_versions: bool,
+    objects: u64,
+}
+
+/// The lock object.
+#[derive(Clone)]
+pub(crate) struct StoredLock {
+    uid: u64,
+    version: u64,
+    writes: u64,
+    pub(crate) state: LockState,
+    optime: Option<pgwarden::ha::model::Lsn>,
+    /// The writer's wall clock at the last renewal.
+    pub(crate) wall_ms: i64,
+}
+
+impl Store {
+    pub(crate) fn new(local_rules: Rules, ignore_versions: bool) -> Self {
+        Self {
+            version: 100,
+            lock: None,
+            shared: Shared::default(),
+            members: BTreeMap::new(),
+            local_rules,
+            ignore_versions,
+            objects: 0,
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    pub(crate) fn lock_snapshot(&self) -> LockSnapshot {
+        match &self.lock {
+            None => LockSnapshot {
+                resource_version: None,
+                fields: "absent".into(),
+                state: LockState::Absent,
+                optime: None,
+            },
+            Some(lock) => LockSnapshot {
+                resource_version: Some(lock.version.to_string()),
+                fields: format!("{}|{}|{:?}", lock.uid, lock.writes, lock.state),
+                state: lock.state.clone(),
+                optime: lock.optime,
+            },
+        }
+    }
+
+    pub(crate) fn shared_view(&self) -> Shared {
+        Shared { members: self.members.clone(), ..self.shared.clone() }
+    }
+
+    pub(crate) fn write_lock(
+        &mut self,
+        expect: Option<&str>,
+        write: &LockWrite,
+        wall_ms: i64,
+    ) -> Outcome<LockSnapshot> {
+        let current = self.lock.as_ref().map(|lock| lock.version.to_string());
+        if current.as_deref() != expect && !(self.ignore_versions && current.is_some()) {
+            return Outcome::Conflict;
+        }
+        let held = |claim: &Claim, acquire_time: String| {
+            LockState::Held(Held {
+                holder: claim.holder.clone(),
+                epoch: claim.epoch,
+                ttl_ms: claim.ttl_ms,
+                acquire_time,
+                nonce: claim.nonce,
+                place: claim.place.clone(),
+            })
+        };
+        let (state, optime) = match write {
+            LockWrite::Acquire(claim) => (held(claim, format!("at {wall_ms}")), claim.optime),
+            LockWrite::Renew { claim, acquire_time } => {
+                (held(claim, acquire_time.clone()), claim.optime)
+            }
+            LockWrite::Release { release, optime } => {
+                (LockState::Released(release.clone()), *optime)
+            }
+        };
+        self.put_lock(state, optime, wall_ms);
+        Outcome::Done(self.lock_snapshot())
+    }
+
+    pub(crate) fn put_lock(
+        &mut self,
+        state: LockState,
+        optime: Option<pgwarden::ha::model::Lsn>,
+        wall_ms: i64,
+    ) {
+        let version = self.next();
+        let (uid, writes) = match &self.lock {
+            Some(lock) => (lock.uid, lock.writes + 1),
+            None => {
+                self.objects += 1;
+                (self.objects, 0)
+            }
+        };
+        self.lock = Some(StoredLock { uid, version, writes, state, optime, wall_ms });
+    }
+
+    pub(crate) fn delete_lock(&mut self) {
+        self.next();
+        self.lock = None;
+    }
+
+    pub(crate) fn put_member(&mut self, name: &str, member: Member) {
+        self.next();
+        self.members.insert(name.to_owned(), member);
+    }
+
+    pub(crate) fn write_shared(&mut self, what: &SharedWrite) -> Outcome<String> {
+        let (current, expect) = match what {
+            SharedWrite::Initialize { expect, .. }
+            | SharedWrite::History { expect, .. }
+            | SharedWrite::Config { expect } => (&self.shared.config.resource_version, expect),
+            SharedWrite::Sync { expect, .. } => (&self.shared.sync.resource_version, expect),
+            SharedWrite::Failover { expect, .. } => (&self.shared.failover.resource_version, expect),
+        };
+        if current != expect && !self.ignore_versions {
+            return Outcome::Conflict;
+        }
+        let version = self.next().to_string();
+        let stored = Some(version.clone());
+        match what.clone() {
+            SharedWrite::Initialize { value, .. } => {
+                self.shared.config.initialize = value;
+                self.shared.config.resource_version = stored;
+            }
+            SharedWrite::History { history, epoch, ttl_ms, .. } => {
+                self.shared.config.history = history;
+                self.shared.config.epoch = epoch;
+                self.shared.config.ttl_ms = ttl_ms;
+                self.shared.config.resource_version = stored;
+            }
+            SharedWrite::Config { .. } => {
+                self.shared.config.rules = Some(self.local_rules.clone());
+                self.shared.config.resource_version = stored;
+            }
+            SharedWrite::Sync { leader, standbys, .. } => {
+                self.shared.sync.leader = Some(leader);
+                self.shared.sync.standbys = standbys;
+                self.shared.sync.resource_version = stored;
+            }
+            SharedWrite::Failover { from, to, .. } => {
+                self.shared.failover.from = from;
+                self.shared.failover.to = to;
+                self.shared.failover.resource_version = stored;
+            }
+        }
+        Outcome::Done(version)
+    }
+
+    /// Change the stored dynamic configuration as a person would.
+    pub(crate) fn edit_rules(&mut self, edit: impl FnOnce(&mut Rules)) {
+        let version = self.next().to_string();
+        if let Some(rules) = &mut self.shared.config.rules {
+            edit(rules);
+            self.shared.config.resource_version = Some(version);
+        }
+    }
+
+    pub(crate) fn delete_config(&mut self) {
+        self.next();
+        self.shared.config = Default::default();
+    }
+
+    pub(crate) fn is_bootstrapped(&self) -> bool {
+        matches!(self.shared.config.initialize, Initialize::Done(_))
+    }
+}

@@ -1,0 +1,196 @@
+//! What befalls the cluster, chosen by the seed.
+
+use crate::node::Life;
+use crate::server::Dir;
+use crate::world::{Act, TTL_MS, World};
+use pgwarden::ha::event::{Ask, Event};
+use pgwarden::ha::lock::LockState;
+
+pub(crate) struct Fault;
+
+impl Fault {
+    /// One fault, on a random member or on the leader.
+    pub(crate) fn strike(world: &mut World) {
+        let any = world.rng.range(0, world.nodes.len() as u64 - 1) as usize;
+        let target = match world.leader() {
+            Some(leader) if world.rng.percent(60) => leader,
+            _ => any,
+        };
+        let long = world.rng.range(200, 2 * TTL_MS + 1_000);
+        match world.rng.range(0, 23) {
+            0 | 1 => Self::kill_pod(world, target),
+            2 => {
+                world.note(|| format!("FAULT agent of {target} killed"));
+                world.kill_agent(target);
+            }
+            3 | 4 => {
+                world.note(|| format!("FAULT agent of {target} frozen for {long} ms"));
+                world.freeze_agent(target, long);
+            }
+            5 => {
+                world.note(|| format!("FAULT postgres of {target} killed"));
+                if let Some(generation) = world.nodes[target].server.as_ref().map(|s| s.generation) {
+                    world.server_gone(target, generation, false, "killed");
+                }
+            }
+            6 => {
+                world.note(|| format!("FAULT postmaster of {target} frozen for {long} ms"));
+                world.freeze_server(target, long);
+            }
+            7..=9 => Self::cut(world, target, long, true),
+            10 => Self::cut(world, target, long, false),
+            11 => {
+                world.note(|| format!("FAULT the API is cut from everybody for {long} ms"));
+                for node in 0..world.nodes.len() {
+                    Self::cut(world, node, long, true);
+                }
+            }
+            12 => {
+                world.note(|| "FAULT the API is slow".into());
+                world.slow_until = world.now + long;
+            }
+            13 => {
+                world.note(|| "FAULT the API loses requests and answers".into());
+                world.lossy_until = world.now + long;
+            }
+            14 => {
+                world.note(|| "FAULT all pods killed".into());
+                for node in 0..world.nodes.len() {
+                    Self::kill_pod(world, node);
+                }
+            }
+            15 => Self::wipe_replica(world, any),
+            16 => {
+                world.note(|| "FAULT the lock object is deleted".into());
+                world.store.delete_lock();
+                world.lock_changed();
+            }
+            17 => Self::garble(world),
+            18 => Self::ask(world, any, target),
+            19 => {
+                let ttl_ms = if world.rng.percent(50) { TTL_MS } else { 15_000 };
+                world.note(|| format!("FAULT the stored ttl is set to {ttl_ms}"));
+                world.store.edit_rules(|rules| rules.ttl_ms = ttl_ms);
+                world.shared_changed();
+            }
+            20 => {
+                world.note(|| format!("FAULT SIGTERM to {target}"));
+                let life = world.nodes[target].life;
+                let event = Box::new(Event::Terminate);
+                world.schedule(1, Act::Deliver { node: target, life, event });
+            }
+            21 => {
+                if world.store.is_bootstrapped() {
+                    world.note(|| "FAULT the config object is deleted".into());
+                    world.store.delete_config();
+                    world.shared_changed();
+                }
+            }
+            22 => Self::twin(world, any),
+            _ => Self::restore(world),
+        }
+    }
+
+    fn kill_pod(world: &mut World, node: usize) {
+        if world.nodes[node].guardian == 0 {
+            return;
+        }
+        world.kill_pod(node);
+        let (delay, new_uid) = (world.rng.range(100, 9_000), world.rng.percent(40));
+        world.schedule(delay, Act::StartPod { node, new_uid });
+    }
+
+    fn cut(world: &mut World, node: usize, ms: u64, api: bool) {
+        let what = if api { "the API" } else { "its peers" };
+        world.note(|| format!("FAULT {node} cut from {what} for {ms} ms"));
+        if api {
+            world.nodes[node].cut_api = true;
+        } else {
+            world.nodes[node].cut_peers = true;
+        }
+        world.schedule(ms, Act::Heal { node, api });
+    }
+
+    /// A replica's pod dies and its volume is lost; never the only up-to-date copy.
+    fn wipe_replica(world: &mut World, node: usize) {
+        let healthy = world.nodes.iter().all(|n| n.dir.whole().is_some() && n.guardian != 0);
+        let leader = world.leader();
+        if !healthy || leader.is_none() || leader == Some(node) {
+            return;
+        }
+        world.note(|| format!("FAULT the volume of replica {node} is lost"));
+        Self::kill_pod(world, node);
+        world.nodes[node].dir = Dir::Empty;
+    }
+
+    fn garble(world: &mut World) {
+        let Some(epoch) = world.store.lock_snapshot().epoch() else { return };
+        world.note(|| "FAULT the lock record is damaged by hand".into());
+        let state = LockState::Garbled { why: "edited by hand".into(), epoch: Some(epoch) };
+        world.store.put_lock(state, None, world.now as i64);
+        world.lock_changed();
+    }
+
+    fn ask(world: &mut World, asked: usize, target: usize) {
+        let Some(leader) = world.leader() else { return };
+        let from = world.nodes[leader].name.clone();
+        let to = world.nodes[target].name.clone();
+        let ask = if world.rng.percent(20) && !world.options.synchronous {
+            Ask::Failover { to }
+        } else {
+            Ask::Switchover { from, to: world.rng.percent(50).then_some(to) }
+        };
+        world.note(|| format!("FAULT {asked} is asked for {ask:?}"));
+        let (id, life): (u64, Life) = (world.next_id(), world.nodes[asked].life);
+        let event = Box::new(Event::Asked { id, ask });
+        world.schedule(1, Act::Deliver { node: asked, life, event });
+    }
+
+    /// A second pod under the name of another: two UIDs, one name.
+    fn twin(world: &mut World, node: usize) {
+        let Some(leader) = world.leader().filter(|leader| *leader != node) else { return };
+        // The synchronous set is kept by name: another volume under a listed name is outside of its
+        // promise.
+        if world.nodes[node].guardian == 0 || world.options.synchronous {
+            return;
+        }
+        let name = world.nodes[leader].name.clone();
+        world.note(|| format!("FAULT {node} comes back under the name {name}"));
+        world.kill_pod(node);
+        world.nodes[node].name = name;
+        let delay = world.rng.range(50, 2_000);
+        world.schedule(delay, Act::StartPod { node, new_uid: true });
+    }
+
+    /// etcd comes back from a backup.
+    fn restore(world: &mut World) {
+        if let Some(backup) = world.backup.take() {
+            world.note(|| "FAULT the store is restored from a backup".into());
+            world.store = backup;
+            world.lock_changed();
+            world.shared_changed();
+        } else if world.store.is_bootstrapped() && !world.options.synchronous {
+            world.backup = Some(world.store.clone());
+        }
+    }
+
+    pub(crate) fn heal_all(world: &mut World) {
+        world.note(|| "HEAL all faults end".into());
+        world.healed = true;
+        world.slow_until = 0;
+        world.lossy_until = 0;
+        for node in 0..world.nodes.len() {
+            world.heal(node, true);
+            world.heal(node, false);
+            world.schedule(0, Act::Thaw { node, agent: true });
+            world.schedule(0, Act::Thaw { node, agent: false });
+            let own = format!("pg-{node}");
+            if world.nodes[node].name != own {
+                world.kill_pod(node);
+                world.nodes[node].name = own;
+            }
+            let delay = world.rng.range(10, 4_000);
+            world.schedule(delay, Act::StartPod { node, new_uid: false });
+        }
+    }
+}

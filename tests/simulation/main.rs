@@ -1,0 +1,113 @@
+//! The simulator: the real `ha::step` of three members over a simulated cluster.
+//!
+//! Everything around the core is modelled: the Kubernetes store with its latencies, lost answers
+//! and late writes; clocks that drift by the allowed rate; guardians; PostgreSQL's write-ahead log
+//! as a list of records; streaming; clients. A run is a function of its seed.
+//!
+//! One seed again, with its trace: `PGWARDEN_SEED=17 cargo test --test simulation one_seed -- --nocapture`
+//! More seeds: `PGWARDEN_SEEDS=20000 cargo test --test simulation seeds -- --nocapture`
+
+mod api;
+mod faults;
+mod node;
+mod oracle;
+mod rng;
+mod server;
+mod world;
+
+use pgwarden::ha::state::Sabotage;
+use std::time::Instant;
+use world::{Bug, Failure, Options, World};
+
+/// How many seeds `make test` runs at least, for each mode of replication.
+const SEEDS: u64 = 2_000;
+/// The seeds within which a bug put in on purpose must be found.
+const SABOTAGE_SEEDS: u64 = 2_000;
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64, bug: Bug, trace: bool) -> (Result<(), Failure>, u64) {
+    // Even seeds replicate synchronously.
+    let options = Options { seed, synchronous: seed.is_multiple_of(2), bug, trace };
+    let mut world = World::new(options);
+    let result = world.run();
+    (result, world.now)
+}
+
+fn report(seed: u64, failure: &Failure) -> String {
+    format!(
+        "seed {seed} broke \"{}\" at {} ms: {}\nreplay: PGWARDEN_SEED={seed} cargo test --test \
+         simulation one_seed -- --nocapture\n{}",
+        failure.invariant, failure.at, failure.words, failure.trace
+    )
+}
+
+#[test]
+fn seeds() {
+    let count = from_env("PGWARDEN_SEEDS").unwrap_or(SEEDS);
+    let first = from_env("PGWARDEN_FIRST_SEED").unwrap_or(1);
+    let (started, mut simulated_ms) = (Instant::now(), 0);
+    for seed in first..first + count {
+        let (result, ms) = run(seed, Bug::None, false);
+        simulated_ms += ms;
+        if let Err(failure) = result {
+            panic!("{}", report(seed, &failure));
+        }
+    }
+    let hours = simulated_ms as f64 / 3_600_000.0;
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "seeds {first}..{}: {hours:.1} simulated hours in {seconds:.1} s, {:.2} hours per second",
+        first + count,
+        hours / seconds
+    );
+}
+
+#[test]
+fn one_seed() {
+    let Some(seed) = from_env("PGWARDEN_SEED") else { return };
+    let bug = std::env::var("PGWARDEN_BUG").map_or(Bug::None, |name| Bug::parse(&name));
+    let (result, _) = run(seed, bug, true);
+    if let Err(failure) = result {
+        panic!("{}", report(seed, &failure));
+    }
+    println!("seed {seed} holds every invariant");
+}
+
+/// A harness is trusted only after it caught bugs put in on purpose.
+fn is_caught(bug: Bug) {
+    for seed in 1..=SABOTAGE_SEEDS {
+        if let (Err(failure), _) = run(seed, bug, false) {
+            println!("{bug:?} is seen by seed {seed}: {} ({})", failure.invariant, failure.words);
+            return;
+        }
+    }
+    panic!("{bug:?} was not seen within {SABOTAGE_SEEDS} seeds: the simulator is blind to it");
+}
+
+#[test]
+fn compare_and_swap_off_is_caught() {
+    is_caught(Bug::CompareAndSwapOff);
+}
+
+#[test]
+fn identity_off_is_caught() {
+    is_caught(Bug::Core(Sabotage::IdentityOff));
+}
+
+#[test]
+fn age_by_a_peers_wall_clock_is_caught() {
+    is_caught(Bug::WallClockAge);
+}
+
+#[test]
+fn absence_taken_for_release_is_caught() {
+    is_caught(Bug::Core(Sabotage::AbsenceIsRelease));
+}
+
+#[test]
+fn timeline_check_off_is_caught() {
+    is_caught(Bug::Core(Sabotage::TimelineCheckOff));
+}
