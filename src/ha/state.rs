@@ -29,6 +29,8 @@ pub struct State {
     pub shared: Option<Shared>,
     /// When they were read by quorum last.
     pub shared_read_at: Option<Ms>,
+    /// When a write of mine was acknowledged last.
+    pub shared_written_at: Ms,
     /// PostgreSQL.
     pub pg: Pg,
     /// The race for a free lock.
@@ -266,6 +268,7 @@ impl State {
             lease: Lease::default(),
             shared: None,
             shared_read_at: None,
+            shared_written_at: 0,
             pg: Pg::default(),
             race: None,
             rounds: 0,

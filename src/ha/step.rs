@@ -198,7 +198,11 @@ impl Turn<'_> {
         if quorum {
             self.s.shared_read_at = Some(self.now);
         }
-        if let Some(known) = &self.s.shared {
+        // For a moment after a write of mine a cache may lag; for longer only a restored store does.
+        if let Some(known) = &self.s.shared
+            && !quorum
+            && self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms
+        {
             keep_newer(&mut shared.config, &known.config, |r| &r.resource_version);
             keep_newer(&mut shared.sync, &known.sync, |r| &r.resource_version);
             keep_newer(&mut shared.failover, &known.failover, |r| &r.resource_version);
@@ -214,6 +218,7 @@ impl Turn<'_> {
         self.s.writing_shared = false;
         match outcome {
             Outcome::Done(version) => {
+                self.s.shared_written_at = self.now;
                 if let Some(shared) = &mut self.s.shared {
                     shared.apply(what, version);
                 }
