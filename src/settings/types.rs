@@ -18,6 +18,8 @@ pub struct Settings {
     pub name: String,
     /// The REST interface.
     pub restapi: RestApi,
+    /// What `pgwarden ctl` uses to talk to members.
+    pub ctl: Ctl,
     /// How to reach Kubernetes and what the objects are called.
     pub kubernetes: Kubernetes,
     /// What the first member of a new cluster does.
@@ -48,6 +50,13 @@ impl RestApi {
     pub fn api_url(&self) -> String {
         format!("http://{}/patroni", self.connect_address)
     }
+}
+
+/// `ctl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ctl {
+    /// Sent with every request; that of `restapi` where `ctl` has none.
+    pub authentication: Option<BasicAuth>,
 }
 
 /// A user name and password of HTTP basic authentication.
@@ -222,6 +231,8 @@ pub struct PgUser {
     pub username: String,
     /// Its password, if it has one.
     pub password: Option<Secret>,
+    /// The password of its client key, if that has one.
+    pub ssl_password: Option<Secret>,
     /// libpq's own words passed through: `sslmode`, `sslrootcert`, `channel_binding`, …
     pub conninfo: BTreeMap<String, String>,
 }
