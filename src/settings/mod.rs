@@ -16,6 +16,7 @@ pub mod budgets;
 pub mod dynamic;
 pub mod effective;
 mod known;
+pub mod machine;
 mod problem;
 mod raw;
 mod resolve;
