@@ -28,7 +28,10 @@ pub fn run_in(
     env: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Exit {
-    let Loaded { settings, mut problems } = settings::load(path, env);
+    let Loaded {
+        settings,
+        mut problems,
+    } = settings::load(path, env);
     let mut budgets = None;
     if let Some(settings) = &settings {
         problems.extend(machine::inspect(settings));
@@ -103,7 +106,12 @@ fn text(
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let warnings = problems.len() - errors;
     writeln!(out)?;
-    writeln!(out, "{}, {}", count(errors, "error"), count(warnings, "warning"))
+    writeln!(
+        out,
+        "{}, {}",
+        count(errors, "error"),
+        count(warnings, "warning")
+    )
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -126,12 +134,19 @@ fn table(out: &mut dyn Write, budgets: &Budgets) -> io::Result<()> {
         ("kill everything at", budgets.kill_ms()),
         ("which takes at most", budgets.kill_budget_ms()),
     ];
-    writeln!(out, "Lease of {ttl} ms; instants count from the last acknowledged renewal:")?;
+    writeln!(
+        out,
+        "Lease of {ttl} ms; instants count from the last acknowledged renewal:"
+    )?;
     for (what, ms) in rows {
         writeln!(out, "  {what:<36} {ms:>8} ms")?;
     }
     let end = budgets.kill_ms() + budgets.kill_budget_ms();
-    writeln!(out, "  {:<36} {end:>8} ms of {ttl} ms (G2 holds)", "nothing of it is left after")?;
+    writeln!(
+        out,
+        "  {:<36} {end:>8} ms of {ttl} ms (G2 holds)",
+        "nothing of it is left after"
+    )?;
     if budgets.election_ms() < 3_000 {
         writeln!(
             out,

@@ -169,26 +169,48 @@ mod tests {
         let table = Exit::table();
         for exit in Exit::ALL {
             let line = format!("  {:>3}  {}", exit.code(), exit.meaning());
-            assert!(table.lines().any(|l| l == line), "{exit:?} is not in the table");
+            assert!(
+                table.lines().any(|l| l == line),
+                "{exit:?} is not in the table"
+            );
         }
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert!(codes.is_sorted_by(|a, b| a < b), "codes are not rising: {codes:?}");
+        assert!(
+            codes.is_sorted_by(|a, b| a < b),
+            "codes are not rising: {codes:?}"
+        );
         let meanings: BTreeSet<_> = Exit::ALL.iter().map(|exit| exit.meaning()).collect();
-        assert_eq!(meanings.len(), Exit::ALL.len(), "two codes have one meaning");
+        assert_eq!(
+            meanings.len(),
+            Exit::ALL.len(),
+            "two codes have one meaning"
+        );
     }
 
     #[test]
     fn codes_stay_clear_of_the_shell_and_of_signals() {
         for exit in Exit::ALL {
-            assert!(exit.code() < 124, "{exit:?} collides with timeout(1), the shell or signals");
+            assert!(
+                exit.code() < 124,
+                "{exit:?} collides with timeout(1), the shell or signals"
+            );
         }
     }
 
     #[test]
     fn errors_of_files_have_their_codes() {
         use std::io::{Error, ErrorKind};
-        assert_eq!(Exit::from_io(&Error::from(ErrorKind::NotFound)), Exit::NoInput);
-        assert_eq!(Exit::from_io(&Error::from(ErrorKind::PermissionDenied)), Exit::Permission);
-        assert_eq!(Exit::from_io(&Error::from(ErrorKind::TimedOut)), Exit::Failure);
+        assert_eq!(
+            Exit::from_io(&Error::from(ErrorKind::NotFound)),
+            Exit::NoInput
+        );
+        assert_eq!(
+            Exit::from_io(&Error::from(ErrorKind::PermissionDenied)),
+            Exit::Permission
+        );
+        assert_eq!(
+            Exit::from_io(&Error::from(ErrorKind::TimedOut)),
+            Exit::Failure
+        );
     }
 }

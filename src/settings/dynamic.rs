@@ -117,12 +117,21 @@ pub(super) fn read(
 ) -> Dynamic {
     let default = Dynamic::default();
     let ms = |key: &str, least_s: u64, kept: u64, default: u64| {
-        if section.has(key) { section.duration_ms(key, least_s).unwrap_or(kept) } else { default }
+        if section.has(key) {
+            section.duration_ms(key, least_s).unwrap_or(kept)
+        } else {
+            default
+        }
     };
     let mut dynamic = Dynamic {
         ttl_ms: ttl(section, fallback.ttl_ms, overrides),
         loop_wait_ms: ms("loop_wait", 1, fallback.loop_wait_ms, default.loop_wait_ms),
-        retry_timeout_ms: ms("retry_timeout", 1, fallback.retry_timeout_ms, default.retry_timeout_ms),
+        retry_timeout_ms: ms(
+            "retry_timeout",
+            1,
+            fallback.retry_timeout_ms,
+            default.retry_timeout_ms,
+        ),
         check_timeline: flag(section, "check_timeline", fallback.check_timeline, false),
         synchronous_mode: sync_mode(section, fallback.synchronous_mode),
         ..default
@@ -134,7 +143,11 @@ pub(super) fn read(
 }
 
 fn flag(section: &Section<'_>, key: &str, kept: bool, default: bool) -> bool {
-    if section.has(key) { section.boolean(key).unwrap_or(kept) } else { default }
+    if section.has(key) {
+        section.boolean(key).unwrap_or(kept)
+    } else {
+        default
+    }
 }
 
 /// The TTL must be whole seconds (the Lease and Patroni's annotation count in them) and leave room
@@ -148,13 +161,20 @@ fn ttl(section: &Section<'_>, kept: u64, overrides: &BudgetOverrides) -> u64 {
         false => (DEFAULT_TTL_MS, false),
     };
     if !ttl_ms.is_multiple_of(1_000) {
-        section.error("ttl", format!("found {ttl_ms} ms; expected whole seconds, as 30"));
+        section.error(
+            "ttl",
+            format!("found {ttl_ms} ms; expected whole seconds, as 30"),
+        );
         return kept;
     }
     match Budgets::new(ttl_ms, overrides) {
         Ok(_) => ttl_ms,
         Err(e) => {
-            let note = if written { "" } else { " (the default, 30 s, applies)" };
+            let note = if written {
+                ""
+            } else {
+                " (the default, 30 s, applies)"
+            };
             section.error("ttl", format!("{e}{note}"));
             kept
         }
@@ -170,23 +190,34 @@ fn sync_mode(section: &Section<'_>, kept: SyncMode) -> SyncMode {
              file wants them to wait; remove it",
         );
     }
-    if section.integer("synchronous_node_count", 1, 1_000).is_some_and(|count| count > 1) {
+    if section
+        .integer("synchronous_node_count", 1, 1_000)
+        .is_some_and(|count| count > 1)
+    {
         section.error(
             "synchronous_node_count",
             "this version waits for one standby, not for more; expected 1",
         );
     }
-    let Some(node) = section.get("synchronous_mode") else { return SyncMode::Off };
+    let Some(node) = section.get("synchronous_mode") else {
+        return SyncMode::Off;
+    };
     match (as_bool(&node.value), &node.value) {
         (Some(true), _) => SyncMode::On,
         (Some(false), _) => SyncMode::Off,
         (None, Value::Text(text)) if text.eq_ignore_ascii_case("quorum") => {
-            section.error("synchronous_mode", "this version does not support quorum; expected on");
+            section.error(
+                "synchronous_mode",
+                "this version does not support quorum; expected on",
+            );
             // One named standby keeps at least the promise of losing no acknowledged commit.
             SyncMode::On
         }
         (None, other) => {
-            section.error("synchronous_mode", format!("found {}; expected on or off", other.kind()));
+            section.error(
+                "synchronous_mode",
+                format!("found {}; expected on or off", other.kind()),
+            );
             kept
         }
     }
@@ -198,7 +229,10 @@ fn lags(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
         dynamic.maximum_lag_on_failover_bytes = match bytes {
             Some(Ok(bytes)) => bytes,
             Some(Err(_)) => {
-                section.error("maximum_lag_on_failover", "found a negative size; expected bytes");
+                section.error(
+                    "maximum_lag_on_failover",
+                    "found a negative size; expected bytes",
+                );
                 fallback.maximum_lag_on_failover_bytes
             }
             None => fallback.maximum_lag_on_failover_bytes,
@@ -216,7 +250,11 @@ fn lags(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
 /// Both have an older name, which counts where the newer one is absent.
 fn timeouts(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
     let named = |new: &'static str, old: &'static str| {
-        if section.has(new) { Some(new) } else { section.has(old).then_some(old) }
+        if section.has(new) {
+            Some(new)
+        } else {
+            section.has(old).then_some(old)
+        }
     };
     if let Some(key) = named("primary_start_timeout", "master_start_timeout") {
         let kept = fallback.primary_start_timeout_ms;
@@ -233,7 +271,11 @@ fn timeouts(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
 fn postgresql(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
     dynamic.parameters = parameters(section, &fallback.parameters);
     let lines = |key: &str, kept: &Option<Vec<String>>| {
-        if section.has(key) { section.lines(key).or_else(|| kept.clone()) } else { None }
+        if section.has(key) {
+            section.lines(key).or_else(|| kept.clone())
+        } else {
+            None
+        }
     };
     dynamic.pg_hba = lines("pg_hba", &fallback.pg_hba);
     dynamic.pg_ident = lines("pg_ident", &fallback.pg_ident);
@@ -262,18 +304,26 @@ pub(super) fn parameters(
     map.retain(|name, value| {
         let word = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
         };
         let key = format!("parameters.{name}");
         if !name.split('.').all(word) || name.matches('.').count() > 1 {
             let path = section.path(&key);
-            section.error("parameters", format!("{path} is not the name of a parameter"));
+            section.error(
+                "parameters",
+                format!("{path} is not the name of a parameter"),
+            );
             return false;
         }
         // A literal block (`|`) ends in a newline that nobody means.
         value.truncate(value.trim_end_matches('\n').len());
         if value.contains(['\0', '\n', '\r']) {
-            section.error("parameters", format!("{key} has more than one line; expected one"));
+            section.error(
+                "parameters",
+                format!("{key} has more than one line; expected one"),
+            );
             return false;
         }
         true

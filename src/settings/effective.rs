@@ -66,7 +66,9 @@ const OWNED: [&str; 10] = [
 
 /// The name of a controlled parameter.
 pub fn is_controlled(name: &str) -> bool {
-    CONTROLLED.iter().any(|(controlled, ..)| *controlled == name)
+    CONTROLLED
+        .iter()
+        .any(|(controlled, ..)| *controlled == name)
 }
 
 impl Effective {
@@ -78,7 +80,12 @@ impl Effective {
         let bootstrap_hba = Some(&local.bootstrap.pg_hba).filter(|lines| !lines.is_empty());
         let effective = Self {
             parameters: merged(&pg.parameters, &dynamic.parameters, &mut problems),
-            pg_hba: pg.pg_hba.as_ref().or(dynamic.pg_hba.as_ref()).or(bootstrap_hba).cloned(),
+            pg_hba: pg
+                .pg_hba
+                .as_ref()
+                .or(dynamic.pg_hba.as_ref())
+                .or(bootstrap_hba)
+                .cloned(),
             pg_ident: pg.pg_ident.as_ref().or(dynamic.pg_ident.as_ref()).cloned(),
             use_pg_rewind: either(pg.use_pg_rewind, dynamic.use_pg_rewind),
             // A slot some members keep and others do not would be worse than either.
@@ -123,13 +130,17 @@ fn merged(
             Ok(()) => value,
             Err(expected) => {
                 let why = format!("found {value:?}; expected {expected}; {default} is used");
-                problems.push(Problem::warning(format!("postgresql.parameters.{name}"), why));
+                problems.push(Problem::warning(
+                    format!("postgresql.parameters.{name}"),
+                    why,
+                ));
                 default
             }
         };
         all.insert((*name).to_owned(), value.to_owned());
     }
-    all.entry("wal_keep_size".to_owned()).or_insert_with(|| "128MB".to_owned());
+    all.entry("wal_keep_size".to_owned())
+        .or_insert_with(|| "128MB".to_owned());
     all
 }
 

@@ -23,16 +23,23 @@ pub fn inspect(settings: &Settings) -> Vec<Problem> {
 fn programs(settings: &Settings, problems: &mut Vec<Problem>) {
     let pg = &settings.postgresql;
     let mut needed = NEEDED.to_vec();
-    if pg.use_pg_rewind.unwrap_or(settings.bootstrap.dcs.use_pg_rewind) {
+    if pg
+        .use_pg_rewind
+        .unwrap_or(settings.bootstrap.dcs.use_pg_rewind)
+    {
         needed.push("pg_rewind");
     }
     let path = "postgresql.bin_dir";
     let Some(dir) = &pg.bin_dir else {
-        let places: Vec<PathBuf> =
-            env::var_os("PATH").map(|all| env::split_paths(&all).collect()).unwrap_or_default();
+        let places: Vec<PathBuf> = env::var_os("PATH")
+            .map(|all| env::split_paths(&all).collect())
+            .unwrap_or_default();
         for name in needed {
             let file = pg.program(name);
-            if !places.iter().any(|place| executable(&place.join(&file)).is_ok()) {
+            if !places
+                .iter()
+                .any(|place| executable(&place.join(&file)).is_ok())
+            {
                 let message = format!(
                     "it is missing, and {} is not on PATH; expected the directory of the programs, \
                      as /usr/lib/postgresql/17/bin",

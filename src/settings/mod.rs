@@ -15,6 +15,7 @@ pub mod address;
 pub mod budgets;
 pub mod dynamic;
 pub mod effective;
+pub mod embedded;
 mod known;
 pub mod machine;
 mod problem;
@@ -72,5 +73,8 @@ pub fn process_env(name: &str) -> Option<String> {
 
 fn finish(settings: Option<Settings>, problems: Problems) -> Loaded {
     let settings = settings.filter(|_| !problems.has_errors());
-    Loaded { settings, problems: problems.into_sorted() }
+    Loaded {
+        settings,
+        problems: problems.into_sorted(),
+    }
 }

@@ -43,7 +43,10 @@ impl Problem {
 
     /// It can be used, but not as it says.
     pub fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(path, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(path, message)
+        }
     }
 
     /// The same problem at a place.

@@ -51,13 +51,21 @@ impl Value {
 impl Node {
     /// A node without a place, as JSON gives them.
     pub(super) fn bare(value: Value) -> Self {
-        Self { place: Place::default(), value }
+        Self {
+            place: Place::default(),
+            value,
+        }
     }
 
     /// The child of a map; a null child counts as absent.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        let Value::Map(entries) = &self.value else { return None };
-        let found = entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)?;
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let found = entries
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, node)| node)?;
         (found.value != Value::Null).then_some(found)
     }
 
@@ -66,7 +74,9 @@ impl Node {
         self.place.file = Some(Arc::clone(file));
         match &mut self.value {
             Value::List(items) => items.iter_mut().for_each(|item| item.belongs_to(file)),
-            Value::Map(entries) => entries.iter_mut().for_each(|(_, item)| item.belongs_to(file)),
+            Value::Map(entries) => entries
+                .iter_mut()
+                .for_each(|(_, item)| item.belongs_to(file)),
             _ => {}
         }
     }
@@ -74,7 +84,9 @@ impl Node {
     /// Lays a later file over this one, as Patroni does with a directory: maps are merged, a null
     /// removes a key, anything else replaces.
     pub(super) fn merge(&mut self, over: Self) {
-        let (Value::Map(mine), Value::Map(theirs)) = (&mut self.value, over.value) else { return };
+        let (Value::Map(mine), Value::Map(theirs)) = (&mut self.value, over.value) else {
+            return;
+        };
         for (key, node) in theirs {
             let existing = mine.iter().position(|(name, _)| *name == key);
             match (existing, &node.value) {
@@ -98,9 +110,10 @@ impl Node {
             Value::Float(x) => (*x).into(),
             Value::Text(text) => text.clone().into(),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Map(entries) => {
-                entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect()
-            }
+            Value::Map(entries) => entries
+                .iter()
+                .map(|(key, node)| (key.clone(), node.to_json()))
+                .collect(),
         }
     }
 
@@ -129,7 +142,11 @@ impl Node {
 
 /// `a` and `b` are `a.b`.
 pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 impl<'de> Deserialize<'de> for Value {
@@ -222,8 +239,10 @@ pub(super) fn from_json(value: serde_json::Value) -> Node {
         },
         Json::String(text) => Value::Text(text),
         Json::Array(items) => Value::List(items.into_iter().map(from_json).collect()),
-        Json::Object(map) => {
-            Value::Map(map.into_iter().map(|(key, item)| (key, from_json(item))).collect())
-        }
+        Json::Object(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, item)| (key, from_json(item)))
+                .collect(),
+        ),
     })
 }

@@ -44,7 +44,12 @@ impl<'a> Section<'a> {
     /// A whole document; `table` is where its keys stand in the table of known keys.
     pub(super) fn root(node: &'a Node, table: &str, out: &'a Problems) -> Self {
         let table = table.to_owned();
-        Self { node: Some(node), shown: String::new(), table, out }
+        Self {
+            node: Some(node),
+            shown: String::new(),
+            table,
+            out,
+        }
     }
 
     /// The map under a key.
@@ -78,7 +83,9 @@ impl<'a> Section<'a> {
 
     pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
         debug_assert!(
-            known::children(&self.table).iter().any(|(name, ..)| *name == key),
+            known::children(&self.table)
+                .iter()
+                .any(|(name, ..)| *name == key),
             "{}.{key} is read but not in the table of known keys",
             self.table
         );
@@ -91,11 +98,13 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn error(&self, key: &str, message: impl Into<String>) {
-        self.out.push(Problem::error(self.path(key), message).at(&self.place(key)));
+        self.out
+            .push(Problem::error(self.path(key), message).at(&self.place(key)));
     }
 
     pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
-        self.out.push(Problem::warning(self.path(key), message).at(&self.place(key)));
+        self.out
+            .push(Problem::warning(self.path(key), message).at(&self.place(key)));
     }
 
     fn place(&self, key: &str) -> Place {
@@ -104,8 +113,15 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, key: &str, node: &Node, expected: &str, show: bool) {
-        let found = if show { describe(&node.value) } else { node.value.kind().to_owned() };
-        let problem = Problem::error(self.path(key), format!("found {found}; expected {expected}"));
+        let found = if show {
+            describe(&node.value)
+        } else {
+            node.value.kind().to_owned()
+        };
+        let problem = Problem::error(
+            self.path(key),
+            format!("found {found}; expected {expected}"),
+        );
         self.out.push(problem.at(&node.place));
     }
 
@@ -128,7 +144,10 @@ impl<'a> Section<'a> {
         match &node.value {
             Value::Text(text) => Some(super::secret::Secret::new(text.as_str())),
             Value::Int(number) => {
-                self.warn(key, "it is written as a number; put it in quotes to be sure of it");
+                self.warn(
+                    key,
+                    "it is written as a number; put it in quotes to be sure of it",
+                );
                 Some(super::secret::Secret::new(number.to_string()))
             }
             _ => {
@@ -158,7 +177,12 @@ impl<'a> Section<'a> {
         };
         let number = number.filter(|n| (least..=most).contains(n));
         if number.is_none() {
-            self.wrong(key, node, &format!("a whole number from {least} to {most}"), true);
+            self.wrong(
+                key,
+                node,
+                &format!("a whole number from {least} to {most}"),
+                true,
+            );
         }
         number
     }
@@ -167,7 +191,9 @@ impl<'a> Section<'a> {
     pub(super) fn duration_ms(&self, key: &str, least_s: u64) -> Option<u64> {
         let node = self.get(key)?;
         let ms = match &node.value {
-            Value::Int(number) => u64::try_from(*number).ok().and_then(|s| s.checked_mul(1_000)),
+            Value::Int(number) => u64::try_from(*number)
+                .ok()
+                .and_then(|s| s.checked_mul(1_000)),
             Value::Text(text) => units::duration_ms(text),
             _ => None,
         };
@@ -218,16 +244,23 @@ impl<'a> Section<'a> {
     /// A map of plain values as texts, booleans as `on`/`off` if `on_off`, else `true`/`false`.
     pub(super) fn text_map(&self, key: &str, on_off: bool) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
-        let Some(Node { value: Value::Map(entries), .. }) = self.section(key).node else {
+        let Some(Node {
+            value: Value::Map(entries),
+            ..
+        }) = self.section(key).node
+        else {
             return map;
         };
         for (name, node) in entries {
             match plain_text(&node.value, on_off) {
                 Some(text) => drop(map.insert(name.clone(), text)),
                 None if node.value == Value::Null => {}
-                None => {
-                    self.wrong(&format!("{key}.{name}"), node, "text, a number or a boolean", false)
-                }
+                None => self.wrong(
+                    &format!("{key}.{name}"),
+                    node,
+                    "text, a number or a boolean",
+                    false,
+                ),
             }
         }
         map
@@ -235,7 +268,13 @@ impl<'a> Section<'a> {
 
     /// Warns of everything below that is not known or not used, refuses what must be.
     pub(super) fn judge_keys(&self) {
-        let Some(Node { value: Value::Map(entries), .. }) = self.node else { return };
+        let Some(Node {
+            value: Value::Map(entries),
+            ..
+        }) = self.node
+        else {
+            return;
+        };
         let known = known::children(&self.table);
         for (name, node) in entries {
             let Some((_, kind, status)) = known.iter().find(|(known, ..)| known == name) else {
@@ -278,22 +317,28 @@ impl<'a> Section<'a> {
 
     fn unknown(&self, name: &str, node: &Node, known: &[(&'static str, Kind, Status)]) {
         let hint = known::nearest(name, known.iter().map(|(known, ..)| *known));
-        let message = match (hint, self.elsewhere(name)) {
-            (Some(near), _) => {
-                format!("unknown key, it has no effect; did you mean {}?", self.path(near))
-            }
-            (None, Some(other)) => {
-                format!("unknown key, it has no effect; did you mean {other}?")
-            }
-            (None, None) => "unknown key, it has no effect".to_owned(),
+        // The very same name elsewhere is a better guess than a similar one here.
+        let meant = self
+            .elsewhere(name)
+            .or_else(|| hint.map(|near| self.path(near)));
+        let message = match meant {
+            Some(meant) => format!("unknown key, it has no effect; did you mean {meant}?"),
+            None => "unknown key, it has no effect".to_owned(),
         };
-        self.out.push(Problem::warning(self.path(name), message).at(&node.place));
+        self.out
+            .push(Problem::warning(self.path(name), message).at(&node.place));
     }
 
     /// The same name under another section: written at the wrong depth.
     fn elsewhere(&self, name: &str) -> Option<String> {
-        const PLACES: [&str; 6] =
-            ["", "postgresql", "bootstrap.dcs", "kubernetes", "restapi", "bootstrap"];
+        const PLACES: [&str; 6] = [
+            "",
+            "postgresql",
+            "bootstrap.dcs",
+            "kubernetes",
+            "restapi",
+            "bootstrap",
+        ];
         let place = PLACES.iter().find(|place| {
             **place != self.table && known::children(place).iter().any(|(key, ..)| *key == name)
         })?;
@@ -309,9 +354,9 @@ impl<'a> Section<'a> {
         };
         match self.get(key).map(|node| &node.value) {
             Some(Value::Text(text)) => text == name,
-            Some(Value::List(items)) => {
-                items.iter().any(|item| item.value == Value::Text(name.to_owned()))
-            }
+            Some(Value::List(items)) => items
+                .iter()
+                .any(|item| item.value == Value::Text(name.to_owned())),
             _ => false,
         }
     }

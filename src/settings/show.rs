@@ -74,15 +74,24 @@ fn hide(key: &str, value: &mut Value) {
 
 fn may_be_secret(key: &str, text: &str) -> bool {
     const IN_KEY: [&str; 5] = ["password", "passphrase", "secret", "token", "conninfo"];
-    const IN_TEXT: [&str; 7] =
-        ["password=", "passwd=", "secret=", "secret_", "_secret", "token=", "access_key"];
+    const IN_TEXT: [&str; 7] = [
+        "password=",
+        "passwd=",
+        "secret=",
+        "secret_",
+        "_secret",
+        "token=",
+        "access_key",
+    ];
     let (key, text) = (key.to_lowercase(), text.to_lowercase());
     let url_with_password = text
         .split_once("://")
         .and_then(|(_, rest)| rest.split(['/', ' ']).next())
         .is_some_and(|authority| authority.contains('@') && authority.contains(':'));
     (key != "password_encryption" && IN_KEY.iter().any(|word| key.contains(word)))
-        || IN_TEXT.iter().any(|word| text.replace(' ', "").contains(word))
+        || IN_TEXT
+            .iter()
+            .any(|word| text.replace(' ', "").contains(word))
         || url_with_password
 }
 

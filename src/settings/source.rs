@@ -18,8 +18,12 @@ pub(super) fn read(path: &Path, out: &Problems) -> Option<Node> {
     let mut whole: Option<Node> = None;
     for file in files(path, out)? {
         let name = file.display().to_string();
-        let Some(bytes) = contents(&file, out) else { continue };
-        let Some(node) = document(&name, &bytes, out) else { continue };
+        let Some(bytes) = contents(&file, out) else {
+            continue;
+        };
+        let Some(node) = document(&name, &bytes, out) else {
+            continue;
+        };
         match &mut whole {
             Some(whole) => whole.merge(node),
             None => whole = Some(node),
@@ -31,7 +35,10 @@ pub(super) fn read(path: &Path, out: &Problems) -> Option<Node> {
 /// One document, checked for what only the raw tree shows.
 pub(super) fn document(name: &str, bytes: &[u8], out: &Problems) -> Option<Node> {
     let file: Arc<str> = Arc::from(name);
-    let at = |line| Place { file: Some(Arc::clone(&file)), line };
+    let at = |line| Place {
+        file: Some(Arc::clone(&file)),
+        line,
+    };
     let mut node = match yaml::parse(bytes) {
         Ok(node) => node,
         Err(bad) => {
@@ -64,7 +71,10 @@ pub(super) fn document(name: &str, bytes: &[u8], out: &Problems) -> Option<Node>
 /// The files to read: the one named, or those of the directory that end in `.yml` or `.yaml`.
 fn files(path: &Path, out: &Problems) -> Option<Vec<PathBuf>> {
     let bad = |message: String| {
-        let place = Place { file: Some(Arc::from(path.display().to_string())), line: 0 };
+        let place = Place {
+            file: Some(Arc::from(path.display().to_string())),
+            line: 0,
+        };
         out.push(Problem::error("", message).at(&place));
     };
     let about = match fs::metadata(path) {
@@ -86,7 +96,12 @@ fn files(path: &Path, out: &Problems) -> Option<Vec<PathBuf>> {
     };
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|file| matches!(file.extension().and_then(OsStr::to_str), Some("yml" | "yaml")))
+        .filter(|file| {
+            matches!(
+                file.extension().and_then(OsStr::to_str),
+                Some("yml" | "yaml")
+            )
+        })
         .filter(|file| file.is_file())
         .collect();
     files.sort();
@@ -95,7 +110,10 @@ fn files(path: &Path, out: &Problems) -> Option<Vec<PathBuf>> {
         return None;
     }
     if files.len() > MAX_FILES {
-        bad(format!("the directory holds {} files; expected at most {MAX_FILES}", files.len()));
+        bad(format!(
+            "the directory holds {} files; expected at most {MAX_FILES}",
+            files.len()
+        ));
         return None;
     }
     Some(files)
@@ -108,7 +126,10 @@ fn contents(file: &Path, out: &Problems) -> Option<Vec<u8>> {
     let read = fs::File::open(file)
         .and_then(|open| open.take(yaml::MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
     if let Err(e) = read {
-        let place = Place { file: Some(Arc::from(file.display().to_string())), line: 0 };
+        let place = Place {
+            file: Some(Arc::from(file.display().to_string())),
+            line: 0,
+        };
         out.push(Problem::error("", format!("it cannot be read: {e}")).at(&place));
         return None;
     }

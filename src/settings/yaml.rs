@@ -25,8 +25,14 @@ pub(super) struct BadYaml {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        let place = Place { file: None, line: spanned.referenced.line() };
-        Ok(Self { place, value: spanned.value })
+        let place = Place {
+            file: None,
+            line: spanned.referenced.line(),
+        };
+        Ok(Self {
+            place,
+            value: spanned.value,
+        })
     }
 }
 
@@ -38,8 +44,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, BadYaml> {
         return Err(BadYaml { line: 0, message });
     }
     let text = std::str::from_utf8(bytes).map_err(|e| BadYaml {
-        line: 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() as u64,
-        message: format!("byte {} is not UTF-8; expected a UTF-8 text", e.valid_up_to()),
+        line: 1 + bytes[..e.valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count() as u64,
+        message: format!(
+            "byte {} is not UTF-8; expected a UTF-8 text",
+            e.valid_up_to()
+        ),
     })?;
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| explain(&e))
 }
@@ -70,7 +82,11 @@ fn options() -> Options {
 /// of the file but single characters.
 fn explain(error: &Error) -> BadYaml {
     let line = error.location().map_or(0, |at| at.line());
-    let message = match error.without_snippet() {
+    let mut cause = error.without_snippet();
+    while let Error::AliasError { error, .. } = cause {
+        cause = error.without_snippet();
+    }
+    let message = match cause {
         Error::Budget { .. }
         | Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayLimitExceeded { .. }

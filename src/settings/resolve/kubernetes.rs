@@ -12,10 +12,14 @@ const ONLY_LEASE: &str = "this version keeps the lock in a Lease only; expected 
 
 pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Option<Kubernetes> {
     let lock = lock(section, out);
-    let label = |key: &str, default: &str, valid: fn(&str) -> bool| match section.text(key, "text") {
+    let label = |key: &str, default: &str, valid: fn(&str) -> bool| match section.text(key, "text")
+    {
         Some(text) if valid(&text) => text,
         Some(text) => {
-            section.error(key, format!("found {text:?}; Kubernetes does not accept it as a label"));
+            section.error(
+                key,
+                format!("found {text:?}; Kubernetes does not accept it as a label"),
+            );
             default.to_owned()
         }
         None => default.to_owned(),
@@ -41,7 +45,10 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
         section.error("follower_label_value", message);
     }
     if kubernetes.scope_label == kubernetes.role_label {
-        section.error("role_label", "it is the same label as scope_label; expected another");
+        section.error(
+            "role_label",
+            "it is the same label as scope_label; expected another",
+        );
     }
     Some(kubernetes)
 }
@@ -54,7 +61,11 @@ fn lock(section: &Section<'_>, out: &Problems) -> Option<LockDialect> {
         out.push(Problem::error("kubernetes", message));
         return None;
     }
-    if section.get("use_endpoints").and_then(|node| as_bool(&node.value)) == Some(true) {
+    if section
+        .get("use_endpoints")
+        .and_then(|node| as_bool(&node.value))
+        == Some(true)
+    {
         let message = format!("found true, which keeps the lock in Endpoints; {ONLY_LEASE}");
         section.error("use_endpoints", message);
         return None;
@@ -84,7 +95,10 @@ fn namespace(section: &Section<'_>, env: Env<'_>) -> String {
     let name = given.or_else(|| env("POD_NAMESPACE").filter(|name| !name.is_empty()));
     let name = name.unwrap_or_else(|| "default".to_owned());
     if !super::is_object_name(&name) || name.contains('.') || name.len() > 63 {
-        section.error("namespace", format!("found {name:?}; expected a namespace, as default"));
+        section.error(
+            "namespace",
+            format!("found {name:?}; expected a namespace, as default"),
+        );
     }
     name
 }
@@ -93,7 +107,10 @@ fn labels(section: &Section<'_>) -> std::collections::BTreeMap<String, String> {
     let labels = section.text_map("labels", false);
     for (key, value) in &labels {
         if !is_label_key(key) || !is_label_value(value) {
-            section.error("labels", format!("{key}={value} is not a label Kubernetes accepts"));
+            section.error(
+                "labels",
+                format!("{key}={value} is not a label Kubernetes accepts"),
+            );
         }
     }
     labels
@@ -107,7 +124,10 @@ fn pod_ip(section: &Section<'_>, env: Env<'_>) -> Option<IpAddr> {
     };
     let parsed = text.parse();
     if parsed.is_err() {
-        section.error("pod_ip", format!("found {text:?}; expected an address, as 10.0.0.7"));
+        section.error(
+            "pod_ip",
+            format!("found {text:?}; expected an address, as 10.0.0.7"),
+        );
     }
     parsed.ok()
 }
@@ -127,14 +147,20 @@ fn pod_uid(section: &Section<'_>, env: Env<'_>) -> Option<String> {
 }
 
 fn ports(section: &Section<'_>) -> Vec<RoutePort> {
-    let Some(node) = section.get("ports") else { return Vec::new() };
+    let Some(node) = section.get("ports") else {
+        return Vec::new();
+    };
     let Value::List(items) = &node.value else {
         let found = node.value.kind();
-        let message = format!("found {found}; expected a list, as [{{name: postgresql, port: 5432}}]");
+        let message =
+            format!("found {found}; expected a list, as [{{name: postgresql, port: 5432}}]");
         section.error("ports", message);
         return Vec::new();
     };
-    items.iter().filter_map(|item| route_port(section, item)).collect()
+    items
+        .iter()
+        .filter_map(|item| route_port(section, item))
+        .collect()
 }
 
 fn route_port(section: &Section<'_>, item: &Node) -> Option<RoutePort> {
@@ -148,21 +174,35 @@ fn route_port(section: &Section<'_>, item: &Node) -> Option<RoutePort> {
         _ => None,
     };
     let Some(port) = port else {
-        section.error("ports", "a port has no number; expected {name: postgresql, port: 5432}");
+        section.error(
+            "ports",
+            "a port has no number; expected {name: postgresql, port: 5432}",
+        );
         return None;
     };
     let protocol = text("protocol").unwrap_or_else(|| "TCP".to_owned());
     if protocol != "TCP" {
-        section.error("ports", format!("found protocol {protocol:?}; PostgreSQL speaks TCP"));
+        section.error(
+            "ports",
+            format!("found protocol {protocol:?}; PostgreSQL speaks TCP"),
+        );
     }
-    Some(RoutePort { name: text("name").unwrap_or_default(), port, protocol })
+    Some(RoutePort {
+        name: text("name").unwrap_or_default(),
+        port,
+        protocol,
+    })
 }
 
 /// Without `ports` the route has one unnamed port: the one PostgreSQL is reached by.
 pub(super) fn default_port(settings: &mut Settings) {
     if settings.kubernetes.ports.is_empty() {
         let port = settings.postgresql.connect_address.port;
-        let route = RoutePort { name: String::new(), port, protocol: "TCP".to_owned() };
+        let route = RoutePort {
+            name: String::new(),
+            port,
+            protocol: "TCP".to_owned(),
+        };
         settings.kubernetes.ports.push(route);
     }
 }
@@ -183,5 +223,7 @@ fn is_label_value(value: &str) -> bool {
     value.len() <= 63
         && edge(value.chars().next())
         && edge(value.chars().next_back())
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

@@ -49,7 +49,10 @@ pub(super) fn resolve(node: &Node, env: Env<'_>, out: &Problems) -> Option<Setti
 /// The scope names objects of Kubernetes and is a label's value.
 fn scope(root: &Section<'_>) -> Option<String> {
     if !root.has("scope") {
-        root.error("scope", "it is missing; expected the cluster's name, as main");
+        root.error(
+            "scope",
+            "it is missing; expected the cluster's name, as main",
+        );
         return None;
     }
     let scope = root.text("scope", "the cluster's name, as main")?;
@@ -101,11 +104,17 @@ pub(super) fn is_object_name(name: &str) -> bool {
     name.len() <= 253
         && edge(name.chars().next())
         && edge(name.chars().next_back())
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+        && name
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
 }
 
 fn pgwarden(section: &Section<'_>) -> Pgwarden {
-    let ms = |key: &str| section.integer(key, 1, 3_600_000).and_then(|ms| u64::try_from(ms).ok());
+    let ms = |key: &str| {
+        section
+            .integer(key, 1, 3_600_000)
+            .and_then(|ms| u64::try_from(ms).ok())
+    };
     Pgwarden {
         budgets: BudgetOverrides {
             renew_ms: ms("renew_ms"),
@@ -133,7 +142,9 @@ fn bootstrap(section: &Section<'_>, overrides: &BudgetOverrides) -> Bootstrap {
         );
     }
     let dcs = section.section("dcs");
-    let dcs_document = dcs.node().map_or_else(|| serde_json::json!({}), Node::to_json);
+    let dcs_document = dcs
+        .node()
+        .map_or_else(|| serde_json::json!({}), Node::to_json);
     Bootstrap {
         dcs: dynamic::read(&dcs, &Dynamic::default(), overrides),
         dcs_document,

@@ -4,8 +4,16 @@ use crate::settings::raw::{Node, Value};
 use crate::settings::section::{Section, plain_text};
 
 /// Options the agent decides itself: they are refused, not overwritten.
-pub(super) const INITDB: &[&str] =
-    &["pgdata", "nosync", "no-sync", "pwfile", "pwprompt", "sync-only", "version", "username"];
+pub(super) const INITDB: &[&str] = &[
+    "pgdata",
+    "nosync",
+    "no-sync",
+    "pwfile",
+    "pwprompt",
+    "sync-only",
+    "version",
+    "username",
+];
 /// The same for pg_basebackup.
 pub(super) const BASEBACKUP: &[&str] = &[
     "pgdata",
@@ -26,7 +34,9 @@ pub(super) const BASEBACKUP: &[&str] = &[
 /// `[data-checksums, {encoding: UTF8}]` and `{data-checksums: true, encoding: UTF8}` are both
 /// `--data-checksums --encoding=UTF8`.
 pub(super) fn read(section: &Section<'_>, key: &str, forbidden: &[&str]) -> Vec<String> {
-    let Some(node) = section.get(key) else { return Vec::new() };
+    let Some(node) = section.get(key) else {
+        return Vec::new();
+    };
     let mut options = Vec::new();
     match &node.value {
         Value::List(items) => {
@@ -87,9 +97,15 @@ fn push(
     let name = name.trim_start_matches('-');
     let is_word = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !is_word {
-        section.error(key, format!("{name:?} is not an option; expected a long option's name"));
+        section.error(
+            key,
+            format!("{name:?} is not an option; expected a long option's name"),
+        );
     } else if forbidden.contains(&name) {
-        section.error(key, format!("--{name} is not allowed: pgwarden sets it itself; remove it"));
+        section.error(
+            key,
+            format!("--{name} is not allowed: pgwarden sets it itself; remove it"),
+        );
     } else {
         options.push(match value {
             Some(value) => format!("--{name}={value}"),

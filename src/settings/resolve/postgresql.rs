@@ -32,51 +32,65 @@ pub(super) fn read(
     let listen = listen(section);
     let connect = listen.as_ref().map(|(hosts, port)| {
         // Several hosts: any of them that is not a wildcard can be connected to.
-        let wildcard = |host: &&String| HostPort { host: (*host).clone(), port: 0 }.is_wildcard();
+        let wildcard = |host: &&String| {
+            HostPort {
+                host: (*host).clone(),
+                port: 0,
+            }
+            .is_wildcard()
+        };
         let host = hosts.iter().find(|host| !wildcard(host)).or(hosts.first());
-        HostPort { host: host.cloned().unwrap_or_default(), port: *port }
+        HostPort {
+            host: host.cloned().unwrap_or_default(),
+            port: *port,
+        }
     });
     let connect_address = rest::connect_address(section, connect.as_ref(), pod_ip);
     let authentication = authentication(&section.section("authentication"));
     replica_methods(section);
     let path = |key: &str| section.text(key, "a path").map(PathBuf::from);
-    let timeout = section.duration_ms("pg_ctl_timeout", 1).unwrap_or(60_000);
-    let fixed = BTreeMap::new();
-    let built = (
-        dynamic::parameters(section, &fixed),
-        options::read(section, "basebackup", options::BASEBACKUP),
-        section.boolean("use_slots"),
-    );
-    if built.2.is_some() {
+    if section.boolean("use_slots").is_some() {
         let message = "it has no effect here: it must be the same on every member; set it in \
                        bootstrap.dcs.postgresql";
         section.warn("use_slots", message);
     }
-    let bin_name = bin_name(section);
+    // Everything is read before anything that is missing ends the reading.
     let pgpass = path("pgpass").or_else(|| default_pgpass(data_dir.as_deref()?, env));
-    let postgresql = Postgresql {
+    let bin_dir = path("bin_dir");
+    let bin_name = bin_name(section);
+    let database = section
+        .text("database", "a database")
+        .unwrap_or_else(|| "postgres".to_owned());
+    let parameters = dynamic::parameters(section, &BTreeMap::new());
+    let pg_hba = section.lines("pg_hba");
+    let pg_ident = section.lines("pg_ident");
+    let basebackup = options::read(section, "basebackup", options::BASEBACKUP);
+    let use_pg_rewind = section.boolean("use_pg_rewind");
+    let on_failure = section.boolean("remove_data_directory_on_rewind_failure");
+    let on_divergence = section.boolean("remove_data_directory_on_diverged_timelines");
+    let pg_ctl_timeout_ms = section.duration_ms("pg_ctl_timeout", 1).unwrap_or(60_000);
+    let use_unix_socket = section.boolean("use_unix_socket").unwrap_or(true);
+    let (hosts, port) = listen?;
+    Some(Postgresql {
+        listen_addresses: hosts.join(","),
+        port,
         connect_address: connect_address?,
-        listen_addresses: listen.as_ref().map(|(hosts, _)| hosts.join(","))?,
-        port: listen?.1,
         data_dir: data_dir?,
-        bin_dir: path("bin_dir").filter(|dir| !dir.as_os_str().is_empty()),
+        bin_dir,
         bin_name,
         pgpass: pgpass?,
-        database: section.text("database", "a database").unwrap_or_else(|| "postgres".to_owned()),
+        database,
         authentication,
-        parameters: built.0,
-        pg_hba: section.lines("pg_hba"),
-        pg_ident: section.lines("pg_ident"),
-        basebackup: built.1,
-        use_pg_rewind: section.boolean("use_pg_rewind"),
-        remove_data_directory_on_rewind_failure: section
-            .boolean("remove_data_directory_on_rewind_failure"),
-        remove_data_directory_on_diverged_timelines: section
-            .boolean("remove_data_directory_on_diverged_timelines"),
-        pg_ctl_timeout_ms: timeout,
-        use_unix_socket: section.boolean("use_unix_socket").unwrap_or(true),
-    };
-    Some(postgresql)
+        parameters,
+        pg_hba,
+        pg_ident,
+        basebackup,
+        use_pg_rewind,
+        remove_data_directory_on_rewind_failure: on_failure,
+        remove_data_directory_on_diverged_timelines: on_divergence,
+        pg_ctl_timeout_ms,
+        use_unix_socket,
+    })
 }
 
 /// The data directory; a relative one depends on where the program was started, so it is refused.
@@ -123,12 +137,17 @@ fn bin_name(section: &Section<'_>) -> BTreeMap<String, String> {
     let names = section.text_map("bin_name", false);
     for (program, file) in &names {
         if !PROGRAMS.contains(&program.as_str()) {
-            let message = format!("{program} is not a program that is run; expected one of {}",
-                PROGRAMS.join(", "));
+            let message = format!(
+                "{program} is not a program that is run; expected one of {}",
+                PROGRAMS.join(", ")
+            );
             section.warn("bin_name", message);
         }
         if file.is_empty() || file.contains('/') {
-            section.error("bin_name", format!("{program}: expected a file name without a path"));
+            section.error(
+                "bin_name",
+                format!("{program}: expected a file name without a path"),
+            );
         }
     }
     names
@@ -137,8 +156,14 @@ fn bin_name(section: &Section<'_>) -> BTreeMap<String, String> {
 /// Cloning with pg_basebackup is what there is; a list that leaves it out cannot be obeyed.
 fn replica_methods(section: &Section<'_>) {
     for key in ["create_replica_methods", "create_replica_method"] {
-        let Some(methods) = section.lines(key) else { continue };
-        let others: Vec<_> = methods.iter().filter(|m| *m != "basebackup").cloned().collect();
+        let Some(methods) = section.lines(key) else {
+            continue;
+        };
+        let others: Vec<_> = methods
+            .iter()
+            .filter(|m| *m != "basebackup")
+            .cloned()
+            .collect();
         if others.len() == methods.len() && !others.is_empty() {
             let message = format!(
                 "found {}; this version clones with basebackup only; add it to the list",
@@ -159,8 +184,11 @@ fn authentication(section: &Section<'_>) -> Authentication {
     let superuser = user(&section.section("superuser"), "postgres");
     let replication = user(&section.section("replication"), "replicator");
     let rewind = section.section("rewind");
-    let rewind =
-        if rewind.present() { user(&rewind, "rewind_user") } else { superuser.clone() };
+    let rewind = if rewind.present() {
+        user(&rewind, "rewind_user")
+    } else {
+        superuser.clone()
+    };
     if replication.username == superuser.username && replication.password != superuser.password {
         let message = format!(
             "superuser and replication are both {:?} with different passwords; expected two names \
@@ -174,7 +202,11 @@ fn authentication(section: &Section<'_>) -> Authentication {
                        if pg_hba trusts them";
         section.warn("replication", message);
     }
-    Authentication { superuser, replication, rewind }
+    Authentication {
+        superuser,
+        replication,
+        rewind,
+    }
 }
 
 fn user(section: &Section<'_>, default: &str) -> PgUser {
@@ -190,7 +222,9 @@ fn user(section: &Section<'_>, default: &str) -> PgUser {
     }
     PgUser {
         username: username.unwrap_or_else(|| default.to_owned()),
-        password: section.secret("password").filter(|password| !password.expose().is_empty()),
+        password: section
+            .secret("password")
+            .filter(|password| !password.expose().is_empty()),
         ssl_password: section.secret("sslpassword"),
         conninfo,
     }

@@ -11,7 +11,10 @@ const PORT: u16 = 8008;
 pub(super) fn restapi(section: &Section<'_>, pod_ip: Option<IpAddr>) -> Option<RestApi> {
     let listen = match section.text("listen", "host:port, as 0.0.0.0:8008") {
         None if section.has("listen") => None,
-        None => Some(HostPort { host: "0.0.0.0".to_owned(), port: PORT }),
+        None => Some(HostPort {
+            host: "0.0.0.0".to_owned(),
+            port: PORT,
+        }),
         Some(text) => match parse_host_port(&text, Some(PORT)) {
             // Not a name the system's resolver knows.
             Ok(mut at) => {
@@ -28,12 +31,18 @@ pub(super) fn restapi(section: &Section<'_>, pod_ip: Option<IpAddr>) -> Option<R
     };
     let connect_address = connect_address(section, listen.as_ref(), pod_ip);
     let authentication = authentication(section);
-    Some(RestApi { listen: listen?, connect_address: connect_address?, authentication })
+    Some(RestApi {
+        listen: listen?,
+        connect_address: connect_address?,
+        authentication,
+    })
 }
 
 pub(super) fn ctl(section: &Section<'_>, restapi: Option<&RestApi>) -> Ctl {
     let own = authentication(section);
-    Ctl { authentication: own.or_else(|| restapi.and_then(|r| r.authentication.clone())) }
+    Ctl {
+        authentication: own.or_else(|| restapi.and_then(|r| r.authentication.clone())),
+    }
 }
 
 /// How others reach a listener: as said, else by the pod's address, else as it listens.
@@ -68,7 +77,10 @@ pub(super) fn connect_address(
     }
     let listen = listen?;
     match pod_ip {
-        Some(ip) => Some(HostPort { host: ip.to_string(), port: listen.port }),
+        Some(ip) => Some(HostPort {
+            host: ip.to_string(),
+            port: listen.port,
+        }),
         None if !listen.is_wildcard() => Some(listen.clone()),
         None => {
             section.error(key, format!("it is missing, and {}", wildcard(listen)));
@@ -84,15 +96,25 @@ fn authentication(section: &Section<'_>) -> Option<BasicAuth> {
     }
     let username = auth.text("username", "a user's name");
     let password = auth.secret("password");
-    for (key, missing) in
-        [("username", !auth.has("username")), ("password", !auth.has("password"))]
-    {
+    for (key, missing) in [
+        ("username", !auth.has("username")),
+        ("password", !auth.has("password")),
+    ] {
         if missing {
-            auth.error(key, "it is missing; expected username and password, or neither");
+            auth.error(
+                key,
+                "it is missing; expected username and password, or neither",
+            );
         }
     }
     if let Some(name) = username.as_ref().filter(|name| name.contains(':')) {
-        auth.error("username", format!("found {name:?}; a user name of HTTP has no colon"));
+        auth.error(
+            "username",
+            format!("found {name:?}; a user name of HTTP has no colon"),
+        );
     }
-    Some(BasicAuth { username: username?, password: password? })
+    Some(BasicAuth {
+        username: username?,
+        password: password?,
+    })
 }

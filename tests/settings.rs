@@ -1,0 +1,14 @@
+//! The settings from outside: good files mean what they say, bad ones are told apart in words.
+
+#[path = "settings/bad.rs"]
+mod bad;
+#[path = "settings/budgets.rs"]
+mod budgets;
+#[path = "settings/check.rs"]
+mod check;
+#[path = "settings/dynamic.rs"]
+mod dynamic;
+#[path = "settings/good.rs"]
+mod good;
+#[path = "settings/support.rs"]
+mod support;
