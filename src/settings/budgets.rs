@@ -74,6 +74,7 @@ const ANCHORS: [Anchor; 3] = [
 /// The instants and periods of one lease, in milliseconds. Instants count from the `sent_at` of the
 /// last acknowledged renewal. Fields are read-only: a value of this type satisfies G2 and G3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::struct_field_names)] // Units belong into names of times.
 pub struct Budgets {
     ttl_ms: u64,
     renew_ms: u64,

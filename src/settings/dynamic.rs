@@ -153,13 +153,13 @@ fn flag(section: &Section<'_>, key: &str, kept: bool, default: bool) -> bool {
 /// The TTL must be whole seconds (the Lease and Patroni's annotation count in them) and leave room
 /// for the budgets.
 fn ttl(section: &Section<'_>, kept: u64, overrides: &BudgetOverrides) -> u64 {
-    let (ttl_ms, written) = match section.has("ttl") {
-        true => match section.duration_ms("ttl", 1) {
-            Some(ms) => (ms, true),
-            None => return kept,
-        },
-        false => (DEFAULT_TTL_MS, false),
+    let written = section.has("ttl");
+    let read = if written {
+        section.duration_ms("ttl", 1)
+    } else {
+        Some(DEFAULT_TTL_MS)
     };
+    let Some(ttl_ms) = read else { return kept };
     if !ttl_ms.is_multiple_of(1_000) {
         section.error(
             "ttl",

@@ -16,6 +16,7 @@ pub mod budgets;
 pub mod dynamic;
 pub mod effective;
 pub mod embedded;
+mod judge;
 mod known;
 pub mod machine;
 mod problem;

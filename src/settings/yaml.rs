@@ -44,10 +44,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, BadYaml> {
         return Err(BadYaml { line: 0, message });
     }
     let text = std::str::from_utf8(bytes).map_err(|e| BadYaml {
-        line: 1 + bytes[..e.valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count() as u64,
+        line: bytes[..e.valid_up_to()].split(|b| *b == b'\n').count() as u64,
         message: format!(
             "byte {} is not UTF-8; expected a UTF-8 text",
             e.valid_up_to()

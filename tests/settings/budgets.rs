@@ -40,6 +40,7 @@ fn between_the_anchors_it_is_linear_and_beyond_the_instants_keep_their_share() {
 /// The rules themselves, written here a second time, for every whole second that can be configured
 /// and for odd milliseconds.
 #[test]
+#[allow(clippy::many_single_char_names)] // They are the design's.
 fn every_ttl_satisfies_g2_and_g3() {
     let seconds = (6..=3_600).map(|s| s * 1_000);
     let odd = (6_000..31_000).step_by(7);

@@ -19,7 +19,7 @@ pub(super) fn restapi(section: &Section<'_>, pod_ip: Option<IpAddr>) -> Option<R
             // Not a name the system's resolver knows.
             Ok(mut at) => {
                 if at.host == "*" {
-                    at.host = "::".to_owned();
+                    "::".clone_into(&mut at.host);
                 }
                 Some(at)
             }
