@@ -1,1 +1,4 @@
-//! (being built)
+//! What a person types: verbs, rendering, exit codes.
+
+pub mod check;
+pub mod exit;

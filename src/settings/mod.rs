@@ -1,1 +1,81 @@
-//! (being built)
+//! The settings: what the file says ([raw], a tree with line numbers) is resolved into what the
+//! program uses ([`Settings`], which cannot be wrong).
+//!
+//! ```text
+//! path ── source ──> bytes ── yaml ──> raw::Node ── resolve ──> Settings
+//!                                          └──── every Problem, with path and line
+//! ```
+//!
+//! The file is Patroni's. A key that Patroni does not know either is a warning with the nearest
+//! known name; one that this version does not support is a warning if going on without it is safe,
+//! else an error. All problems of a file are found in one pass. `yaml` alone knows the YAML crate,
+//! `known` is the one table of keys. No password is ever part of a message or of a `Debug` output.
+
+pub mod address;
+pub mod budgets;
+pub mod dynamic;
+pub mod effective;
+pub mod embedded;
+mod judge;
+mod known;
+pub mod machine;
+mod problem;
+mod raw;
+mod resolve;
+pub mod secret;
+mod section;
+pub mod show;
+mod source;
+mod types;
+mod units;
+mod yaml;
+
+pub use budgets::{BudgetError, BudgetOverrides, Budgets};
+pub use dynamic::{Dynamic, SyncMode};
+pub use effective::Effective;
+pub use problem::{Problem, Severity};
+pub use secret::Secret;
+pub use types::*;
+
+use section::Problems;
+use std::path::Path;
+
+/// The outcome of reading a configuration: the settings, unless one of the problems is an error.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the program uses; `None` exactly if `problems` holds an error.
+    pub settings: Option<Settings>,
+    /// Everything found, errors first.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a configuration file, or a directory of `*.yml` and `*.yaml` files merged in the order of
+/// their names. `env` answers for `POD_NAME`, `POD_NAMESPACE`, `POD_IP`, `POD_UID` (the downward
+/// API, where the file has no value) and `HOME`.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    let problems = Problems::default();
+    let settings =
+        source::read(path, &problems).and_then(|node| resolve::resolve(&node, env, &problems));
+    finish(settings, problems)
+}
+
+/// The same for a text; `name` stands for the file's in messages.
+pub fn from_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    let problems = Problems::default();
+    let settings = source::document(name, text.as_bytes(), &problems)
+        .and_then(|node| resolve::resolve(&node, env, &problems));
+    finish(settings, problems)
+}
+
+/// The environment of this process.
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn finish(settings: Option<Settings>, problems: Problems) -> Loaded {
+    let settings = settings.filter(|_| !problems.has_errors());
+    Loaded {
+        settings,
+        problems: problems.into_sorted(),
+    }
+}

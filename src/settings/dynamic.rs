@@ -1,0 +1,341 @@
+//! The dynamic configuration: `bootstrap.dcs` in the file, later the document stored in the DCS.
+
+use super::Settings;
+use super::budgets::{BudgetOverrides, Budgets, DEFAULT_TTL_MS};
+use super::problem::Problem;
+use super::raw::{self, Value};
+use super::section::{Problems, Section, as_bool};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// `synchronous_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// No synchronous standby is asked for.
+    Off,
+    /// One standby confirms every commit; without a candidate commits go on alone.
+    On,
+}
+
+/// The dynamic settings in force. Times are integer milliseconds, as everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dynamic {
+    /// `ttl`: D, the TTL of the lock. [`super::Settings::budgets_for`] accepted it.
+    pub ttl_ms: u64,
+    /// `loop_wait`: kept for Patroni's tools; renewal follows the TTL's budgets.
+    pub loop_wait_ms: u64,
+    /// `retry_timeout`: kept for Patroni's tools; calls follow the TTL's budgets.
+    pub retry_timeout_ms: u64,
+    /// `maximum_lag_on_failover`: a candidate further behind does not race.
+    pub maximum_lag_on_failover_bytes: u64,
+    /// `maximum_lag_on_syncnode`: a slower synchronous standby is replaced; `None`: never.
+    pub maximum_lag_on_syncnode_bytes: Option<u64>,
+    /// `primary_start_timeout`: how long a start as primary may take before failing over.
+    pub primary_start_timeout_ms: u64,
+    /// `primary_stop_timeout`: how long a stop may take before it is forced; `None`: no limit.
+    pub primary_stop_timeout_ms: Option<u64>,
+    /// `synchronous_mode`.
+    pub synchronous_mode: SyncMode,
+    /// `check_timeline`: a candidate on an older timeline than the history's does not race.
+    pub check_timeline: bool,
+    /// `postgresql.parameters`, values as text (`on`/`off` for booleans).
+    pub parameters: BTreeMap<String, String>,
+    /// `postgresql.pg_hba`.
+    pub pg_hba: Option<Vec<String>>,
+    /// `postgresql.pg_ident`.
+    pub pg_ident: Option<Vec<String>>,
+    /// `postgresql.use_pg_rewind`.
+    pub use_pg_rewind: bool,
+    /// `postgresql.use_slots`.
+    pub use_slots: bool,
+    /// `postgresql.remove_data_directory_on_rewind_failure`.
+    pub remove_data_directory_on_rewind_failure: bool,
+    /// `postgresql.remove_data_directory_on_diverged_timelines`.
+    pub remove_data_directory_on_diverged_timelines: bool,
+}
+
+impl Default for Dynamic {
+    fn default() -> Self {
+        Self {
+            ttl_ms: DEFAULT_TTL_MS,
+            loop_wait_ms: 10_000,
+            retry_timeout_ms: 10_000,
+            maximum_lag_on_failover_bytes: 1_048_576,
+            maximum_lag_on_syncnode_bytes: None,
+            primary_start_timeout_ms: 300_000,
+            primary_stop_timeout_ms: None,
+            synchronous_mode: SyncMode::Off,
+            check_timeline: false,
+            parameters: BTreeMap::new(),
+            pg_hba: None,
+            pg_ident: None,
+            use_pg_rewind: false,
+            use_slots: true,
+            remove_data_directory_on_rewind_failure: false,
+            remove_data_directory_on_diverged_timelines: false,
+        }
+    }
+}
+
+impl Dynamic {
+    /// Reads the document stored in the DCS. Nothing in it is fatal: a value that is wrong, or that
+    /// would break the budgets, keeps the one in force and is reported; an absent key means its
+    /// default.
+    pub fn parse(json: &str, in_force: &Self, local: &Settings) -> (Self, Vec<Problem>) {
+        let document = match serde_json::from_str::<serde_json::Value>(json) {
+            Ok(document @ serde_json::Value::Object(_)) => document,
+            Ok(_) => {
+                let message = "the dynamic configuration is not a JSON object; the one in force \
+                               stays";
+                return (in_force.clone(), vec![Problem::error("", message)]);
+            }
+            Err(e) => {
+                let message = format!(
+                    "the dynamic configuration is not JSON (line {}, column {}); the one in force \
+                     stays",
+                    e.line(),
+                    e.column()
+                );
+                return (in_force.clone(), vec![Problem::error("", message)]);
+            }
+        };
+        let node = raw::from_json(document);
+        let problems = Problems::default();
+        let section = Section::root(&node, "bootstrap.dcs", &problems);
+        section.judge_keys();
+        let dynamic = read(&section, in_force, &local.pgwarden.budgets);
+        (dynamic, problems.into_sorted())
+    }
+}
+
+/// Reads the section; a wrong value takes the fallback's, an absent one the default.
+pub(super) fn read(
+    section: &Section<'_>,
+    fallback: &Dynamic,
+    overrides: &BudgetOverrides,
+) -> Dynamic {
+    let default = Dynamic::default();
+    let ms = |key: &str, least_s: u64, kept: u64, default: u64| {
+        if section.has(key) {
+            section.duration_ms(key, least_s).unwrap_or(kept)
+        } else {
+            default
+        }
+    };
+    let mut dynamic = Dynamic {
+        ttl_ms: ttl(section, fallback.ttl_ms, overrides),
+        loop_wait_ms: ms("loop_wait", 1, fallback.loop_wait_ms, default.loop_wait_ms),
+        retry_timeout_ms: ms(
+            "retry_timeout",
+            1,
+            fallback.retry_timeout_ms,
+            default.retry_timeout_ms,
+        ),
+        check_timeline: flag(section, "check_timeline", fallback.check_timeline, false),
+        synchronous_mode: sync_mode(section, fallback.synchronous_mode),
+        ..default
+    };
+    lags(section, fallback, &mut dynamic);
+    timeouts(section, fallback, &mut dynamic);
+    postgresql(&section.section("postgresql"), fallback, &mut dynamic);
+    dynamic
+}
+
+fn flag(section: &Section<'_>, key: &str, kept: bool, default: bool) -> bool {
+    if section.has(key) {
+        section.boolean(key).unwrap_or(kept)
+    } else {
+        default
+    }
+}
+
+/// The TTL must be whole seconds (the Lease and Patroni's annotation count in them) and leave room
+/// for the budgets.
+fn ttl(section: &Section<'_>, kept: u64, overrides: &BudgetOverrides) -> u64 {
+    let written = section.has("ttl");
+    let read = if written {
+        section.duration_ms("ttl", 1)
+    } else {
+        Some(DEFAULT_TTL_MS)
+    };
+    let Some(ttl_ms) = read else { return kept };
+    if !ttl_ms.is_multiple_of(1_000) {
+        section.error(
+            "ttl",
+            format!("found {ttl_ms} ms; expected whole seconds, as 30"),
+        );
+        return kept;
+    }
+    match Budgets::new(ttl_ms, overrides) {
+        Ok(_) => ttl_ms,
+        Err(e) => {
+            let note = if written {
+                ""
+            } else {
+                " (the default, 30 s, applies)"
+            };
+            section.error("ttl", format!("{e}{note}"));
+            kept
+        }
+    }
+}
+
+/// Quorum, strict and more than one standby would promise more than this version keeps.
+fn sync_mode(section: &Section<'_>, kept: SyncMode) -> SyncMode {
+    if section.boolean("synchronous_mode_strict") == Some(true) {
+        section.error(
+            "synchronous_mode_strict",
+            "this version does not support it: without a standby commits would go on where the \
+             file wants them to wait; remove it",
+        );
+    }
+    if section
+        .integer("synchronous_node_count", 1, 1_000)
+        .is_some_and(|count| count > 1)
+    {
+        section.error(
+            "synchronous_node_count",
+            "this version waits for one standby, not for more; expected 1",
+        );
+    }
+    let Some(node) = section.get("synchronous_mode") else {
+        return SyncMode::Off;
+    };
+    match (as_bool(&node.value), &node.value) {
+        (Some(true), _) => SyncMode::On,
+        (Some(false), _) => SyncMode::Off,
+        (None, Value::Text(text)) if text.eq_ignore_ascii_case("quorum") => {
+            section.error(
+                "synchronous_mode",
+                "this version does not support quorum; expected on",
+            );
+            // One named standby keeps at least the promise of losing no acknowledged commit.
+            SyncMode::On
+        }
+        (None, other) => {
+            section.error(
+                "synchronous_mode",
+                format!("found {}; expected on or off", other.kind()),
+            );
+            kept
+        }
+    }
+}
+
+fn lags(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
+    if section.has("maximum_lag_on_failover") {
+        let bytes = section.bytes("maximum_lag_on_failover").map(u64::try_from);
+        dynamic.maximum_lag_on_failover_bytes = match bytes {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(_)) => {
+                section.error(
+                    "maximum_lag_on_failover",
+                    "found a negative size; expected bytes",
+                );
+                fallback.maximum_lag_on_failover_bytes
+            }
+            None => fallback.maximum_lag_on_failover_bytes,
+        };
+    }
+    if section.has("maximum_lag_on_syncnode") {
+        dynamic.maximum_lag_on_syncnode_bytes = match section.bytes("maximum_lag_on_syncnode") {
+            // Patroni: below 1 is off.
+            Some(bytes) => u64::try_from(bytes).ok().filter(|bytes| *bytes > 0),
+            None => fallback.maximum_lag_on_syncnode_bytes,
+        };
+    }
+}
+
+/// Both have an older name, which counts where the newer one is absent.
+fn timeouts(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
+    let named = |new: &'static str, old: &'static str| {
+        if section.has(new) {
+            Some(new)
+        } else {
+            section.has(old).then_some(old)
+        }
+    };
+    if let Some(key) = named("primary_start_timeout", "master_start_timeout") {
+        let kept = fallback.primary_start_timeout_ms;
+        dynamic.primary_start_timeout_ms = section.duration_ms(key, 0).unwrap_or(kept);
+    }
+    if let Some(key) = named("primary_stop_timeout", "master_stop_timeout") {
+        dynamic.primary_stop_timeout_ms = match section.duration_ms(key, 0) {
+            Some(ms) => (ms > 0).then_some(ms),
+            None => fallback.primary_stop_timeout_ms,
+        };
+    }
+}
+
+fn postgresql(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
+    dynamic.parameters = parameters(section, &fallback.parameters);
+    let lines = |key: &str, kept: &Option<Vec<String>>| {
+        if section.has(key) {
+            section.lines(key).or_else(|| kept.clone())
+        } else {
+            None
+        }
+    };
+    dynamic.pg_hba = lines("pg_hba", &fallback.pg_hba);
+    dynamic.pg_ident = lines("pg_ident", &fallback.pg_ident);
+    dynamic.use_pg_rewind = flag(section, "use_pg_rewind", fallback.use_pg_rewind, false);
+    dynamic.use_slots = flag(section, "use_slots", fallback.use_slots, true);
+    dynamic.remove_data_directory_on_rewind_failure = flag(
+        section,
+        "remove_data_directory_on_rewind_failure",
+        fallback.remove_data_directory_on_rewind_failure,
+        false,
+    );
+    dynamic.remove_data_directory_on_diverged_timelines = flag(
+        section,
+        "remove_data_directory_on_diverged_timelines",
+        fallback.remove_data_directory_on_diverged_timelines,
+        false,
+    );
+}
+
+/// `parameters`; what cannot be a parameter is reported and keeps the fallback's value.
+pub(super) fn parameters(
+    section: &Section<'_>,
+    fallback: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut map = section.text_map("parameters", true);
+    map.retain(|name, value| {
+        let word = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
+        };
+        let key = format!("parameters.{name}");
+        if !name.split('.').all(word) || name.matches('.').count() > 1 {
+            let path = section.path(&key);
+            section.error(
+                "parameters",
+                format!("{path} is not the name of a parameter"),
+            );
+            return false;
+        }
+        // A literal block (`|`) ends in a newline that nobody means.
+        value.truncate(value.trim_end_matches('\n').len());
+        if value.contains(['\0', '\n', '\r']) {
+            section.error(
+                "parameters",
+                format!("{key} has more than one line; expected one"),
+            );
+            return false;
+        }
+        true
+    });
+    if let Some(Value::Map(entries)) = section.get("parameters").map(|node| &node.value) {
+        for (name, node) in entries {
+            if let (false, Some(kept)) = (map.contains_key(name), fallback.get(name))
+                && node.value != Value::Null
+            {
+                map.insert(name.clone(), kept.clone());
+            }
+        }
+    }
+    map
+}

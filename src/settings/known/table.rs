@@ -1,0 +1,294 @@
+//! The table itself, one section after the other.
+
+use super::Kind::{Any, Bool, Int, List, Open, Section, Text};
+use super::Status::{Ignored, Later, Refused, Used};
+use super::postgresql::{POSTGRESQL, SCRIPT};
+use super::{Key, Kind, Status};
+
+/// All sections of the table.
+pub(super) const SECTIONS: [&[Key]; 7] = [
+    TOP, PGWARDEN, LOG, RESTAPI, KUBERNETES, BOOTSTRAP, POSTGRESQL,
+];
+
+const fn key(path: &'static str, kind: Kind, status: Status) -> Key {
+    Key::new(path, kind, status)
+}
+
+const TLS: &str = "the interface would answer without TLS where the file asks for it; remove the \
+                   key and put TLS in front, or wait for the release that has it";
+const ALLOW: &str = "requests would be answered that the file wants refused; remove the key and \
+                     use restapi.authentication or a NetworkPolicy";
+const OTHER_DCS: &str = "the lock lives in Kubernetes only; remove the section";
+
+const TOP: &[Key] = &[
+    key("scope", Text, Used),
+    key("name", Text, Used),
+    key(
+        "namespace",
+        Text,
+        Ignored("it is a path prefix of other stores; see kubernetes.namespace"),
+    ),
+    key(
+        "thread_pool_size",
+        Any,
+        Ignored("there is no pool of threads"),
+    ),
+    key(
+        "thread_stack_size",
+        Any,
+        Ignored("there is no pool of threads"),
+    ),
+    key("etcd", Any, Ignored(OTHER_DCS)),
+    key("etcd3", Any, Ignored(OTHER_DCS)),
+    key("consul", Any, Ignored(OTHER_DCS)),
+    key("zookeeper", Any, Ignored(OTHER_DCS)),
+    key("exhibitor", Any, Ignored(OTHER_DCS)),
+    key("raft", Any, Ignored(OTHER_DCS)),
+    key(
+        "citus",
+        Any,
+        Refused("the member would not join its Citus group; remove the section"),
+    ),
+    key("tags", Open, Used),
+    key(
+        "watchdog",
+        Any,
+        Ignored("the guardian process fences PostgreSQL, no device is needed"),
+    ),
+];
+
+const PGWARDEN: &[Key] = &[
+    key("pgwarden", Section, Used),
+    key("pgwarden.renew_ms", Int, Used),
+    key("pgwarden.call_ms", Int, Used),
+    key("pgwarden.election_ms", Int, Used),
+    key("pgwarden.fast_stop_ms", Int, Used),
+    key("pgwarden.immediate_stop_ms", Int, Used),
+    key("pgwarden.kill_ms", Int, Used),
+    key("pgwarden.kill_budget_ms", Int, Used),
+];
+
+const LOG: &[Key] = &[
+    key("log", Section, Used),
+    key("log.type", Text, Used),
+    key("log.level", Text, Used),
+    key(
+        "log.traceback_level",
+        Text,
+        Ignored("errors carry their causes in one line"),
+    ),
+    key("log.format", Any, Ignored("the format follows log.type")),
+    key("log.dateformat", Text, Ignored("times are RFC 3339")),
+    key(
+        "log.static_fields",
+        Open,
+        Later("add them where the lines are collected"),
+    ),
+    key(
+        "log.max_queue_size",
+        Int,
+        Ignored("lines are written at once"),
+    ),
+    key("log.dir", Text, Later("lines go to standard error")),
+    key("log.mode", Any, Later("lines go to standard error")),
+    key("log.file_num", Int, Later("lines go to standard error")),
+    key("log.file_size", Int, Later("lines go to standard error")),
+    key(
+        "log.loggers",
+        Open,
+        Ignored("the loggers of Python are not here"),
+    ),
+    key(
+        "log.deduplicate_heartbeat_logs",
+        Bool,
+        Ignored("only changes are logged"),
+    ),
+];
+
+const RESTAPI: &[Key] = &[
+    key("restapi", Section, Used),
+    key("restapi.listen", Text, Used),
+    key("restapi.connect_address", Text, Used),
+    key("restapi.authentication", Section, Used),
+    key("restapi.authentication.username", Text, Used),
+    key("restapi.authentication.password", Text, Used),
+    key("restapi.certfile", Text, Refused(TLS)),
+    key("restapi.keyfile", Text, Refused(TLS)),
+    key("restapi.keyfile_password", Text, Refused(TLS)),
+    key("restapi.cafile", Text, Refused(TLS)),
+    key("restapi.ciphers", Text, Refused(TLS)),
+    key("restapi.verify_client", Text, Refused(TLS)),
+    key("restapi.allowlist", Any, Refused(ALLOW)),
+    key("restapi.allowlist_include_members", Bool, Refused(ALLOW)),
+    key(
+        "restapi.http_extra_headers",
+        Open,
+        Later("answers carry only the usual headers"),
+    ),
+    key(
+        "restapi.https_extra_headers",
+        Open,
+        Later("answers carry only the usual headers"),
+    ),
+    key(
+        "restapi.request_queue_size",
+        Int,
+        Ignored("the queue follows the system"),
+    ),
+    key(
+        "restapi.server_tokens",
+        Text,
+        Ignored("no Server header is sent"),
+    ),
+    key("ctl", Section, Used),
+    key("ctl.authentication", Section, Used),
+    key("ctl.authentication.username", Text, Used),
+    key("ctl.authentication.password", Text, Used),
+    key(
+        "ctl.insecure",
+        Bool,
+        Later("members are asked over plain HTTP"),
+    ),
+    key(
+        "ctl.cacert",
+        Text,
+        Later("members are asked over plain HTTP"),
+    ),
+    key(
+        "ctl.certfile",
+        Text,
+        Later("members are asked over plain HTTP"),
+    ),
+    key(
+        "ctl.keyfile",
+        Text,
+        Later("members are asked over plain HTTP"),
+    ),
+    key(
+        "ctl.keyfile_password",
+        Text,
+        Later("members are asked over plain HTTP"),
+    ),
+];
+
+const KUBERNETES: &[Key] = &[
+    key("kubernetes", Section, Used),
+    key("kubernetes.lock", Text, Used),
+    key("kubernetes.use_endpoints", Bool, Used),
+    key("kubernetes.namespace", Text, Used),
+    key("kubernetes.labels", Open, Used),
+    key("kubernetes.scope_label", Text, Used),
+    key("kubernetes.role_label", Text, Used),
+    key("kubernetes.leader_label_value", Text, Used),
+    key("kubernetes.follower_label_value", Text, Used),
+    key(
+        "kubernetes.standby_leader_label_value",
+        Text,
+        Later("there are no standby clusters yet"),
+    ),
+    key(
+        "kubernetes.tmp_role_label",
+        Text,
+        Later("only role_label is written"),
+    ),
+    key(
+        "kubernetes.bootstrap_labels",
+        Open,
+        Later("only role_label is written"),
+    ),
+    key("kubernetes.pod_ip", Text, Used),
+    key("kubernetes.pod_uid", Text, Used),
+    key("kubernetes.ports", List, Used),
+    key("kubernetes.cacert", Text, Used),
+    key("kubernetes.kubeconfig", Text, Used),
+    key("kubernetes.context", Text, Used),
+    key(
+        "kubernetes.bypass_api_service",
+        Bool,
+        Later("the API is reached through its Service"),
+    ),
+    key(
+        "kubernetes.retriable_http_codes",
+        Any,
+        Ignored("every answer has its meaning built in"),
+    ),
+];
+
+const BOOTSTRAP: &[Key] = &[
+    key("bootstrap", Section, Used),
+    key("bootstrap.method", Text, Used),
+    key("bootstrap.initdb", Any, Used),
+    key("bootstrap.pg_hba", List, Used),
+    key(
+        "bootstrap.users",
+        Any,
+        Ignored("Patroni 4 removed it too; create users with SQL"),
+    ),
+    key("bootstrap.post_bootstrap", Text, Later(SCRIPT)),
+    key("bootstrap.post_init", Text, Later(SCRIPT)),
+    key("bootstrap.dcs", Section, Used),
+    key("bootstrap.dcs.ttl", Int, Used),
+    key("bootstrap.dcs.loop_wait", Int, Used),
+    key("bootstrap.dcs.retry_timeout", Int, Used),
+    key("bootstrap.dcs.maximum_lag_on_failover", Int, Used),
+    key("bootstrap.dcs.maximum_lag_on_syncnode", Int, Used),
+    key(
+        "bootstrap.dcs.max_timelines_history",
+        Int,
+        Later("the whole history is kept"),
+    ),
+    key("bootstrap.dcs.primary_start_timeout", Int, Used),
+    key("bootstrap.dcs.master_start_timeout", Int, Used),
+    key("bootstrap.dcs.primary_stop_timeout", Int, Used),
+    key("bootstrap.dcs.master_stop_timeout", Int, Used),
+    key(
+        "bootstrap.dcs.primary_race_backoff",
+        Int,
+        Later("every eligible replica races at once"),
+    ),
+    key("bootstrap.dcs.synchronous_mode", Any, Used),
+    key("bootstrap.dcs.synchronous_mode_strict", Bool, Used),
+    key("bootstrap.dcs.synchronous_node_count", Int, Used),
+    key(
+        "bootstrap.dcs.failsafe_mode",
+        Bool,
+        Later("a primary cut from the API stops in time"),
+    ),
+    key("bootstrap.dcs.check_timeline", Bool, Used),
+    key(
+        "bootstrap.dcs.member_slots_ttl",
+        Any,
+        Later("slots of missing members follow the agent"),
+    ),
+    key(
+        "bootstrap.dcs.pause",
+        Bool,
+        Later("there is no maintenance mode yet"),
+    ),
+    key(
+        "bootstrap.dcs.slots",
+        Open,
+        Later("permanent slots are not managed; create them by SQL"),
+    ),
+    key(
+        "bootstrap.dcs.permanent_slots",
+        Open,
+        Later("permanent slots are not managed"),
+    ),
+    key(
+        "bootstrap.dcs.permanent_replication_slots",
+        Open,
+        Later("they are not managed"),
+    ),
+    key(
+        "bootstrap.dcs.ignore_slots",
+        List,
+        Later("slots of others are never touched"),
+    ),
+    key(
+        "bootstrap.dcs.standby_cluster",
+        Open,
+        Refused("a writable cluster would start where a standby cluster is wanted"),
+    ),
+    key("bootstrap.dcs.postgresql", Section, Used),
+];

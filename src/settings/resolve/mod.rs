@@ -1,0 +1,181 @@
+//! Raw → resolved: one pass over the tree that reports everything and builds [`Settings`] only if
+//! nothing was an error.
+
+mod kubernetes;
+mod options;
+mod postgresql;
+mod rest;
+
+use super::dynamic;
+use super::raw::Node;
+use super::section::{Problems, Section};
+use super::types::{Bootstrap, Log, LogFormat, LogLevel, Pgwarden, Settings};
+use super::{BudgetOverrides, dynamic::Dynamic};
+
+/// The environment, as a function so that tests need not change the process's own.
+pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Builds the settings; `None` exactly if an error was reported.
+pub(super) fn resolve(node: &Node, env: Env<'_>, out: &Problems) -> Option<Settings> {
+    let root = Section::root(node, "", out);
+    root.judge_keys();
+    let scope = scope(&root);
+    let name = name(&root, env);
+    let pgwarden = pgwarden(&root.section("pgwarden"));
+    let kubernetes = kubernetes::read(&root.section("kubernetes"), env, out);
+    let pod_ip = kubernetes.as_ref().and_then(|k| k.pod_ip);
+    let restapi = rest::restapi(&root.section("restapi"), pod_ip);
+    let ctl = rest::ctl(&root.section("ctl"), restapi.as_ref());
+    let postgresql = postgresql::read(&root.section("postgresql"), pod_ip, env);
+    let bootstrap = bootstrap(&root.section("bootstrap"), &pgwarden.budgets);
+    let tags = root.text_map("tags", false);
+    let log = log(&root.section("log"));
+    let mut settings = Settings {
+        scope: scope?,
+        name: name?,
+        restapi: restapi?,
+        ctl,
+        kubernetes: kubernetes?,
+        bootstrap,
+        postgresql: postgresql?,
+        tags,
+        log,
+        pgwarden,
+    };
+    kubernetes::default_port(&mut settings);
+    (!out.has_errors()).then_some(settings)
+}
+
+/// The scope names objects of Kubernetes and is a label's value.
+fn scope(root: &Section<'_>) -> Option<String> {
+    if !root.has("scope") {
+        root.error(
+            "scope",
+            "it is missing; expected the cluster's name, as main",
+        );
+        return None;
+    }
+    let scope = root.text("scope", "the cluster's name, as main")?;
+    if is_object_name(&scope) && scope.len() <= 63 {
+        return Some(scope);
+    }
+    root.error(
+        "scope",
+        format!(
+            "found {scope:?}; expected a name for Kubernetes objects: at most 63 lower-case \
+             letters, digits, - and ., beginning and ending with a letter or digit"
+        ),
+    );
+    None
+}
+
+/// The member's name is the pod's; the downward API gives it to pods that share one file.
+fn name(root: &Section<'_>, env: Env<'_>) -> Option<String> {
+    let name = match root.text("name", "the pod's name, as main-0") {
+        Some(name) => name,
+        None if root.has("name") => return None,
+        None => match env("POD_NAME") {
+            Some(name) if !name.is_empty() => name,
+            _ => {
+                let message = "it is missing; expected the pod's name, here or in the environment \
+                               as POD_NAME (downward API, metadata.name)";
+                root.error("name", message);
+                return None;
+            }
+        },
+    };
+    if !is_object_name(&name) {
+        let message = format!("found {name:?}; expected the name of the pod, as main-0");
+        root.error("name", message);
+        return None;
+    }
+    if name.len() > 63 {
+        let message = "it has more than 63 characters, and PostgreSQL cuts names there: it cannot \
+                       be told apart as a synchronous standby";
+        root.error("name", message);
+        return None;
+    }
+    Some(name)
+}
+
+/// A DNS subdomain as Kubernetes takes it for a name.
+pub(super) fn is_object_name(name: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    name.len() <= 253
+        && edge(name.chars().next())
+        && edge(name.chars().next_back())
+        && name
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+}
+
+fn pgwarden(section: &Section<'_>) -> Pgwarden {
+    let ms = |key: &str| {
+        section
+            .integer(key, 1, 3_600_000)
+            .and_then(|ms| u64::try_from(ms).ok())
+    };
+    Pgwarden {
+        budgets: BudgetOverrides {
+            renew_ms: ms("renew_ms"),
+            call_ms: ms("call_ms"),
+            election_ms: ms("election_ms"),
+            fast_stop_ms: ms("fast_stop_ms"),
+            immediate_stop_ms: ms("immediate_stop_ms"),
+            kill_ms: ms("kill_ms"),
+            kill_budget_ms: ms("kill_budget_ms"),
+        },
+    }
+}
+
+/// `bootstrap`; where a custom method is asked for, an empty cluster must not be made instead.
+fn bootstrap(section: &Section<'_>, overrides: &BudgetOverrides) -> Bootstrap {
+    if let Some(method) = section.text("method", "initdb")
+        && method != "initdb"
+    {
+        section.error(
+            "method",
+            format!(
+                "found {method:?}; this version only knows initdb, and making an empty cluster \
+                 where another method is wanted would be wrong"
+            ),
+        );
+    }
+    let dcs = section.section("dcs");
+    let dcs_document = dcs
+        .node()
+        .map_or_else(|| serde_json::json!({}), Node::to_json);
+    Bootstrap {
+        dcs: dynamic::read(&dcs, &Dynamic::default(), overrides),
+        dcs_document,
+        initdb: options::read(section, "initdb", options::INITDB),
+        pg_hba: section.lines("pg_hba").unwrap_or_default(),
+    }
+}
+
+fn log(section: &Section<'_>) -> Log {
+    let expected = "one of CRITICAL, ERROR, WARNING, INFO, DEBUG, TRACE";
+    let level = match section.text("level", expected) {
+        None => LogLevel::Info,
+        Some(text) => match text.to_ascii_uppercase().as_str() {
+            "CRITICAL" | "FATAL" | "ERROR" => LogLevel::Error,
+            "WARNING" | "WARN" => LogLevel::Warn,
+            "INFO" => LogLevel::Info,
+            "DEBUG" => LogLevel::Debug,
+            "NOTSET" | "TRACE" => LogLevel::Trace,
+            _ => {
+                section.error("level", format!("found {text:?}; expected {expected}"));
+                LogLevel::Info
+            }
+        },
+    };
+    let format = match section.text("type", "plain or json").as_deref() {
+        None | Some("plain") => LogFormat::Plain,
+        Some("json") => LogFormat::Json,
+        Some(other) => {
+            section.error("type", format!("found {other:?}; expected plain or json"));
+            LogFormat::Plain
+        }
+    };
+    Log { level, format }
+}

@@ -1,0 +1,126 @@
+//! The document in the DCS: nothing in it is fatal, nothing wrong in it takes effect.
+
+use crate::support::{LEAST, good, has};
+use pgwarden::settings::{Dynamic, SyncMode};
+
+fn parse(json: &str, in_force: &Dynamic) -> (Dynamic, Vec<String>) {
+    let (dynamic, problems) = Dynamic::parse(json, in_force, &good(LEAST));
+    (dynamic, problems.iter().map(ToString::to_string).collect())
+}
+
+/// Not the defaults, so that keeping is told from defaulting.
+fn in_force() -> Dynamic {
+    let (dynamic, problems) = parse(
+        r#"{"ttl": 15, "synchronous_mode": "on", "maximum_lag_on_failover": 7,
+            "check_timeline": true, "postgresql": {"use_pg_rewind": true,
+            "parameters": {"work_mem": "8MB"}, "pg_hba": ["local all all trust"]}}"#,
+        &Dynamic::default(),
+    );
+    assert!(problems.is_empty(), "{problems:#?}");
+    dynamic
+}
+
+#[test]
+fn a_good_document_is_read_and_absent_keys_are_defaults() {
+    let now = in_force();
+    assert_eq!((now.ttl_ms, now.synchronous_mode), (15_000, SyncMode::On));
+    assert_eq!(now.parameters["work_mem"], "8MB");
+    let (next, problems) = parse(r#"{"ttl": 20}"#, &now);
+    assert!(problems.is_empty());
+    assert_eq!(
+        next,
+        Dynamic {
+            ttl_ms: 20_000,
+            ..Dynamic::default()
+        }
+    );
+}
+
+#[test]
+fn a_wrong_value_keeps_the_one_in_force() {
+    let now = in_force();
+    let (next, said) = parse(
+        r#"{"ttl": 1, "synchronous_mode": [], "maximum_lag_on_failover": "x",
+            "check_timeline": 5, "loop_wait": 20, "postgresql": {"use_pg_rewind": "maybe",
+            "parameters": {"work_mem": {}, "jit": false}, "pg_hba": 5}}"#,
+        &now,
+    );
+    let mut expected = now.clone();
+    expected.loop_wait_ms = 20_000;
+    expected
+        .parameters
+        .insert("jit".to_owned(), "off".to_owned());
+    assert_eq!(next, expected);
+    for path in [
+        "ttl",
+        "synchronous_mode",
+        "maximum_lag_on_failover",
+        "check_timeline",
+        "postgresql.use_pg_rewind",
+        "postgresql.parameters.work_mem",
+        "postgresql.pg_hba",
+    ] {
+        has(&said, &format!("error: {path}:"), "");
+    }
+    has(&said, "error: ttl:", "a TTL of 1 s is not possible");
+}
+
+#[test]
+fn what_is_no_document_changes_nothing() {
+    let now = in_force();
+    for json in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "7",
+        "\"x\"",
+        "{\"ttl\": }",
+        &"[".repeat(10_000),
+    ] {
+        let (next, said) = parse(json, &now);
+        assert_eq!(next, now, "{json:.20}");
+        has(&said, "error: ", "the one in force stays");
+    }
+}
+
+#[test]
+fn keys_are_judged_as_in_the_file() {
+    let (_, said) = parse(
+        r#"{"tll": 20, "pause": true, "failsafe_mode": true, "standby_cluster": {"host": "a"},
+            "slots": null, "postgresql": {"data_dir": "/x", "listen": "a:1"}}"#,
+        &Dynamic::default(),
+    );
+    has(&said, "warning: tll:", "did you mean ttl?");
+    has(&said, "warning: pause:", "does not support it");
+    has(&said, "warning: failsafe_mode:", "goes on without");
+    has(&said, "error: standby_cluster:", "does not support it");
+    has(
+        &said,
+        "warning: postgresql.data_dir:",
+        "only in the file of a member",
+    );
+    assert!(!said.iter().any(|p| p.contains("slots")), "{said:#?}");
+}
+
+#[test]
+fn a_mode_that_is_not_there_yet_still_loses_no_commit() {
+    let (next, said) = parse(r#"{"synchronous_mode": "quorum"}"#, &Dynamic::default());
+    assert_eq!(next.synchronous_mode, SyncMode::On);
+    has(&said, "error: synchronous_mode:", "quorum");
+    let strict = r#"{"synchronous_mode": true, "synchronous_mode_strict": true}"#;
+    let (next, said) = parse(strict, &Dynamic::default());
+    assert_eq!(next.synchronous_mode, SyncMode::On);
+    has(&said, "error: synchronous_mode_strict:", "does not support");
+}
+
+#[test]
+fn overrides_of_the_member_count_for_a_ttl_from_the_dcs_too() {
+    let local = good(&format!("{LEAST}pgwarden: {{kill_ms: 28000}}\n"));
+    let (next, problems) = Dynamic::parse(r#"{"ttl": 15}"#, &local.bootstrap.dcs, &local);
+    assert_eq!(next.ttl_ms, 30_000);
+    assert!(
+        problems[0].to_string().contains("kill_ms 28000"),
+        "{problems:?}"
+    );
+}
