@@ -1,4 +1,6 @@
 //! The REST API over real sockets: codes and bodies of the contract, bad input, rude clients.
+// Helpers of tests are tests: a wrong assumption ends them.
+#![allow(clippy::unwrap_used)]
 
 #[path = "api/changes.rs"]
 mod changes;

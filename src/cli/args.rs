@@ -62,7 +62,7 @@ pub enum Switch {
 /// Whom to ask.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Target {
-    /// A member's REST address; repeat it to name more, the first that answers is asked.
+    /// A member's REST address; repeat it, or separate with commas, to name more.
     #[arg(
         long = "api",
         value_name = "URL",

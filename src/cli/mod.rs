@@ -32,17 +32,23 @@ pub struct Endpoint {
     pub credentials: Option<Credentials>,
 }
 
+/// A verb's part of the program, which runs until it is done and tells how it ended.
+pub type Part<A> = fn(&A) -> anyhow::Result<Exit>;
+
+/// A part that prints.
+pub type PrintingPart<A> = fn(&A, &mut dyn Write) -> anyhow::Result<Exit>;
+
 /// The parts of the program behind the verbs. `None`: the verb is not there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dispatch {
     /// Run a member.
-    pub agent: Option<fn(&AgentArgs) -> anyhow::Result<Exit>>,
+    pub agent: Option<Part<AgentArgs>>,
     /// Check a configuration.
-    pub check: Option<fn(&CheckArgs, &mut dyn Write) -> anyhow::Result<Exit>>,
+    pub check: Option<PrintingPart<CheckArgs>>,
     /// Run a journal again through the decision function.
-    pub replay: Option<fn(&ReplayArgs, &mut dyn Write) -> anyhow::Result<Exit>>,
+    pub replay: Option<PrintingPart<ReplayArgs>>,
     /// Run a cluster on this machine.
-    pub playground: Option<fn(&PlaygroundArgs) -> anyhow::Result<Exit>>,
+    pub playground: Option<Part<PlaygroundArgs>>,
     /// Read the REST address and its credentials from a configuration.
     pub endpoint: Option<fn(&Path) -> anyhow::Result<Endpoint>>,
 }

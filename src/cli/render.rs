@@ -119,12 +119,15 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
     if tagged {
         heads.push("Tags");
     } else {
-        rows.iter_mut().for_each(|row| row.truncate(heads.len()));
+        for row in &mut rows {
+            row.truncate(heads.len());
+        }
     }
     if format == Format::Tsv {
         heads.insert(0, "Cluster");
-        rows.iter_mut()
-            .for_each(|row| row.insert(0, cluster.scope.clone()));
+        for row in &mut rows {
+            row.insert(0, cluster.scope.clone());
+        }
         return tsv(&heads, &rows, out);
     }
     let id = cluster.system_id.as_deref().unwrap_or("uninitialized");
@@ -255,7 +258,6 @@ fn pretty(
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    // Heads keep to the left as in patronictl only where their column does.
     let text = table.to_string();
     let (top, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let title = title.unwrap_or_default();

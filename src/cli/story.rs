@@ -71,7 +71,7 @@ fn line(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
         entry.rules.join(",")
     };
     let words = entry.words.join("; ");
-    writeln!(out, "  {head} [{rules}] {words}")?;
+    writeln!(out, "{}", format!("  {head} [{rules}] {words}").trim_end())?;
     orders(entry).try_for_each(|order| writeln!(out, "      → {order}"))
 }
 
@@ -260,17 +260,18 @@ fn ending(
     });
     let open =
         first(&|effect| effect.starts_with("point ") && epoch_of(effect) == Some(election.epoch));
-    let mut told = format!(
+    write!(
+        out,
         "    It asked for the lock at {}",
         clock(entries[election.claim].at)
-    );
+    )?;
     if let Some(entry) = promoted {
-        told += &format!(", ordered the promotion at {}", clock(entry.at));
+        write!(out, ", ordered the promotion at {}", clock(entry.at))?;
     }
     if let Some(entry) = open {
-        told += &format!(" and opened the Service at {}", clock(entry.at));
+        write!(out, " and opened the Service at {}", clock(entry.at))?;
     }
-    writeln!(out, "{told}.")?;
+    writeln!(out, ".")?;
     let since = last.unwrap_or(&entries[election.start]);
     if let (Some(from), Some(to)) = (since.at, open.and_then(|entry| entry.at)) {
         let gap_ms = to.duration_since(from).as_millis();

@@ -26,7 +26,7 @@ fn members() -> [(&'static str, View); 9] {
         (
             "sync",
             with(replica(), |v| {
-                v.sync_standbys = vec![v.identity.name.clone()]
+                v.sync_standbys = vec![v.identity.name.clone()];
             }),
         ),
         (
@@ -35,21 +35,18 @@ fn members() -> [(&'static str, View); 9] {
                 v.tags.insert("noloadbalance".to_owned(), "true".to_owned());
             }),
         ),
-        (
-            "starting",
-            with(replica(), |v| v.state = "starting".to_owned()),
-        ),
+        ("starting", with(replica(), |v| v.state = "starting".into())),
         (
             "2 MB behind",
             with(replica(), |v| {
-                v.optime = v.optime.map(|l| Lsn(l.0 + (2 << 20)))
+                v.optime = v.optime.map(|l| Lsn(l.0 + (2 << 20)));
             }),
         ),
         (
             "stopped",
             with(replica(), |v| {
-                v.state = "stopped".to_owned();
-                v.role = "demoted".to_owned();
+                v.state = "stopped".into();
+                v.role = "demoted".into();
                 v.xlog = None;
                 v.replication_state = None;
             }),

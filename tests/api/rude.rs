@@ -10,7 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 #[tokio::test]
 async fn a_thousand_silent_connections_keep_no_probe_out() {
     // No deadline helps here, only the bound on connections.
-    let limits = Limits { head_ms: 600_000, ..Limits::default() };
+    let limits = Limits {
+        head_ms: 600_000,
+        ..Limits::default()
+    };
     let server = start(view("running", "leader"), limits, None).await;
     let mut silent = Vec::new();
     for n in 0..1000 {
