@@ -25,6 +25,10 @@ const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson")
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// As many entries as the journal keeps in memory.
 const JOURNAL_ENTRIES_MAX: usize = 10_000;
+/// As many as are given to who names no number.
+const JOURNAL_ENTRIES: usize = 1_000;
+/// Older lines are left out of a larger answer: an agent is small, and stays small.
+const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Readers of the journal at one time: its tail is the only large answer.
 const JOURNAL_READERS_MAX: usize = 2;
 
@@ -101,7 +105,7 @@ impl Routes {
 
     async fn explain(&self, query: &Query) -> Answer {
         let last = match query.get("last").map(str::parse::<usize>) {
-            None => JOURNAL_ENTRIES_MAX,
+            None => JOURNAL_ENTRIES,
             Some(Ok(last)) => last.min(JOURNAL_ENTRIES_MAX),
             Some(Err(_)) => return text(400, "last= must be a number of entries"),
         };
@@ -110,7 +114,10 @@ impl Routes {
         };
         let patience = Duration::from_millis(self.limits.journal_ms);
         match timeout(patience, (self.journal)(last)).await {
-            Ok(Ok(lines)) => full(200, JSON_LINES, lines),
+            Ok(Ok(lines)) => {
+                let tail = tail(&lines, JOURNAL_BYTES_MAX).to_owned();
+                full(200, JSON_LINES, tail)
+            }
             Ok(Err(why)) => text(503, format!("the journal cannot be read: {why}")),
             Err(_) => text(503, "the journal did not answer in time"),
         }
@@ -221,6 +228,22 @@ impl Routes {
     }
 }
 
+/// The last whole lines that fit.
+fn tail(lines: &str, max_bytes: usize) -> &str {
+    let Some(excess) = lines
+        .len()
+        .checked_sub(max_bytes)
+        .filter(|excess| *excess > 0)
+    else {
+        return lines;
+    };
+    // The line that `excess` falls into is cut, and so is all before it.
+    let end = lines.as_bytes()[excess - 1..]
+        .iter()
+        .position(|byte| *byte == b'\n');
+    end.map_or("", |end| &lines[excess + end..])
+}
+
 fn first_segment(path: &str) -> &str {
     let end = path
         .get(1..)
@@ -261,4 +284,39 @@ fn close_after(mut answer: Answer) -> Answer {
 
 fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_whole_lines() {
+        let lines = "one\ntwo\n\u{4f60}\n";
+        for (max, wanted) in [
+            (99, lines),
+            (12, lines),
+            (11, &lines[4..]),
+            (8, &lines[4..]),
+        ] {
+            assert_eq!(tail(lines, max), wanted, "{max}");
+        }
+        for (max, wanted) in [(7, &lines[8..]), (4, &lines[8..]), (3, ""), (0, "")] {
+            assert_eq!(tail(lines, max), wanted, "{max}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_segment_of_a_path_counts() {
+        for (path, first) in [
+            ("/", "/"),
+            ("/a", "/a"),
+            ("/a/", "/a"),
+            ("/a/b", "/a"),
+            ("//", "/"),
+            ("*", "*"),
+        ] {
+            assert_eq!(first_segment(path), first, "{path}");
+        }
+    }
 }
