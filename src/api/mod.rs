@@ -1,1 +1,29 @@
-//! (being built)
+//! The REST interface: probes for the kubelet and load balancers, questions of peers, operators
+//! and people, and the two verbs that change who leads.
+//!
+//! It exists apart from the decision loop because a probe must be answered whatever that loop,
+//! PostgreSQL or the Kubernetes API is doing: every answer is computed from the last published
+//! [`View`], a plain value in memory. What a GET answers is decided by pure functions of the view
+//! and the time ([`health`], [`status`], [`cluster`]); the server around them only moves bytes.
+//! Changes travel the other way: as a [`Command`] in a bounded queue, with a deadline.
+
+pub mod auth;
+pub mod client;
+pub mod cluster;
+pub mod command;
+mod connections;
+pub mod health;
+pub mod peer;
+pub mod query;
+mod routes;
+pub mod server;
+pub mod spelling;
+pub mod status;
+pub mod switchover;
+pub mod view;
+
+pub use auth::Credentials;
+pub use command::{Ask, Command, Reply};
+pub use peer::PeerStatus;
+pub use server::{Journal, Limits, Parts, Server, bind};
+pub use view::{ReplicationRow, View, Xlog};

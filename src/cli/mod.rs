@@ -1,4 +1,252 @@
-//! What a person types: verbs, rendering, exit codes.
+//! What a person types: verbs, their arguments, rendering and exit codes.
+//!
+//! The verbs that run a member or a whole cluster belong to other parts of the program; they are
+//! handed in as a [`Dispatch`], and one that is not handed in does not exist, not even in the help.
 
+pub mod args;
 pub mod check;
+pub mod ctl;
 pub mod exit;
+pub mod explain;
+mod failure;
+pub mod render;
+mod story;
+
+pub use args::{AgentArgs, CheckArgs, PlaygroundArgs, ReplayArgs};
+pub use exit::Exit;
+pub use failure::Failure;
+
+use crate::api::Credentials;
+use args::{CtlArgs, ExplainArgs, Target};
+use clap::{Args, Command, FromArgMatches};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A member's REST address, as its configuration tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `http://host:port`.
+    pub url: String,
+    /// The user, if the API asks for one.
+    pub credentials: Option<Credentials>,
+}
+
+/// A verb's part of the program, which runs until it is done and tells how it ended.
+pub type Part<A> = fn(&A) -> anyhow::Result<Exit>;
+
+/// A part that prints.
+pub type PrintingPart<A> = fn(&A, &mut dyn Write) -> anyhow::Result<Exit>;
+
+/// The parts of the program behind the verbs. `None`: the verb is not there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dispatch {
+    /// Run a member.
+    pub agent: Option<Part<AgentArgs>>,
+    /// Check a configuration.
+    pub check: Option<PrintingPart<CheckArgs>>,
+    /// Run a journal again through the decision function.
+    pub replay: Option<PrintingPart<ReplayArgs>>,
+    /// Run a cluster on this machine.
+    pub playground: Option<Part<PlaygroundArgs>>,
+    /// Read the REST address and its credentials from a configuration.
+    pub endpoint: Option<fn(&Path) -> anyhow::Result<Endpoint>>,
+}
+
+/// The whole command line: what `main` calls.
+pub fn main(dispatch: &Dispatch) -> ExitCode {
+    // Not locked for good: verbs with threads of their own print too.
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    ExitCode::from(run(dispatch, std::env::args_os(), &mut out, &mut err).code())
+}
+
+/// Parse, do, report: one `error:` line at most.
+pub fn run(
+    dispatch: &Dispatch,
+    args: impl IntoIterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Exit {
+    let matches = match command(dispatch).try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let text = error.render();
+            // Nobody is left to tell if even this cannot be written.
+            let _ = if error.use_stderr() {
+                write!(err, "{text}")
+            } else {
+                write!(out, "{text}")
+            };
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+        }
+    };
+    let done = perform(dispatch, &matches, out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    done.unwrap_or_else(|failure| {
+        let exit = failure.exit();
+        if exit != Exit::Ok {
+            let _ = writeln!(err, "error: {failure}");
+        }
+        exit
+    })
+}
+
+fn perform(
+    dispatch: &Dispatch,
+    matches: &clap::ArgMatches,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let linked = "only linked verbs can be parsed";
+    match matches.subcommand() {
+        Some(("agent", given)) => Ok(dispatch.agent.expect(linked)(&parsed(given))?),
+        Some(("check", given)) => Ok(dispatch.check.expect(linked)(&parsed(given), out)?),
+        Some(("replay", given)) => Ok(dispatch.replay.expect(linked)(&parsed(given), out)?),
+        Some(("playground", given)) => Ok(dispatch.playground.expect(linked)(&parsed(given))?),
+        Some(("ctl", given)) => ctl::run(dispatch, &parsed::<CtlArgs>(given), out),
+        Some(("explain", given)) => explain::run(dispatch, &parsed::<ExplainArgs>(given), out),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            "no verb given; see pgwarden --help",
+        )),
+    }
+}
+
+/// The arguments of a verb, which clap has already accepted.
+fn parsed<A: FromArgMatches>(matches: &clap::ArgMatches) -> A {
+    A::from_arg_matches(matches).expect("the command was built from this very type")
+}
+
+/// The command with the verbs that are there.
+pub fn command(dispatch: &Dispatch) -> Command {
+    let mut root = Command::new("pgwarden")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("High availability for PostgreSQL on Kubernetes")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .after_help(Exit::table());
+    let mut add = |linked: bool, verb: Command| {
+        if linked {
+            root = root.clone().subcommand(verb);
+        }
+    };
+    add(
+        dispatch.agent.is_some(),
+        verb::<AgentArgs>(
+            "agent",
+            "Run a member: elect, guard PostgreSQL, answer probes",
+            "Example:\n  pgwarden agent /etc/patroni.yml",
+        ),
+    );
+    add(
+        dispatch.check.is_some(),
+        verb::<CheckArgs>(
+            "check",
+            "Check a configuration and show what it means",
+            "Example:\n  pgwarden check /etc/patroni.yml",
+        ),
+    );
+    let mut ctl = verb::<CtlArgs>(
+        "ctl",
+        "Ask and steer a running cluster",
+        "Examples:\n  pgwarden ctl --api http://pg-0:8008 list\n  \
+         PGWARDEN_API=http://pg-0:8008,http://pg-1:8008 pgwarden ctl switchover",
+    );
+    let mut explain = verb::<ExplainArgs>(
+        "explain",
+        "Tell why each election happened, from the members' journals",
+        "Examples:\n  pgwarden explain --api http://pg-0:8008 --api http://pg-1:8008 --since 10m\n  \
+         pgwarden explain pg-0.journal pg-1.journal\n\n\
+         Journals are merged by each member's wall clock: their order is as good as the clocks.",
+    );
+    if dispatch.endpoint.is_none() {
+        ctl = ctl.mut_arg("config", |arg| arg.hide(true));
+        explain = explain.mut_arg("config", |arg| arg.hide(true));
+    }
+    add(true, ctl);
+    add(true, explain);
+    add(
+        dispatch.replay.is_some(),
+        verb::<ReplayArgs>(
+            "replay",
+            "Run a journal again through the function that decides, and compare",
+            "Example:\n  pgwarden replay pg-0.journal",
+        ),
+    );
+    add(
+        dispatch.playground.is_some(),
+        verb::<PlaygroundArgs>(
+            "playground",
+            "Run a cluster on this machine, with an embedded Kubernetes API",
+            "Examples:\n  pgwarden playground\n  \
+             pgwarden playground --exercise --rounds 3 --sync off",
+        ),
+    );
+    root
+}
+
+fn verb<A: Args>(name: &'static str, about: &'static str, examples: &str) -> Command {
+    // The arguments' own documentation must not replace the verb's.
+    A::augment_args(Command::new(name))
+        .about(about)
+        .long_about(None)
+        .after_help(format!("{examples}\n\n{}", Exit::table()))
+}
+
+/// The addresses to ask, and the credentials for them.
+fn endpoints(
+    dispatch: &Dispatch,
+    target: &Target,
+) -> Result<(Vec<String>, Option<Credentials>), Failure> {
+    let mut urls: Vec<String> = target.api.iter().map(|url| base_of(url)).collect();
+    let mut credentials = None;
+    if let (Some(config), Some(read)) = (&target.config, dispatch.endpoint) {
+        let endpoint = read(config).map_err(|error| {
+            Failure::new(Exit::Config, format!("{}: {error:#}", config.display()))
+        })?;
+        urls.push(base_of(&endpoint.url));
+        credentials = endpoint.credentials;
+    }
+    if let Some(username) = &target.username {
+        let password = target.password.clone().unwrap_or_default();
+        credentials = Some(Credentials {
+            username: username.clone(),
+            password,
+        });
+    }
+    if urls.is_empty() {
+        let how = "no member to ask: give --api http://host:8008 or set PGWARDEN_API";
+        return Err(Failure::new(Exit::Usage, how));
+    }
+    Ok((urls, credentials))
+}
+
+/// An address as people write it, made whole: the scheme, and nothing after the port.
+fn base_of(url: &str) -> String {
+    let url = url
+        .trim()
+        .trim_end_matches('/')
+        .trim_end_matches("/patroni");
+    if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    }
+}
+
+/// A runtime for a few questions.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(Exit::Failure, format!("the runtime cannot start: {error}"))
+    })?;
+    Ok(runtime.block_on(future))
+}

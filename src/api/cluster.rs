@@ -1,0 +1,111 @@
+//! `/cluster` and `/history`: what operators choose candidates from.
+
+use super::status::tag_values;
+use super::view::View;
+use crate::ha::model::{HistoryEntry, Lsn, Member};
+use serde_json::{Map, Value, json};
+
+/// The body of `/cluster`.
+pub fn cluster(view: &View) -> Value {
+    let members: Vec<Value> = view
+        .members
+        .iter()
+        .map(|(name, member)| row(view, name, member))
+        .collect();
+    let mut body = Map::new();
+    body.insert("members".to_owned(), Value::Array(members));
+    if view.pause {
+        body.insert("pause".to_owned(), Value::Bool(true));
+    }
+    body.insert("scope".to_owned(), Value::from(view.scope.as_str()));
+    Value::Object(body)
+}
+
+fn row(view: &View, name: &str, member: &Member) -> Value {
+    let leader = view.leader.as_deref() == Some(name);
+    let mut row = Map::new();
+    let mut put = |key: &str, value: Value| {
+        row.insert(key.to_owned(), value);
+    };
+    put("name", Value::from(name));
+    put("role", Value::from(role(view, name, member, leader)));
+    let state = match &member.replication_state {
+        Some(word) if member.state == "running" && !leader => word,
+        _ => &member.state,
+    };
+    put("state", Value::from(state.as_str()));
+    put("api_url", Value::from(member.api_url.as_str()));
+    if !member.host.is_empty() {
+        put("host", Value::from(member.host.as_str()));
+        put("port", Value::from(member.port));
+    }
+    if let Some(timeline) = member.timeline {
+        put("timeline", Value::from(timeline));
+    }
+    if !member.tags.is_empty() {
+        put("tags", Value::Object(tag_values(&member.tags)));
+    }
+    if !leader {
+        let end = end_of_wal(view);
+        for (key, position) in [
+            ("receive_", member.receive_lsn),
+            ("replay_", member.replay_lsn),
+            ("", member.lsn),
+        ] {
+            let (lag, lsn) = lag_and_lsn(end, position);
+            put(&format!("{key}lag"), lag);
+            put(&format!("{key}lsn"), lsn);
+        }
+    }
+    Value::Object(row)
+}
+
+/// Operators take any `sync_standby` for a candidate without looking at its state, so only a live
+/// one is called that.
+fn role(view: &View, name: &str, member: &Member, leader: bool) -> &'static str {
+    let listed = view.sync_standbys.iter().any(|standby| standby == name);
+    if leader {
+        "leader"
+    } else if listed && member.state == "running" {
+        "sync_standby"
+    } else {
+        "replica"
+    }
+}
+
+/// The furthest position the leader is known to have reached.
+fn end_of_wal(view: &View) -> Option<Lsn> {
+    let leader = view.leader.as_ref().and_then(|name| view.members.get(name));
+    view.optime.max(leader.and_then(|member| member.lsn))
+}
+
+fn lag_and_lsn(end: Option<Lsn>, position: Option<Lsn>) -> (Value, Value) {
+    let unknown = || Value::from("unknown");
+    match (position, end) {
+        (None, _) => (unknown(), unknown()),
+        (Some(lsn), None) => (unknown(), Value::from(lsn.to_string())),
+        (Some(lsn), Some(end)) => (
+            Value::from(end.0.saturating_sub(lsn.0)),
+            Value::from(lsn.to_string()),
+        ),
+    }
+}
+
+/// The body of `/history`: one list per timeline that ended.
+pub fn history(view: &View) -> Value {
+    view.history.iter().map(entry).collect()
+}
+
+fn entry(entry: &HistoryEntry) -> Value {
+    let mut line = vec![
+        json!(entry.timeline),
+        json!(entry.switch_lsn.0),
+        json!(entry.reason),
+    ];
+    // The leader's place is the fifth: without a time the fourth stays, empty.
+    if entry.at.is_some() || entry.new_leader.is_some() {
+        line.push(json!(entry.at.as_deref().unwrap_or_default()));
+    }
+    line.extend(entry.new_leader.iter().map(|name| json!(name)));
+    Value::Array(line)
+}

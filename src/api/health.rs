@@ -1,0 +1,143 @@
+//! The health checks: a path, a query, a view and the time give 200 or 503.
+
+use super::query::{Query, size_bytes};
+use super::view::{View, Xlog};
+use crate::ha::model::{Lsn, Ms};
+
+/// Who may answer 200 to a check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// The holder of the lock. Tags are not looked at.
+    Leader,
+    /// A replica fit to read from.
+    Replica,
+    /// Either.
+    ReadOnly,
+    /// A replica of the synchronous set.
+    Sync,
+    /// The leader or such a replica.
+    ReadOnlySync,
+    /// A replica outside the synchronous set.
+    Async,
+    /// Any running server.
+    Running,
+}
+
+fn check_of(path: &str) -> Option<Check> {
+    Some(match path {
+        "/" | "/primary" | "/master" | "/read-write" | "/leader" => Check::Leader,
+        "/replica" => Check::Replica,
+        "/read-only" => Check::ReadOnly,
+        "/synchronous" | "/sync" => Check::Sync,
+        "/read-only-sync" | "/read-only-synchronous" => Check::ReadOnlySync,
+        "/asynchronous" | "/async" => Check::Async,
+        "/health" => Check::Running,
+        _ => return None,
+    })
+}
+
+/// The status of a health check. `path` is the first segment of the request's path.
+///
+/// A path that is no health check is answered as one that fails: load balancers configured with a
+/// misspelt path must not route.
+pub fn status(path: &str, query: &Query, view: &View, now_ms: Ms) -> u16 {
+    let Some(check) = check_of(path) else {
+        return 503;
+    };
+    let leader = view.holds_lock(now_ms);
+    let replica = || replica_passes(query, view);
+    let passes = match check {
+        Check::Leader => return code(leader),
+        Check::Replica => replica(),
+        Check::ReadOnly => leader || replica(),
+        Check::Sync => view.is_sync_standby() && replica(),
+        Check::ReadOnlySync => leader || (view.is_sync_standby() && replica()),
+        Check::Async => !view.is_sync_standby() && replica(),
+        Check::Running => view.is_running(),
+    };
+    code(passes && tags_match(query, view))
+}
+
+fn code(passes: bool) -> u16 {
+    if passes { 200 } else { 503 }
+}
+
+fn replica_passes(query: &Query, view: &View) -> bool {
+    let noloadbalance = view
+        .tags
+        .get("noloadbalance")
+        .is_some_and(|value| value == "true");
+    let state_matches = query
+        .get("replication_state")
+        .is_none_or(|wanted| view.replication_state.as_deref() == Some(wanted));
+    view.is_running()
+        && view.role == "replica"
+        && !noloadbalance
+        && state_matches
+        && query
+            .get("lag")
+            .and_then(size_bytes)
+            .is_none_or(|limit| lag_at_most(view, limit))
+}
+
+fn lag_at_most(view: &View, limit_bytes: u64) -> bool {
+    match &view.xlog {
+        Some(Xlog::Replica { replayed, .. }) => lag_bytes(view, *replayed) <= limit_bytes,
+        _ => true,
+    }
+}
+
+/// How far `position` is behind the furthest the leader is known to be.
+fn lag_bytes(view: &View, position: Lsn) -> u64 {
+    let latest_end = match &view.xlog {
+        Some(Xlog::Replica { latest_end, .. }) => *latest_end,
+        _ => None,
+    };
+    let reference = view.optime.max(latest_end).unwrap_or_default();
+    reference.0.saturating_sub(position.0)
+}
+
+fn tags_match(query: &Query, view: &View) -> bool {
+    query
+        .with_prefix("tag_")
+        .all(|(name, wanted)| view.tags.get(name).is_some_and(|value| value == wanted))
+}
+
+/// `/liveness`: the decision loop shows signs of life, or nobody expects it to.
+pub fn liveness(view: &View, now_ms: Ms) -> u16 {
+    let running_primary = view.is_running() && view.role == "primary";
+    let patience_ms = if running_primary {
+        view.ttl_ms
+    } else {
+        view.ttl_ms.saturating_mul(2)
+    };
+    code(view.pause || now_ms.saturating_sub(view.beat_ms) < patience_ms)
+}
+
+/// `/readiness`: the leader, or a streaming replica that is near enough.
+///
+/// `mode=apply` (default) measures what was replayed, `mode=write` what was received.
+pub fn readiness(query: &Query, view: &View, now_ms: Ms) -> u16 {
+    if view.holds_lock(now_ms) {
+        return 200;
+    }
+    let limit = match query.get("lag") {
+        Some(text) => size_bytes(text).unwrap_or(u64::MAX),
+        None => view.maximum_lag_on_failover_bytes,
+    };
+    let near = match &view.xlog {
+        Some(Xlog::Replica {
+            received, replayed, ..
+        }) => {
+            let position = if query.get("mode") == Some("write") {
+                *received
+            } else {
+                *replayed
+            };
+            lag_bytes(view, position) <= limit
+        }
+        _ => false,
+    };
+    let streaming = view.replication_state.as_deref() == Some("streaming");
+    code(view.is_running() && streaming && near)
+}

@@ -1,0 +1,322 @@
+//! From a request to an answer: the table of routes, and the two that change something.
+
+use super::auth::Credentials;
+use super::command::{Command, Reply};
+use super::connections::Slot;
+use super::query::Query;
+use super::server::{Journal, Limits, Parts};
+use super::switchover::{self, Verb};
+use super::view::View;
+use super::{cluster, health, status};
+use crate::ha::model::Ms;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// As many entries as the journal keeps in memory.
+const JOURNAL_ENTRIES_MAX: usize = 10_000;
+/// As many as are given to who names no number.
+const JOURNAL_ENTRIES: usize = 1_000;
+/// Older lines are left out of a larger answer: an agent is small, and stays small.
+const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Readers of the journal at one time: its tail is the only large answer.
+const JOURNAL_READERS_MAX: usize = 2;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Everything an answer is made of.
+pub(super) struct Routes {
+    view: watch::Receiver<Arc<View>>,
+    commands: mpsc::Sender<Command>,
+    journal: Journal,
+    now: fn() -> Ms,
+    credentials: Option<Credentials>,
+    limits: Limits,
+    deciding: Semaphore,
+    reading_journal: Semaphore,
+}
+
+impl Routes {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            view,
+            commands,
+            journal,
+            now,
+            credentials,
+            limits,
+        } = parts;
+        Self {
+            view,
+            commands,
+            journal,
+            now,
+            credentials,
+            deciding: Semaphore::new(limits.max_deciding),
+            reading_journal: Semaphore::new(JOURNAL_READERS_MAX),
+            limits,
+        }
+    }
+
+    /// Answer one request. Only the first segment of a path counts, as in Patroni.
+    pub(super) async fn answer(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
+        let path = first_segment(request.uri().path()).to_owned();
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        match *request.method() {
+            Method::GET if path == "/explain" => self.explain(&query).await,
+            Method::GET => self.get(&path, &query),
+            Method::HEAD | Method::OPTIONS => {
+                let code = health::status(&path, &query, &self.view(), (self.now)());
+                bare(code)
+            }
+            _ => self.change(request, &path, slot).await,
+        }
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    fn get(&self, path: &str, query: &Query) -> Answer {
+        let (view, now_ms) = (self.view(), (self.now)());
+        match path {
+            "/liveness" => bare(health::liveness(&view, now_ms)),
+            "/readiness" => bare(health::readiness(query, &view, now_ms)),
+            "/patroni" => full(200, JSON, status::body(&view)),
+            "/cluster" => full(200, JSON, cluster::cluster(&view).to_string()),
+            "/history" => full(200, JSON, cluster::history(&view).to_string()),
+            _ => full(
+                health::status(path, query, &view, now_ms),
+                JSON,
+                status::body(&view),
+            ),
+        }
+    }
+
+    async fn explain(&self, query: &Query) -> Answer {
+        let last = match query.get("last").map(str::parse::<usize>) {
+            None => JOURNAL_ENTRIES,
+            Some(Ok(last)) => last.min(JOURNAL_ENTRIES_MAX),
+            Some(Err(_)) => return text(400, "last= must be a number of entries"),
+        };
+        let Ok(_permit) = self.reading_journal.try_acquire() else {
+            return text(503, "the journal is being read by others; try again");
+        };
+        let patience = Duration::from_millis(self.limits.journal_ms);
+        match timeout(patience, (self.journal)(last)).await {
+            Ok(Ok(lines)) => {
+                let tail = tail(&lines, JOURNAL_BYTES_MAX).to_owned();
+                full(200, JSON_LINES, tail)
+            }
+            Ok(Err(why)) => text(503, format!("the journal cannot be read: {why}")),
+            Err(_) => text(503, "the journal did not answer in time"),
+        }
+    }
+
+    async fn change(&self, request: Request<Incoming>, path: &str, slot: &Slot) -> Answer {
+        if let Some(refusal) = self.refuse_stranger(&request) {
+            return refusal;
+        }
+        let method = request.method().clone();
+        match (method.as_str(), path) {
+            ("POST", "/switchover") => self.decide(request, Verb::Switchover, slot).await,
+            ("POST", "/failover") => self.decide(request, Verb::Failover, slot).await,
+            // This version keeps no schedule, so there is never one to delete.
+            ("DELETE", "/switchover") => text(404, "no switchover is scheduled"),
+            _ => {
+                let mut answer = text(501, format!("Unsupported method ('{method}')"));
+                answer
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+                answer
+            }
+        }
+    }
+
+    fn refuse_stranger(&self, request: &Request<Incoming>) -> Option<Answer> {
+        let credentials = self.credentials.as_ref()?;
+        let why = match request.headers().get(AUTHORIZATION) {
+            None => "no auth header received",
+            Some(header) if credentials.accepts(header.as_bytes()) => return None,
+            Some(_) => "not authenticated",
+        };
+        let mut answer = text(401, why);
+        let realm = HeaderValue::from_static("Basic realm=\"Patroni\"");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
+        Some(answer)
+    }
+
+    async fn decide(&self, request: Request<Incoming>, verb: Verb, slot: &Slot) -> Answer {
+        let body = match self.body(request).await {
+            Ok(body) => body,
+            Err(refusal) => return close_after(refusal),
+        };
+        let ask = switchover::parse(&body)
+            .and_then(|request| switchover::validate(verb, &request, &self.view()));
+        let ask = match ask {
+            Ok(ask) => ask,
+            Err(reply) => return reply_answer(reply),
+        };
+        let word = if verb == Verb::Switchover {
+            "Switchover"
+        } else {
+            "Failover"
+        };
+        let busy = || {
+            text(
+                503,
+                format!("{word} failed: others are being decided; try again"),
+            )
+        };
+        let Ok(_permit) = self.deciding.try_acquire() else {
+            return busy();
+        };
+        let _protected = slot.decide();
+        tracing::info!(?ask, "asked over the REST API");
+        let (reply, answered) = oneshot::channel();
+        let deadline_ms = (self.now)() + self.limits.decision_ms;
+        if self
+            .commands
+            .try_send(Command {
+                ask,
+                deadline_ms,
+                reply,
+            })
+            .is_err()
+        {
+            return busy();
+        }
+        match timeout(Duration::from_millis(self.limits.decision_ms), answered).await {
+            Ok(Ok(reply)) => reply_answer(reply),
+            // Dropped or late: it may still happen, and nobody here can say.
+            _ => text(503, format!("{word} status unknown: look at /cluster")),
+        }
+    }
+
+    /// The body, whole, in time and not too large; without a length it is refused as in Patroni.
+    async fn body(&self, request: Request<Incoming>) -> Result<Bytes, Answer> {
+        let max = self.limits.max_body_bytes;
+        let too_large = || text(413, format!("the body is larger than {max} bytes"));
+        let headers = request.headers();
+        match headers
+            .get(CONTENT_LENGTH)
+            .map(|value| value.to_str().unwrap_or("").parse::<u64>())
+        {
+            Some(Ok(length)) if length > max as u64 => return Err(too_large()),
+            None if !headers.contains_key(TRANSFER_ENCODING) => {
+                return Err(text(411, "Length Required"));
+            }
+            _ => {}
+        }
+        let body = Limited::new(request.into_body(), max).collect();
+        match timeout(Duration::from_millis(self.limits.body_ms), body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(text(400, "the body ended before it was complete")),
+            Err(_) => Err(text(408, "the body did not arrive in time")),
+        }
+    }
+}
+
+/// The last whole lines that fit.
+fn tail(lines: &str, max_bytes: usize) -> &str {
+    let Some(excess) = lines
+        .len()
+        .checked_sub(max_bytes)
+        .filter(|excess| *excess > 0)
+    else {
+        return lines;
+    };
+    // The line that `excess` falls into is cut, and so is all before it.
+    let end = lines.as_bytes()[excess - 1..]
+        .iter()
+        .position(|byte| *byte == b'\n');
+    end.map_or("", |end| &lines[excess + end..])
+}
+
+fn first_segment(path: &str) -> &str {
+    let end = path
+        .get(1..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(path.len(), |at| at + 1);
+    &path[..end]
+}
+
+fn reply_answer(reply: Reply) -> Answer {
+    text(reply.status, reply.body)
+}
+
+fn text(status: u16, body: impl Into<String>) -> Answer {
+    full(status, TEXT, body.into())
+}
+
+fn full(status: u16, content_type: HeaderValue, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = code(status);
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}
+
+/// A status line and nothing else.
+fn bare(status: u16) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = code(status);
+    answer
+}
+
+/// What is left of the request is not read: the connection ends with the answer.
+fn close_after(mut answer: Answer) -> Answer {
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_whole_lines() {
+        let lines = "one\ntwo\n\u{4f60}\n";
+        for (max, wanted) in [
+            (99, lines),
+            (12, lines),
+            (11, &lines[4..]),
+            (8, &lines[4..]),
+        ] {
+            assert_eq!(tail(lines, max), wanted, "{max}");
+        }
+        for (max, wanted) in [(7, &lines[8..]), (4, &lines[8..]), (3, ""), (0, "")] {
+            assert_eq!(tail(lines, max), wanted, "{max}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_segment_of_a_path_counts() {
+        for (path, first) in [
+            ("/", "/"),
+            ("/a", "/a"),
+            ("/a/", "/a"),
+            ("/a/b", "/a"),
+            ("//", "/"),
+            ("*", "*"),
+        ] {
+            assert_eq!(first_segment(path), first, "{path}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The listener: connections with deadlines on everything a client could be slow at.
+
+use super::auth::Credentials;
+use super::command::Command;
+use super::connections::{Connections, Slot};
+use super::routes::Routes;
+use super::view::View;
+use crate::ha::model::Ms;
+use futures::future::BoxFuture;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `restapi.listen` cannot be used.
+    #[error(
+        "restapi.listen: cannot listen on {address}: {source}; expected a free host:port of this machine"
+    )]
+    Bind {
+        /// What was asked for.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Where the journal's tail comes from: the last so many entries as JSON lines.
+pub type Journal = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// The bounds of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub max_connections: usize,
+    /// Requests that wait for a decision; more are told to come back.
+    pub max_deciding: usize,
+    /// The longest a request's head may take to arrive.
+    pub head_ms: u64,
+    /// The longest a request's body may take to arrive.
+    pub body_ms: u64,
+    /// The largest body.
+    pub max_body_bytes: usize,
+    /// The longest a decision may take: Patroni's callers give up after 30 s.
+    pub decision_ms: u64,
+    /// The longest the journal may take.
+    pub journal_ms: u64,
+    /// The longest a connection may live; a client that never reads its answers ends here.
+    pub connection_ms: u64,
+    /// The longest the last answers may take when the server stops.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 512,
+            max_deciding: 16,
+            head_ms: 5_000,
+            body_ms: 5_000,
+            max_body_bytes: 64 * 1024,
+            decision_ms: 20_000,
+            journal_ms: 3_000,
+            connection_ms: 300_000,
+            drain_ms: 2_000,
+        }
+    }
+}
+
+/// What the composition root connects the API to.
+pub struct Parts {
+    /// The newest view.
+    pub view: watch::Receiver<Arc<View>>,
+    /// The way to the decision loop.
+    pub commands: mpsc::Sender<Command>,
+    /// The journal.
+    pub journal: Journal,
+    /// The boottime clock.
+    pub now: fn() -> Ms,
+    /// Who may change things; `None`: anybody.
+    pub credentials: Option<Credentials>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Take the address. Separate from serving, so that a used port is known before anything starts.
+pub async fn bind(address: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Bind {
+            address: address.to_owned(),
+            source,
+        })
+}
+
+/// The REST server.
+pub struct Server {
+    listener: TcpListener,
+    limits: Limits,
+    routes: Arc<Routes>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Put the parts together. Nothing is answered before [`Server::run`].
+    pub fn new(listener: TcpListener, parts: Parts) -> Self {
+        Self {
+            listener,
+            limits: parts.limits.clone(),
+            routes: Arc::new(Routes::new(parts)),
+        }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serve until `shutdown` is ready, then let running answers end within `drain_ms`.
+    ///
+    /// Every connection is a task of this future: when it ends or is dropped, all have ended.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            listener,
+            limits,
+            routes,
+        } = self;
+        let (stop, stopping) = watch::channel(false);
+        let clock = Arc::new(AtomicU64::new(0));
+        let mut tasks = JoinSet::new();
+        let mut connections = Connections::default();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(ended) = tasks.join_next_with_id() => {
+                    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                    connections.remove(id);
+                }
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        if connections.len() >= limits.max_connections {
+                            connections.evict_one();
+                        }
+                        let slot = Arc::new(Slot::default());
+                        slot.touch(&clock);
+                        let serving = Connection {
+                            routes: Arc::clone(&routes),
+                            slot: Arc::clone(&slot),
+                            clock: Arc::clone(&clock),
+                            stopping: stopping.clone(),
+                        };
+                        let task = tasks.spawn(serving.run(stream, limits.clone()));
+                        connections.add(task, slot);
+                    }
+                    Err(error) => {
+                        // Out of descriptors, most likely: make room, and do not spin.
+                        tracing::warn!(%error, "the REST API cannot accept a connection");
+                        connections.evict_one();
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        stop.send_replace(true);
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_millis(limits.drain_ms), drained)
+            .await
+            .is_err()
+        {
+            tracing::debug!("the REST API stops with answers still unread by their clients");
+        }
+        tasks.shutdown().await;
+    }
+}
+
+struct Connection {
+    routes: Arc<Routes>,
+    slot: Arc<Slot>,
+    clock: Arc<AtomicU64>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, limits: Limits) {
+        let Self {
+            routes,
+            slot,
+            clock,
+            mut stopping,
+        } = self;
+        // Answers are one small write each; waiting for more helps nobody.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(move |request| {
+            slot.touch(&clock);
+            let (routes, slot) = (Arc::clone(&routes), Arc::clone(&slot));
+            async move { Ok::<_, Infallible>(routes.answer(request, &slot).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(limits.head_ms))
+            .max_buf_size(16 * 1024)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            // A client that goes away or talks nonsense is its own affair.
+            _ = connection.as_mut() => return,
+            _ = stopping.wait_for(|stop| *stop) => {}
+            () = tokio::time::sleep(Duration::from_millis(limits.connection_ms)) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(Duration::from_millis(limits.drain_ms), connection).await;
+    }
+}

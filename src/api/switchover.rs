@@ -1,0 +1,189 @@
+//! POST `/switchover` and `/failover`: reading the body, and every refusal that memory can decide.
+//!
+//! Codes, texts and their order are Patroni's, because operators and scripts match on them. Two
+//! deliberate differences: a misspelt key is refused (Patroni ignores it and does something else
+//! than was meant), and so is a schedule, which this version does not keep.
+
+use super::command::{Ask, Reply};
+use super::spelling::nearest;
+use super::view::View;
+use crate::ha::model::{Member, Name};
+use serde_json::{Map, Value};
+
+/// Which of the two was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// POST `/switchover`.
+    Switchover,
+    /// POST `/failover`.
+    Failover,
+}
+
+/// The body, understood but not yet judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Who shall stop leading.
+    pub leader: Option<Name>,
+    /// Who shall lead (`candidate`, or its old name `member`).
+    pub candidate: Option<Name>,
+    /// When; only to be refused.
+    pub scheduled_at: Option<String>,
+}
+
+const KEYS: [&str; 4] = ["leader", "candidate", "member", "scheduled_at"];
+
+/// Read the body of a request.
+pub fn parse(body: &[u8]) -> Result<Request, Reply> {
+    let bad = |text: String| Reply::new(400, text);
+    let shape = "expected a JSON object such as {\"leader\": \"pg-0\", \"candidate\": \"pg-1\"}";
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| bad(format!("the body is not JSON ({error}); {shape}")))?;
+    let Value::Object(fields) = value else {
+        return Err(bad(format!("the body is not a JSON object; {shape}")));
+    };
+    if let Some(unknown) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let hint = nearest(unknown, &KEYS).map_or_else(
+            || format!("the keys are {}", KEYS.join(", ")),
+            |known| format!("did you mean \"{known}\"?"),
+        );
+        return Err(bad(format!("unknown key \"{unknown}\"; {hint}")));
+    }
+    let candidate = text(&fields, "candidate")?;
+    let member = text(&fields, "member")?;
+    Ok(Request {
+        leader: text(&fields, "leader")?,
+        candidate: candidate.or(member),
+        scheduled_at: text(&fields, "scheduled_at")?,
+    })
+}
+
+/// A text field; operators send an empty one for "not given".
+fn text(fields: &Map<String, Value>, key: &str) -> Result<Option<String>, Reply> {
+    match fields.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(value)) if value.is_empty() => Ok(None),
+        Some(Value::String(value)) => Ok(Some(value.clone())),
+        Some(other) => Err(Reply::new(
+            400,
+            format!("\"{key}\" must be a text, found {other}"),
+        )),
+    }
+}
+
+/// Judge a request by what is known: what shall be done, or the refusal.
+pub fn validate(verb: Verb, request: &Request, view: &View) -> Result<Ask, Reply> {
+    let refuse = |status, text: &str| Err(Reply::new(status, text));
+    let Request {
+        leader,
+        candidate,
+        scheduled_at,
+    } = request;
+    // A failover that names the leader is a switchover, as in Patroni.
+    let verb = if leader.is_some() {
+        Verb::Switchover
+    } else {
+        verb
+    };
+    if verb == Verb::Failover {
+        if candidate.is_none() {
+            return refuse(
+                400,
+                "Failover could be performed only to a specific candidate",
+            );
+        }
+        if scheduled_at.is_some() {
+            return refuse(400, "Failover can't be scheduled");
+        }
+    } else if leader.is_none() {
+        return refuse(
+            400,
+            "Switchover could be performed only from a specific leader",
+        );
+    }
+    if scheduled_at.is_some() {
+        return refuse(
+            400,
+            "Scheduled switchovers are not supported by this version: \
+             leave out scheduled_at and the switchover is done at once",
+        );
+    }
+    if view.pause && candidate.is_none() {
+        return refuse(
+            400,
+            "Switchover is possible only to a specific candidate in a paused state",
+        );
+    }
+    if leader.is_some() && leader == candidate {
+        return refuse(400, "Switchover target and source are the same");
+    }
+    match (leader, candidate) {
+        (Some(leader), candidate) => {
+            if view.leader.as_ref() != Some(leader) {
+                return refuse(412, "leader name does not match");
+            }
+            check_candidates(Verb::Switchover, candidate.as_deref(), view)?;
+            Ok(Ask::Switchover {
+                leader: leader.clone(),
+                candidate: candidate.clone(),
+            })
+        }
+        (None, Some(candidate)) => {
+            if view.leader.as_ref() == Some(candidate) {
+                return refuse(412, &format!("candidate {candidate} is the leader already"));
+            }
+            check_candidates(Verb::Failover, Some(candidate), view)?;
+            Ok(Ask::Failover {
+                candidate: candidate.clone(),
+            })
+        }
+        (None, None) => refuse(
+            400,
+            "Failover could be performed only to a specific candidate",
+        ),
+    }
+}
+
+fn check_candidates(verb: Verb, candidate: Option<&str>, view: &View) -> Result<(), Reply> {
+    let action = match verb {
+        Verb::Switchover => "switchover",
+        Verb::Failover => "failover",
+    };
+    let listed = |name: &str| view.sync_standbys.iter().any(|standby| standby == name);
+    let impossible = |why: &str| Err(Reply::new(412, format!("{action} is not possible: {why}")));
+    let others = || {
+        view.members
+            .iter()
+            .filter(|(name, _)| view.leader.as_ref() != Some(*name))
+    };
+    let chosen: Vec<&Member> = if let Some(candidate) = candidate {
+        if verb == Verb::Switchover && view.synchronous_mode && !listed(candidate) {
+            return Err(Reply::new(
+                412,
+                "candidate name does not match with sync_standby",
+            ));
+        }
+        match view.members.get(candidate) {
+            Some(member) => vec![member],
+            None => return Err(Reply::new(412, "candidate does not exists")),
+        }
+    } else if view.synchronous_mode {
+        let standbys: Vec<_> = others()
+            .filter(|(name, _)| listed(name))
+            .map(|(_, member)| member)
+            .collect();
+        if standbys.is_empty() {
+            return impossible("can not find sync_standby");
+        }
+        standbys
+    } else {
+        let members: Vec<_> = others().map(|(_, member)| member).collect();
+        if members.is_empty() {
+            return impossible("cluster does not have members except leader");
+        }
+        members
+    };
+    if chosen.iter().all(|member| member.nofailover()) {
+        return impossible("no good candidates have been found");
+    }
+    Ok(())
+}

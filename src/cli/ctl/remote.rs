@@ -1,0 +1,74 @@
+//! The members that may be asked, in order; the first that answers is believed.
+
+use crate::api::client::{self, Answer, Error};
+use crate::api::{Credentials, PeerStatus};
+use crate::cli::{Exit, Failure};
+use serde_json::Value;
+use std::time::Duration;
+
+/// The longest one question may take.
+const QUESTION: Duration = Duration::from_secs(5);
+/// The longest a change may take: longer than the server's own patience.
+const CHANGE: Duration = Duration::from_secs(30);
+
+/// Addresses and credentials.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    urls: Vec<String>,
+    credentials: Option<Credentials>,
+}
+
+impl Remote {
+    /// At least one address, each without a path.
+    pub fn new(urls: Vec<String>, credentials: Option<Credentials>) -> Self {
+        Self { urls, credentials }
+    }
+
+    /// GET a JSON value from the first member that gives one.
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let mut errors = Vec::new();
+        for base in &self.urls {
+            match client::get_json(&format!("{base}{path}"), QUESTION).await {
+                Ok((200, value)) => return Ok(value),
+                Ok((status, _)) => errors.push(format!("{base}{path} answered {status}")),
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        Err(unreachable(&errors))
+    }
+
+    /// The status of the first member that answers.
+    pub async fn status(&self) -> Option<PeerStatus> {
+        for base in &self.urls {
+            if let Ok(status) = client::get_patroni(base, QUESTION).await {
+                return Some(status);
+            }
+        }
+        None
+    }
+
+    /// POST to the first member that can be reached. `None`: it was sent and nobody answered, so
+    /// another member must not be asked: it would be asked twice.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Option<Answer>, Failure> {
+        let mut errors = Vec::new();
+        for base in &self.urls {
+            let url = format!("{base}{path}");
+            match client::post_json(&url, body, self.credentials.as_ref(), CHANGE).await {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(error @ (Error::Connect { .. } | Error::Url { .. })) => {
+                    errors.push(error.to_string());
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+        Err(unreachable(&errors))
+    }
+}
+
+fn unreachable(errors: &[String]) -> Failure {
+    let what = format!(
+        "{}; give the address of a running member with --api",
+        errors.join("; ")
+    );
+    Failure::new(Exit::Unavailable, what)
+}

@@ -1,0 +1,13 @@
+//! The REST API over real sockets: codes and bodies of the contract, bad input, rude clients.
+// Helpers of tests are tests: a wrong assumption ends them.
+#![allow(clippy::unwrap_used)]
+
+#[path = "api/changes.rs"]
+mod changes;
+#[path = "api/harness.rs"]
+mod harness;
+#[path = "api/probes.rs"]
+mod probes;
+mod recorded;
+#[path = "api/rude.rs"]
+mod rude;

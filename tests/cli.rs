@@ -1,0 +1,17 @@
+//! The command line as a person meets it: the real program against a real API server.
+// Helpers of tests are tests: a wrong assumption ends them.
+#![allow(clippy::unwrap_used)]
+
+#[path = "cli/change.rs"]
+mod change;
+// The server of the API's own tests; not all of it is needed here.
+#[allow(dead_code)]
+#[path = "api/harness.rs"]
+mod harness;
+#[path = "cli/program.rs"]
+mod program;
+mod recorded;
+#[path = "cli/show.rs"]
+mod show;
+#[path = "cli/verbs.rs"]
+mod verbs;
