@@ -97,22 +97,55 @@ pub(super) fn names(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names)
 }
 
-/// The directory is the root of a mounted volume: it cannot be renamed, nor replaced by a sibling.
-pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let Some(parent) = path.parent() else { return Ok(true) };
-    let (own, above) = (fs::metadata(path)?, fs::metadata(parent)?);
-    Ok(own.dev() != above.dev())
+/// A directory can be replaced by renaming another over it: it is no mount point (a bind mount is
+/// on its parent's device, yet cannot be renamed), and we may write into its parent.
+pub(super) fn can_be_replaced(path: &Path) -> io::Result<bool> {
+    let Some(parent) = path.parent() else { return Ok(false) };
+    let above = fs::metadata(parent)?;
+    match fs::metadata(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(own) if own.dev() != above.dev() || is_in_mount_table(path)? => return Ok(false),
+        _ => {}
+    }
+    let ids = own_ids()?;
+    let mode = above.mode();
+    let writable = match (above.uid() == ids.uid, ids.gids.contains(&above.gid())) {
+        (true, _) => mode & 0o200 != 0,
+        (false, true) => mode & 0o020 != 0,
+        (false, false) => mode & 0o002 != 0,
+    };
+    Ok(ids.uid == 0 || writable)
+}
+
+fn is_in_mount_table(path: &Path) -> io::Result<bool> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    // The fifth field is the mount point, with blanks as octal escapes.
+    let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(escaped.as_str())))
+}
+
+struct Ids {
+    uid: u32,
+    gids: Vec<u32>,
+}
+
+fn own_ids() -> io::Result<Ids> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let numbers = |label: &str| -> Vec<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
+        line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    };
+    // Real, effective, saved, file system: the second decides.
+    let effective = |label| numbers(label).get(1).copied();
+    let missing = || io::Error::other("/proc/self/status shows no user");
+    let uid = effective("Uid:").ok_or_else(missing)?;
+    let gids = effective("Gid:").into_iter().chain(numbers("Groups:")).collect();
+    Ok(Ids { uid, gids })
 }
 
 /// The user this process acts as.
 pub(super) fn effective_uid() -> io::Result<u32> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:"))
-        .and_then(|uids| uids.split_whitespace().nth(1))
-        .and_then(|uid| uid.parse().ok())
-        .ok_or_else(|| io::Error::other("/proc/self/status shows no Uid line"))
+    Ok(own_ids()?.uid)
 }
 
 #[cfg(test)]

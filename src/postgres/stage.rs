@@ -101,8 +101,10 @@ impl ReplaceProof {
 pub(super) struct Found {
     /// What was being made; none if the note was not written yet.
     pub(super) kind: Option<Kind>,
-    /// `data_dir` itself is incomplete: entries are being moved.
+    /// `data_dir` itself may be incomplete: entries are being moved.
     pub(super) swapping: bool,
+    /// Only [`settle`] may touch it.
+    unsettled: bool,
 }
 
 /// Names in a data directory that are neither PostgreSQL's nor a stranger's.
@@ -114,13 +116,14 @@ pub(super) fn is_ours(name: &Path) -> bool {
 /// Looks for a stage; touches nothing.
 pub(super) fn look(data_dir: &Path) -> Result<Option<Found>> {
     let data_dir = resolve(data_dir);
-    let Some(stage) = Stage::existing(&data_dir)? else { return Ok(None) };
+    let Some(stage) = Stage::existing(&data_dir) else { return Ok(None) };
     let note = stage.read_note()?;
-    let moving = |phase| matches!(phase, Phase::Gathering | Phase::Swapping);
+    let unsettled = note.is_some_and(|(_, phase)| phase != Phase::Building);
     Ok(Some(Found {
         kind: note.map(|(kind, _)| kind),
         // A rename of the whole sibling leaves no incomplete directory, moving entries does.
-        swapping: stage.in_place && note.is_some_and(|(_, phase)| moving(phase)),
+        swapping: stage.in_place && unsettled,
+        unsettled,
     }))
 }
 
@@ -146,7 +149,7 @@ pub enum Settled {
 /// the agent starts; nothing else may use the directory meanwhile.
 pub fn settle(data_dir: &Path) -> Result<Settled> {
     let data_dir = resolve(data_dir);
-    let Some(stage) = Stage::existing(&data_dir)? else { return Ok(Settled::Nothing) };
+    let Some(stage) = Stage::existing(&data_dir) else { return Ok(Settled::Nothing) };
     let Some((kind, phase)) = stage.read_note()? else { return Ok(Settled::Unfinished(None)) };
     let stage = Stage { kind, ..stage };
     match phase {
@@ -186,7 +189,7 @@ impl Stage {
         let data_dir = resolve(data_dir);
         let stage = Self::planned(&data_dir, kind)?;
         if let Some(found) = look(&data_dir)? {
-            if found.swapping {
+            if found.unsettled {
                 return Err(StageError::Unsettled(data_dir));
             }
             if found.kind == Some(Kind::Rewind) && kind != Kind::Clone {
@@ -196,7 +199,9 @@ impl Stage {
         if stage.holds_entries()? && kind != Kind::Rewind && proof.is_none() {
             return Err(StageError::WouldReplace(data_dir));
         }
-        stage.remove()?;
+        if let Some(earlier) = Self::existing(&data_dir) {
+            earlier.remove()?;
+        }
         fsx::make_private_dir(&stage.root).map_err(io_at("make", &stage.root))?;
         let first = if kind == Kind::Rewind { Phase::Gathering } else { Phase::Building };
         stage.write_note(first)?;
@@ -233,11 +238,13 @@ impl Stage {
         if self.kind == Kind::Rewind { Ok(()) } else { self.remove() }
     }
 
+    /// Beside the directory where that can be renamed, else inside it.
     fn planned(data_dir: &Path, kind: Kind) -> Result<Self> {
-        let in_place = match fsx::is_mount_point(data_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            other => other.map_err(io_at("look at", data_dir))?,
-        };
+        let movable = fsx::can_be_replaced(data_dir).map_err(io_at("look at", data_dir))?;
+        Ok(Self::located(data_dir, kind, !movable))
+    }
+
+    fn located(data_dir: &Path, kind: Kind, in_place: bool) -> Self {
         let root = if in_place {
             data_dir.join(IN_PLACE_NAME)
         } else {
@@ -245,12 +252,15 @@ impl Stage {
             name.push(".pgwarden-new");
             data_dir.with_file_name(name)
         };
-        Ok(Self { data_dir: data_dir.to_owned(), root, in_place, kind })
+        Self { data_dir: data_dir.to_owned(), root, in_place, kind }
     }
 
-    fn existing(data_dir: &Path) -> Result<Option<Self>> {
-        let stage = Self::planned(data_dir, Kind::Clone)?;
-        Ok(stage.root.exists().then_some(stage))
+    /// An earlier stage, wherever it is: what was mounted how may have changed since.
+    fn existing(data_dir: &Path) -> Option<Self> {
+        [false, true]
+            .into_iter()
+            .map(|in_place| Self::located(data_dir, Kind::Clone, in_place))
+            .find(|stage| stage.root.exists())
     }
 
     fn read_note(&self) -> Result<Option<(Kind, Phase)>> {
@@ -301,10 +311,17 @@ impl Stage {
     }
 
     fn move_in(&self) -> Result<()> {
-        if self.target().exists() {
-            self.relocate(&self.target(), &self.data_dir)?;
+        if !self.target().exists() {
+            return Ok(());
         }
-        Ok(())
+        if self.in_place {
+            // PostgreSQL refuses the modes in which volumes are usually mounted.
+            let looked = fs::metadata(self.target());
+            looked
+                .and_then(|meta| fs::set_permissions(&self.data_dir, meta.permissions()))
+                .map_err(io_at("set the permissions of", &self.data_dir))?;
+        }
+        self.relocate(&self.target(), &self.data_dir)
     }
 
     /// Moves a directory whole, or in place its entries; repeatable after any interruption.
@@ -356,3 +373,7 @@ fn parse_note(text: &str) -> Option<(Kind, Phase)> {
 fn resolve(data_dir: &Path) -> PathBuf {
     fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned())
 }
+
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;
