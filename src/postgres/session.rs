@@ -97,7 +97,9 @@ pub struct Session {
 impl Session {
     /// Connects to our own server over its Unix socket as the superuser.
     pub async fn local(pg: &Postgres, deadline: Duration) -> Result<Self, SqlError> {
-        let mut config = options(&pg.superuser, &pg.database, deadline);
+        // A verifier given to a role must not stand in the server's log.
+        let quiet = "-c log_statement=none -c log_min_duration_statement=-1";
+        let mut config = options(&pg.superuser, &pg.database, deadline, quiet);
         config.host_path(&pg.socket_dir).port(pg.port);
         let place = format!("{}/.s.PGSQL.{}", pg.socket_dir.display(), pg.port);
         Self::connect(config, place, deadline).await
@@ -115,7 +117,7 @@ impl Session {
         {
             return Err(SqlError::Unsupported(mode.clone()));
         }
-        let mut config = options(user, database, deadline);
+        let mut config = options(user, database, deadline, "");
         config.host(&source.host).port(source.port);
         Self::connect(config, format!("{}:{}", source.host, source.port), deadline).await
     }
@@ -164,7 +166,7 @@ impl Session {
     }
 }
 
-fn options(user: &Credentials, database: &str, deadline: Duration) -> Config {
+fn options(user: &Credentials, database: &str, deadline: Duration, more: &str) -> Config {
     let mut config = Config::new();
     config
         .user(&user.username)
@@ -175,7 +177,7 @@ fn options(user: &Credentials, database: &str, deadline: Duration) -> Config {
             "-c search_path=pg_catalog -c synchronous_commit=local -c statement_timeout={} \
              -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
              -c default_transaction_read_only=off -c standard_conforming_strings=on \
-             -c DateStyle=ISO -c log_statement=none -c log_min_duration_statement=-1",
+             -c DateStyle=ISO {more}",
             deadline.as_millis().clamp(1, i32::MAX as u128)
         ));
     if let Some(password) = &user.password {
