@@ -14,8 +14,23 @@ use tokio::sync::watch;
 
 /// Options of `pg_basebackup` that are ours to give.
 const FORBIDDEN: [&str; 17] = [
-    "pgdata", "format", "wal-method", "xlog-method", "gzip", "version", "help", "dbname", "host",
-    "port", "username", "password", "no-password", "progress", "no-sync", "slot", "target",
+    "pgdata",
+    "format",
+    "wal-method",
+    "xlog-method",
+    "gzip",
+    "version",
+    "help",
+    "dbname",
+    "host",
+    "port",
+    "username",
+    "password",
+    "no-password",
+    "progress",
+    "no-sync",
+    "slot",
+    "target",
 ];
 
 /// How far a clone is.
@@ -87,12 +102,24 @@ fn command(
     command
         .env("PGPASSFILE", &pg.pgpass)
         .env("LC_ALL", "C")
-        .arg(format!("--dbname={}", quote::conninfo(source, &pg.replication, &name)))
+        .arg(format!(
+            "--dbname={}",
+            quote::conninfo(source, &pg.replication, &name)
+        ))
         .arg("--pgdata")
         .arg(target)
-        .args(["--no-password", "--wal-method=stream", "--progress", "--no-sync"]);
+        .args([
+            "--no-password",
+            "--wal-method=stream",
+            "--progress",
+            "--no-sync",
+        ]);
     // The checkpoint it begins with is forced unless the user wants to spare the leader.
-    if !pg.basebackup.iter().any(|option| option.name == "checkpoint") {
+    if !pg
+        .basebackup
+        .iter()
+        .any(|option| option.name == "checkpoint")
+    {
         command.arg("--checkpoint=fast");
     }
     command.args(bootstrap::arguments(&pg.basebackup));
@@ -103,8 +130,16 @@ fn command(
 fn parse_progress(line: &str) -> Option<CloneProgress> {
     let (numbers, _) = line.trim_start().split_once(" kB ")?;
     let (done, total) = numbers.split_once('/')?;
-    let bytes = |kib: &str| kib.trim().parse::<u64>().ok().map(|kib| kib.saturating_mul(1024));
-    Some(CloneProgress { done_bytes: bytes(done)?, total_bytes: bytes(total)? })
+    let bytes = |kib: &str| {
+        kib.trim()
+            .parse::<u64>()
+            .ok()
+            .map(|kib| kib.saturating_mul(1024))
+    };
+    Some(CloneProgress {
+        done_bytes: bytes(done)?,
+        total_bytes: bytes(total)?,
+    })
 }
 
 #[cfg(test)]
@@ -114,7 +149,10 @@ mod tests {
     #[test]
     fn progress_lines_are_read_and_others_passed_over() {
         let line = "  23423/45324 kB (51%), 0/1 tablespace (...ata/base/5/1249)";
-        let expected = CloneProgress { done_bytes: 23423 * 1024, total_bytes: 45324 * 1024 };
+        let expected = CloneProgress {
+            done_bytes: 23423 * 1024,
+            total_bytes: 45324 * 1024,
+        };
         assert_eq!(parse_progress(line), Some(expected));
         assert_eq!(parse_progress("pg_basebackup: checkpoint completed"), None);
         assert_eq!(parse_progress("x/y kB (0%)"), None);

@@ -68,7 +68,11 @@ pub(super) fn check_options(
 ) -> Result<(), BootstrapError> {
     for option in options {
         let refuse = |why| {
-            Err(BootstrapError::ForbiddenOption { field, name: option.name.clone(), why })
+            Err(BootstrapError::ForbiddenOption {
+                field,
+                name: option.name.clone(),
+                why,
+            })
         };
         if forbidden.contains(&option.name.as_str()) {
             return refuse("the agent gives it itself");
@@ -98,7 +102,12 @@ pub async fn initdb(
     deadline: Duration,
 ) -> Result<(), BootstrapError> {
     check_options("bootstrap.initdb", &pg.initdb, &FORBIDDEN)?;
-    if pg.superuser.password.as_ref().is_some_and(|password| password.contains(['\n', '\r'])) {
+    if pg
+        .superuser
+        .password
+        .as_ref()
+        .is_some_and(|password| password.contains(['\n', '\r']))
+    {
         return Err(BootstrapError::PasswordLine("superuser"));
     }
     let data_dir = pg.data_dir.clone();
@@ -133,7 +142,11 @@ async fn run_initdb(
         command.arg("--pwfile").arg(&password_file);
     }
     // Without a word from the user nobody is trusted; `pg_hba.conf` is written by us afterwards.
-    if !pg.initdb.iter().any(|option| option.name.starts_with("auth")) {
+    if !pg
+        .initdb
+        .iter()
+        .any(|option| option.name.starts_with("auth"))
+    {
         command.args(["--auth-local=peer", "--auth-host=scram-sha-256"]);
     }
     command.args(arguments(&pg.initdb));
@@ -163,18 +176,20 @@ pub async fn create_users(
     if pg.replication.username != *superuser {
         ensure_role(session, &pg.replication, "LOGIN REPLICATION", deadline).await?;
     }
-    let Some(rewind) = pg.rewind.as_ref().filter(|rewind| rewind.username != *superuser) else {
+    let Some(rewind) = pg
+        .rewind
+        .as_ref()
+        .filter(|rewind| rewind.username != *superuser)
+    else {
         return Ok(());
     };
     if rewind.username != pg.replication.username {
         ensure_role(session, rewind, "LOGIN", deadline).await?;
     }
     let role = quote::identifier(&rewind.username);
-    let grants: String = REWIND_FUNCTIONS
-        .iter()
-        .map(|function| format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role};"))
-        .collect();
-    session.execute(&grants, deadline).await
+    let grants = REWIND_FUNCTIONS
+        .map(|function| format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role}"));
+    session.execute(&grants.join("; "), deadline).await
 }
 
 async fn ensure_role(
@@ -191,7 +206,12 @@ async fn ensure_role(
         format!(" PASSWORD {}", quote::literal(&scram_verifier(password)))
     });
     let role = quote::identifier(&user.username);
-    session.execute(&format!("{verb} ROLE {role} WITH {attributes}{password}"), deadline).await
+    session
+        .execute(
+            &format!("{verb} ROLE {role} WITH {attributes}{password}"),
+            deadline,
+        )
+        .await
 }
 
 /// The verifier that the server stores for a password: it proves a login and does not give the
@@ -205,12 +225,22 @@ mod tests {
     use super::*;
 
     fn option(name: &str) -> ProgramOption {
-        ProgramOption { name: name.into(), value: None }
+        ProgramOption {
+            name: name.into(),
+            value: None,
+        }
     }
 
     #[test]
     fn options_that_are_ours_or_smuggle_others_are_refused() {
-        for name in ["pgdata", "no-sync", "D", "-D", "data-checksums --pgdata", ""] {
+        for name in [
+            "pgdata",
+            "no-sync",
+            "D",
+            "-D",
+            "data-checksums --pgdata",
+            "",
+        ] {
             assert!(check_options("bootstrap.initdb", &[option(name)], &FORBIDDEN).is_err());
         }
         let good = [option("data-checksums"), option("encoding")];

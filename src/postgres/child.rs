@@ -79,27 +79,50 @@ pub async fn run_watched(
     deadline: Duration,
     mut on_line: impl FnMut(&str),
 ) -> Result<String, ChildError> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command
-        .spawn()
-        .map_err(|source| ChildError::Start { program: program.clone(), source })?;
+    let program = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(|source| ChildError::Start {
+        program: program.clone(),
+        source,
+    })?;
     let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let talk = async {
-        tokio::join!(drain(out, &mut stdout, |_| {}), drain(err, &mut stderr, &mut on_line));
+        tokio::join!(
+            drain(out, &mut stdout, |_| {}),
+            drain(err, &mut stderr, &mut on_line)
+        );
         child.wait().await
     };
     let ended = tokio::time::timeout(deadline, talk).await;
-    let output = if stderr.text().trim().is_empty() { stdout.text() } else { stderr.text() };
+    let output = if stderr.text().trim().is_empty() {
+        stdout.text()
+    } else {
+        stderr.text()
+    };
     match ended {
         Ok(Ok(status)) if status.success() => Ok(stdout.text()),
-        Ok(Ok(status)) => Err(ChildError::Failed { program, status, output }),
+        Ok(Ok(status)) => Err(ChildError::Failed {
+            program,
+            status,
+            output,
+        }),
         Ok(Err(source)) => Err(ChildError::Start { program, source }),
         Err(_) => {
             // Killed and reaped here, so that nothing of it still writes when we return.
             drop(child.kill().await);
-            Err(ChildError::Deadline { program, deadline_ms: deadline.as_millis(), output })
+            Err(ChildError::Deadline {
+                program,
+                deadline_ms: deadline.as_millis(),
+                output,
+            })
         }
     }
 }
@@ -159,8 +182,12 @@ mod tests {
     #[tokio::test]
     async fn a_failure_carries_the_end_of_stderr() {
         let script = "i=0; while [ $i -lt 9000 ]; do echo line $i >&2; i=$((i+1)); done; exit 3";
-        let error = run(shell(script), Duration::from_secs(60)).await.unwrap_err();
-        let ChildError::Failed { status, output, .. } = error else { panic!("{error}") };
+        let error = run(shell(script), Duration::from_mins(1))
+            .await
+            .unwrap_err();
+        let ChildError::Failed { status, output, .. } = error else {
+            panic!("{error}")
+        };
         assert_eq!(status.code(), Some(3));
         assert!(output.ends_with("line 8999") && output.len() <= OUTPUT_BYTES_MAX);
     }
@@ -169,8 +196,10 @@ mod tests {
     async fn a_program_past_its_deadline_is_gone() {
         let command = shell("echo $$ >&2; exec sleep 600");
         let mut pid = String::new();
-        let watched =
-            run_watched(command, Duration::from_secs(2), |line| pid = line.to_owned()).await;
+        let watched = run_watched(command, Duration::from_secs(2), |line| {
+            pid = line.to_owned();
+        })
+        .await;
         assert!(matches!(watched, Err(ChildError::Deadline { .. })));
         assert!(!pid.is_empty() && !Path::new("/proc").join(pid).exists());
     }
@@ -179,15 +208,21 @@ mod tests {
     async fn lines_come_by_either_ending() {
         let mut lines = Vec::new();
         let command = shell("printf 'a\\rb\\nc\\n' >&2");
-        run_watched(command, Duration::from_secs(60), |line| lines.push(line.to_owned()))
-            .await
-            .unwrap();
+        run_watched(command, Duration::from_mins(1), |line| {
+            lines.push(line.to_owned());
+        })
+        .await
+        .unwrap();
         assert_eq!(lines, ["a", "b", "c"]);
     }
 
     #[tokio::test]
     async fn a_missing_program_is_named() {
-        let error = run(program(Path::new("/nowhere"), "initdb"), Duration::from_secs(1)).await;
+        let error = run(
+            program(Path::new("/nowhere"), "initdb"),
+            Duration::from_secs(1),
+        )
+        .await;
         assert!(error.unwrap_err().to_string().contains("/nowhere/initdb"));
     }
 }

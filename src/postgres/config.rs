@@ -67,7 +67,10 @@ pub enum ConfigError {
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ConfigError + '_ {
-    move |source| ConfigError::Io { path: path.to_owned(), source }
+    move |source| ConfigError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Whom a server follows.
@@ -107,7 +110,10 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
         }
         if value.contains('\0') {
             let field = format!("postgresql.parameters.{name}");
-            return Err(ConfigError::BadValue { field, what: "a zero byte" });
+            return Err(ConfigError::BadValue {
+                field,
+                what: "a zero byte",
+            });
         }
         settings.insert(name, value.clone());
     }
@@ -144,20 +150,31 @@ fn socket_directories(pg: &Postgres) -> String {
 /// How a WAL receiver of ours connects to a leader.
 fn primary_conninfo(pg: &Postgres, source: &Source) -> String {
     let passfile = pg.pgpass.display().to_string();
-    let extra = [("application_name", pg.name.as_str()), ("passfile", passfile.as_str())];
+    let extra = [
+        ("application_name", pg.name.as_str()),
+        ("passfile", passfile.as_str()),
+    ];
     quote::conninfo(source, &pg.replication, &extra)
 }
 
 fn is_setting_name(name: &str) -> bool {
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+    begins
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
 }
 
 fn lines(field: &str, lines: &[String]) -> Result<String, ConfigError> {
     if lines.iter().any(|line| line.contains(['\n', '\r', '\0'])) {
-        return Err(ConfigError::BadValue { field: field.into(), what: "a line break" });
+        return Err(ConfigError::BadValue {
+            field: field.into(),
+            what: "a line break",
+        });
     }
-    Ok(lines.iter().fold(HEADER.to_owned(), |text, line| text + line + "\n"))
+    Ok(lines
+        .iter()
+        .fold(HEADER.to_owned(), |text, line| text + line + "\n"))
 }
 
 /// The user's lines; without any, what the agent needs, and passwords for everyone else.
@@ -165,9 +182,16 @@ fn hba_lines(pg: &Postgres) -> Vec<String> {
     if !pg.pg_hba.is_empty() {
         return pg.pg_hba.clone();
     }
-    let local = if pg.superuser.password.is_some() { "scram-sha-256" } else { "peer" };
+    let local = if pg.superuser.password.is_some() {
+        "scram-sha-256"
+    } else {
+        "peer"
+    };
     vec![
-        format!("local all {} {local}", quote::identifier(&pg.superuser.username)),
+        format!(
+            "local all {} {local}",
+            quote::identifier(&pg.superuser.username)
+        ),
         "local all all scram-sha-256".into(),
         format!(
             "host replication {} all scram-sha-256",
@@ -188,16 +212,25 @@ fn keep_base(dir: &Path) -> Result<(), ConfigError> {
 
 fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
     let path = dir.join("postgresql.auto.conf");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
     let name = |line: &str| {
         let end = line.trim_start();
-        end.split(|c: char| c == '=' || c.is_whitespace()).next().unwrap_or("").to_lowercase()
+        end.split(|c: char| c == '=' || c.is_whitespace())
+            .next()
+            .unwrap_or("")
+            .to_lowercase()
     };
     let kept: String = text
         .lines()
         .filter(|line| !RECOVERY_SETTINGS.contains(&name(line).as_str()))
         .fold(String::new(), |kept, line| kept + line + "\n");
-    if kept == text { Ok(()) } else { put(&path, &kept) }
+    if kept == text {
+        Ok(())
+    } else {
+        put(&path, &kept)
+    }
 }
 
 /// Makes exactly these members synchronous standbys. It takes effect at the next reload, and is
@@ -210,14 +243,21 @@ pub fn set_sync_names(data_dir: &Path, names: &[String]) -> Result<(), ConfigErr
         return Err(ConfigError::BadStandby(bad.clone()));
     }
     let value = quote::conf_value(&quote::sync_names(names));
-    put(&data_dir.join(SYNC), &format!("{HEADER}synchronous_standby_names = {value}\n"))
+    put(
+        &data_dir.join(SYNC),
+        &format!("{HEADER}synchronous_standby_names = {value}\n"),
+    )
 }
 
 /// Puts `standby.signal` there, durably, or takes it and `recovery.signal` away.
 pub fn set_standby_signal(dir: &Path, standby: bool) -> Result<(), ConfigError> {
     let path = dir.join("standby.signal");
     if standby {
-        return if path.exists() { Ok(()) } else { put(&path, "") };
+        return if path.exists() {
+            Ok(())
+        } else {
+            put(&path, "")
+        };
     }
     for name in ["standby.signal", "recovery.signal"] {
         fsx::remove_durably(&dir.join(name)).map_err(io_at(&path))?;
@@ -229,12 +269,21 @@ pub fn set_standby_signal(dir: &Path, standby: bool) -> Result<(), ConfigError> 
 pub fn write_pgpass(pg: &Postgres) -> Result<(), ConfigError> {
     let line = |user: &Credentials| {
         let password = quote::pgpass_field(user.password.as_ref()?);
-        Some(format!("*:*:*:{}:{password}\n", quote::pgpass_field(&user.username)))
+        Some(format!(
+            "*:*:*:{}:{password}\n",
+            quote::pgpass_field(&user.username)
+        ))
     };
-    let text: String = [&pg.replication, pg.rewind_user()].into_iter().filter_map(line).collect();
+    let text: String = [&pg.replication, pg.rewind_user()]
+        .into_iter()
+        .filter_map(line)
+        .collect();
     if text.lines().count() > 2 {
         let field = "postgresql.authentication".into();
-        return Err(ConfigError::BadValue { field, what: "a line break" });
+        return Err(ConfigError::BadValue {
+            field,
+            what: "a line break",
+        });
     }
     put(&pg.pgpass, &text)
 }

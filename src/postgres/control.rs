@@ -22,23 +22,34 @@ pub fn remove_promote_trigger(data_dir: &Path) -> io::Result<()> {
 /// Orders the promotion and returns at once: that it ended is seen by the probe.
 pub async fn promote(session: &Session, deadline: Duration) -> Result<(), SqlError> {
     let sent: bool = session.value("SELECT pg_promote(false)", deadline).await?;
-    if sent { Ok(()) } else { Err(SqlError::Garbled("pg_promote answered false".into())) }
+    if sent {
+        Ok(())
+    } else {
+        Err(SqlError::Garbled("pg_promote answered false".into()))
+    }
 }
 
 /// Runs a checkpoint to its end.
 pub async fn checkpoint(session: &Session, deadline: Duration) -> Result<(), SqlError> {
+    session.limit(deadline, deadline).await?;
     session.execute("CHECKPOINT", deadline).await
 }
 
 /// Asks the server to read its files again; it does so soon, not now.
 pub async fn reload(session: &Session, deadline: Duration) -> Result<(), SqlError> {
-    session.value::<bool>("SELECT pg_reload_conf()", deadline).await.map(drop)
+    session
+        .value::<bool>("SELECT pg_reload_conf()", deadline)
+        .await
+        .map(drop)
 }
 
 /// A primary's current write position.
 pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, SqlError> {
-    let text: String = session.value("SELECT pg_current_wal_lsn()::text", deadline).await?;
-    text.parse().map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))
+    let text: String = session
+        .value("SELECT pg_current_wal_lsn()::text", deadline)
+        .await?;
+    text.parse()
+        .map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))
 }
 
 /// The synchronous set is enforced: every one of `names` is shown as synchronous by its sender and
@@ -55,7 +66,11 @@ pub async fn enforced_sync(
     // `sync_state` may still be that of the list before.
     let wanted = quote::literal(&quote::sync_names(names));
     let list: Vec<_> = names.iter().map(|name| quote::literal(name)).collect();
-    let list = if list.is_empty() { "NULL".into() } else { list.join(",") };
+    let list = if list.is_empty() {
+        "NULL".into()
+    } else {
+        list.join(",")
+    };
     let sql = format!(
         "SELECT current_setting('synchronous_standby_names') = {wanted} AND \
          {} = (SELECT count(DISTINCT lower(application_name)) FROM pg_stat_replication \

@@ -17,9 +17,21 @@ struct Layout {
 }
 
 const LAYOUTS: [Layout; 3] = [
-    Layout { control_version: 1300, majors: "13 to 16", crc_offset: 288 },
-    Layout { control_version: 1700, majors: "17", crc_offset: 288 },
-    Layout { control_version: 1800, majors: "18", crc_offset: 292 },
+    Layout {
+        control_version: 1300,
+        majors: "13 to 16",
+        crc_offset: 288,
+    },
+    Layout {
+        control_version: 1700,
+        majors: "17",
+        crc_offset: 288,
+    },
+    Layout {
+        control_version: 1800,
+        majors: "18",
+        crc_offset: 292,
+    },
 ];
 
 /// Offsets in `ControlFileData`; those of its copy of the last checkpoint begin at 40.
@@ -161,8 +173,10 @@ impl ControlData {
     }
 
     fn read_once(path: &Path) -> Result<Self, ControlError> {
-        let bytes = fs::read(path)
-            .map_err(|source| ControlError::Read { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| ControlError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::decode(&bytes)
     }
 
@@ -180,7 +194,11 @@ impl ControlData {
         let found = field.word(layout.crc_offset);
         let computed = crc32c(&bytes[..layout.crc_offset]);
         if found != computed {
-            return Err(ControlError::Damaged { majors: layout.majors, found, computed });
+            return Err(ControlError::Damaged {
+                majors: layout.majors,
+                found,
+                computed,
+            });
         }
         Ok(Self {
             system_id: field.long(at::SYSTEM_ID),
@@ -224,7 +242,10 @@ impl ControlData {
 
     /// The server stopped cleanly, so that `pg_rewind` accepts the directory.
     pub fn clean_shutdown(&self) -> bool {
-        matches!(self.state, ControlState::ShutDown | ControlState::ShutDownInRecovery)
+        matches!(
+            self.state,
+            ControlState::ShutDown | ControlState::ShutDownInRecovery
+        )
     }
 }
 
@@ -262,7 +283,11 @@ impl Fields<'_> {
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 }
+            if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82F6_3B78
+            } else {
+                crc >> 1
+            }
         })
     })
 }

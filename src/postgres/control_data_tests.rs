@@ -65,7 +65,10 @@ fn every_known_layout_is_read() {
 fn a_flipped_bit_is_damage_and_nothing_is_believed() {
     let mut bytes = synthetic(1300, 288);
     bytes[33] ^= 1;
-    assert!(matches!(ControlData::decode(&bytes), Err(ControlError::Damaged { .. })));
+    assert!(matches!(
+        ControlData::decode(&bytes),
+        Err(ControlError::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -76,11 +79,17 @@ fn the_crc_of_one_major_is_not_looked_for_where_another_has_it() {
 
 #[test]
 fn foreign_files_are_refused() {
-    assert!(matches!(ControlData::decode(&[0; 100]), Err(ControlError::Short(100))));
+    assert!(matches!(
+        ControlData::decode(&[0; 100]),
+        Err(ControlError::Short(100))
+    ));
     let old = ControlData::decode(&synthetic(1201, 288));
     assert!(matches!(old, Err(ControlError::UnknownVersion(1201))));
     let mut bytes = synthetic(1300, 288);
     bytes[16] = 9;
     seal(&mut bytes, 288);
-    assert!(matches!(ControlData::decode(&bytes), Err(ControlError::UnknownState(9))));
+    assert!(matches!(
+        ControlData::decode(&bytes),
+        Err(ControlError::UnknownState(9))
+    ));
 }

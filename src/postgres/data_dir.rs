@@ -19,7 +19,9 @@ pub fn classify(data_dir: &Path, major: u32) -> DataDir {
 
 fn examine(data_dir: &Path, major: u32) -> Result<DataDir, String> {
     let shown = data_dir.display();
-    let parent = data_dir.parent().ok_or(format!("data_dir {shown} has no parent directory"))?;
+    let parent = data_dir
+        .parent()
+        .ok_or(format!("data_dir {shown} has no parent directory"))?;
     if !parent.is_dir() {
         return Err(format!(
             "the parent directory of data_dir {shown} does not exist; is the volume mounted?"
@@ -36,12 +38,18 @@ fn examine(data_dir: &Path, major: u32) -> Result<DataDir, String> {
         return Ok(DataDir::Unfinished);
     }
     if names.is_empty() {
-        return Ok(if staged.is_some() { DataDir::Unfinished } else { DataDir::Empty });
+        return Ok(if staged.is_some() {
+            DataDir::Unfinished
+        } else {
+            DataDir::Empty
+        });
     }
     check_mode(data_dir)?;
     check_major(data_dir, &names, major)?;
     let control = ControlData::read(data_dir).map_err(|error| error.to_string())?;
-    Ok(DataDir::Present(control.facts(data_dir.join("standby.signal").exists())))
+    Ok(DataDir::Present(
+        control.facts(data_dir.join("standby.signal").exists()),
+    ))
 }
 
 /// The names in it that count: not ours, nor what a file system puts into its root.
@@ -55,7 +63,12 @@ fn names(data_dir: &Path) -> Result<Option<Vec<PathBuf>>, String> {
     // A link counts as what it points to; one that points nowhere is an error, not absence.
     let names = fsx::names(data_dir)
         .map_err(|error| format!("cannot list data_dir {shown}: {error}; expected a directory"))?;
-    Ok(Some(names.into_iter().filter(|name| !stage::is_ours(name)).collect()))
+    Ok(Some(
+        names
+            .into_iter()
+            .filter(|name| !stage::is_ours(name))
+            .collect(),
+    ))
 }
 
 fn check_owner(data_dir: &Path) -> Result<(), String> {
@@ -86,7 +99,11 @@ fn check_mode(data_dir: &Path) -> Result<(), String> {
 fn check_major(data_dir: &Path, names: &[PathBuf], major: u32) -> Result<(), String> {
     let shown = data_dir.display();
     if !names.iter().any(|name| name == Path::new("PG_VERSION")) {
-        let some: Vec<_> = names.iter().take(3).map(|name| name.display().to_string()).collect();
+        let some: Vec<_> = names
+            .iter()
+            .take(3)
+            .map(|name| name.display().to_string())
+            .collect();
         return Err(format!(
             "data_dir {shown} is not empty ({}) and has no PG_VERSION: not a data directory; \
              expected one, or an empty directory",

@@ -15,8 +15,11 @@ pub(super) fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result
     let temporary = path.with_file_name(name);
     // A leftover of a crash may carry another mode: begin with none.
     remove_file_if_there(&temporary)?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     rename_durably(&temporary, path)
@@ -100,7 +103,9 @@ pub(super) fn names(path: &Path) -> io::Result<Vec<PathBuf>> {
 /// A directory can be replaced by renaming another over it: it is no mount point (a bind mount is
 /// on its parent's device, yet cannot be renamed), and we may write into its parent.
 pub(super) fn can_be_replaced(path: &Path) -> io::Result<bool> {
-    let Some(parent) = path.parent() else { return Ok(false) };
+    let Some(parent) = path.parent() else {
+        return Ok(false);
+    };
     let above = fs::metadata(parent)?;
     match fs::metadata(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -120,8 +125,13 @@ pub(super) fn can_be_replaced(path: &Path) -> io::Result<bool> {
 fn is_in_mount_table(path: &Path) -> io::Result<bool> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     // The fifth field is the mount point, with blanks as octal escapes.
-    let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
-    Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(escaped.as_str())))
+    let escaped = path
+        .to_string_lossy()
+        .replace('\\', "\\134")
+        .replace(' ', "\\040");
+    Ok(table
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(escaped.as_str())))
 }
 
 struct Ids {
@@ -132,14 +142,22 @@ struct Ids {
 fn own_ids() -> io::Result<Ids> {
     let status = fs::read_to_string("/proc/self/status")?;
     let numbers = |label: &str| -> Vec<u32> {
-        let line = status.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
-        line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(label))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect()
     };
     // Real, effective, saved, file system: the second decides.
     let effective = |label| numbers(label).get(1).copied();
     let missing = || io::Error::other("/proc/self/status shows no user");
     let uid = effective("Uid:").ok_or_else(missing)?;
-    let gids = effective("Gid:").into_iter().chain(numbers("Groups:")).collect();
+    let gids = effective("Gid:")
+        .into_iter()
+        .chain(numbers("Groups:"))
+        .collect();
     Ok(Ids { uid, gids })
 }
 

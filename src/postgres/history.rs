@@ -11,8 +11,10 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// A line is not one of a history file.
-    #[error("line {number} of the history of timeline {timeline} is \"{line}\"; expected a \
-             timeline, an LSN and a reason")]
+    #[error(
+        "line {number} of the history of timeline {timeline} is \"{line}\"; expected a \
+             timeline, an LSN and a reason"
+    )]
     BadLine {
         /// Whose history.
         timeline: Timeline,
@@ -41,9 +43,16 @@ pub fn parse(timeline: Timeline, text: &str) -> Result<Vec<HistoryEntry>, Histor
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let bad = || HistoryError::BadLine { timeline, number: index + 1, line: line.to_owned() };
+        let bad = || HistoryError::BadLine {
+            timeline,
+            number: index + 1,
+            line: line.to_owned(),
+        };
         let mut words = line.splitn(3, char::is_whitespace);
-        let ended: Timeline = words.next().and_then(|word| word.parse().ok()).ok_or_else(bad)?;
+        let ended: Timeline = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(bad)?;
         let rest = line[line.find(char::is_whitespace).ok_or_else(bad)?..].trim_start();
         let (position, reason) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let switch_lsn = position.parse().map_err(|_| bad())?;
@@ -81,8 +90,10 @@ pub async fn fetch(
         return Ok(Vec::new());
     }
     let sql = format!("SELECT pg_read_file('pg_wal/{}')", file_name(timeline));
-    let text: String =
-        session.value(&sql, deadline).await.map_err(|error| HistoryError::Fetch(timeline, error))?;
+    let text: String = session
+        .value(&sql, deadline)
+        .await
+        .map_err(|error| HistoryError::Fetch(timeline, error))?;
     parse(timeline, &text)
 }
 
@@ -134,9 +145,15 @@ pub fn diverged(
     if timeline == leader_timeline {
         return Divergence::None;
     }
-    let entry = leader_history.iter().find(|entry| entry.timeline == timeline);
-    let fork = entry.map(|entry| entry.switch_lsn).filter(|_| timeline < leader_timeline);
-    let Some(fork) = fork else { return Divergence::Diverged { fork: None } };
+    let entry = leader_history
+        .iter()
+        .find(|entry| entry.timeline == timeline);
+    let fork = entry
+        .map(|entry| entry.switch_lsn)
+        .filter(|_| timeline < leader_timeline);
+    let Some(fork) = fork else {
+        return Divergence::Diverged { fork: None };
+    };
     match position {
         Position::Replayed(lsn) if lsn <= fork => Divergence::None,
         // The record that begins before the fork ends at or before it: forks are record ends.
@@ -165,13 +182,21 @@ mod tests {
 
     #[test]
     fn nonsense_in_a_history_is_an_error_that_names_the_line() {
-        for (timeline, text) in
-            [(4, "x\t0/1\tr"), (4, "1\t01\tr"), (4, "1"), (4, "2\t0/1\tr\n1\t0/2\tr"), (1, TEXT)]
-        {
+        for (timeline, text) in [
+            (4, "x\t0/1\tr"),
+            (4, "1\t01\tr"),
+            (4, "1"),
+            (4, "2\t0/1\tr\n1\t0/2\tr"),
+            (1, TEXT),
+        ] {
             assert!(parse(timeline, text).is_err(), "{text}");
         }
         let error = parse(4, "1\t0/1\tr\n2\tzero\tr").unwrap_err();
-        assert!(error.to_string().starts_with("line 2 of the history of timeline 4"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("line 2 of the history of timeline 4")
+        );
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod scratch;
 pub mod session;
 pub mod slots;
 pub mod stage;
+mod stage_note;
 pub mod start;
 pub mod version;
 

@@ -191,7 +191,11 @@ fn parse(text: &str) -> Result<Facts, SqlError> {
     let raw: Raw =
         serde_json::from_str(text).map_err(|error| SqlError::Garbled(error.to_string()))?;
     let receiver = raw.receiver.map(receiver).transpose()?;
-    let walsenders = raw.walsenders.into_iter().map(walsender).collect::<Result<_, _>>()?;
+    let walsenders = raw
+        .walsenders
+        .into_iter()
+        .map(walsender)
+        .collect::<Result<_, _>>()?;
     Ok(Facts {
         system_id: raw.system_id,
         server_version: raw.server_version,
@@ -216,7 +220,10 @@ fn receiver(raw: RawReceiver) -> Result<Receiver, SqlError> {
     Ok(Receiver {
         status: raw.status.unwrap_or_default(),
         sender_host: raw.sender_host.unwrap_or_default(),
-        sender_port: raw.sender_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
+        sender_port: raw
+            .sender_port
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(0),
         latest_end_lsn: lsn(raw.latest_end_lsn)?,
         received_timeline: raw.received_timeline.unwrap_or(0),
     })
@@ -263,10 +270,19 @@ mod tests {
             other
         };
         assert!(wal_stalled(&facts, &facts));
-        assert!(wal_stalled(&facts, &changed(|f| f.write_lsn = Some(Lsn(u64::MAX)))));
+        assert!(wal_stalled(
+            &facts,
+            &changed(|f| f.write_lsn = Some(Lsn(u64::MAX)))
+        ));
         assert!(!wal_stalled(&facts, &changed(|f| f.wal_waiters = 0)));
-        assert!(!wal_stalled(&facts, &changed(|f| f.flush_lsn = Some(Lsn(u64::MAX)))));
-        assert!(!wal_stalled(&facts, &changed(|f| f.postmaster_start_ms += 1)));
+        assert!(!wal_stalled(
+            &facts,
+            &changed(|f| f.flush_lsn = Some(Lsn(u64::MAX)))
+        ));
+        assert!(!wal_stalled(
+            &facts,
+            &changed(|f| f.postmaster_start_ms += 1)
+        ));
     }
 
     #[test]

@@ -34,13 +34,19 @@ pub fn conninfo(source: &Source, user: &Credentials, extra: &[(&str, &str)]) -> 
         ("port", port.as_str()),
         ("user", user.username.as_str()),
     ];
-    pairs.extend(user.conninfo.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    pairs.extend(
+        user.conninfo
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str())),
+    );
     if !user.conninfo.contains_key("sslmode") {
         pairs.push(("sslmode", "prefer"));
     }
     pairs.extend_from_slice(extra);
-    let text: Vec<_> =
-        pairs.iter().map(|(key, value)| format!("{key}={}", conninfo_value(value))).collect();
+    let text: Vec<_> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}={}", conninfo_value(value)))
+        .collect();
     text.join(" ")
 }
 
@@ -82,7 +88,7 @@ pub fn slot_name(member: &str) -> String {
         match character {
             'a'..='z' | '0'..='9' | '_' => slot.push(character),
             '-' | '.' => slot.push('_'),
-            other => slot.push_str(&format!("u{:04}", u32::from(other))),
+            other => slot = format!("{slot}u{:04}", u32::from(other)),
         }
     }
     slot.truncate(63);
@@ -102,8 +108,14 @@ mod tests {
 
     #[test]
     fn connection_strings() {
-        let source = Source { host: "10.0.0.1".into(), port: 5433 };
-        let mut user = Credentials { username: "o'neil \\".into(), ..Credentials::default() };
+        let source = Source {
+            host: "10.0.0.1".into(),
+            port: 5433,
+        };
+        let mut user = Credentials {
+            username: "o'neil \\".into(),
+            ..Credentials::default()
+        };
         let text = conninfo(&source, &user, &[("application_name", "a b")]);
         assert_eq!(
             text,
@@ -128,7 +140,11 @@ mod tests {
 
     #[test]
     fn synchronous_standbys() {
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let names = |list: &[&str]| {
+            list.iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sync_names(&[]), "");
         assert_eq!(sync_names(&names(&["pg-1"])), "\"pg-1\"");
         assert_eq!(sync_names(&names(&["a\"", "b"])), "2 (\"a\"\"\",\"b\")");

@@ -109,14 +109,26 @@ pub async fn recover(
     }
     ran?;
     let control = ControlData::read(dir)?;
-    if control.clean_shutdown() { Ok(control) } else { Err(NotStarted::StillUnclean(control.state)) }
+    if control.clean_shutdown() {
+        Ok(control)
+    } else {
+        Err(NotStarted::StillUnclean(control.state))
+    }
 }
 
 fn single_user(pg: &Postgres, installation: &Installation, control: &ControlData) -> Command {
     let mut command = child::program(&installation.bin_dir, "postgres");
-    command.env("LC_ALL", "C").arg("--single").arg("-D").arg(&pg.data_dir);
+    command
+        .env("LC_ALL", "C")
+        .arg("--single")
+        .arg("-D")
+        .arg(&pg.data_dir);
     // WAL not archived yet stays so, and no commit of recovery waits for a standby.
-    for setting in ["archive_mode=on", "archive_command=false", "synchronous_standby_names="] {
+    for setting in [
+        "archive_mode=on",
+        "archive_command=false",
+        "synchronous_standby_names=",
+    ] {
         command.args(["-c", setting]);
     }
     for (name, value) in start::controlled(pg, Some(control), &mut Vec::new()) {
@@ -143,8 +155,12 @@ pub async fn rewind(
         basebackup::become_standby(&pg, &stage.target(), &source)?;
         Ok(stage.finish()?)
     };
-    let finished = tokio::task::spawn_blocking(finish).await.map_err(BootstrapError::from);
-    finished.and_then(|result| result).map_err(RewindError::Broken)
+    let finished = tokio::task::spawn_blocking(finish)
+        .await
+        .map_err(BootstrapError::from);
+    finished
+        .and_then(|result| result)
+        .map_err(RewindError::Broken)
 }
 
 /// Everything that may fail without harm.
@@ -170,13 +186,19 @@ async fn prepare(
 
 fn pg_rewind(pg: &Postgres, installation: &Installation, source: &Source, dir: &Path) -> Command {
     let mut command = child::program(&installation.bin_dir, "pg_rewind");
-    let extra = [("dbname", pg.database.as_str()), ("application_name", pg.name.as_str())];
+    let extra = [
+        ("dbname", pg.database.as_str()),
+        ("application_name", pg.name.as_str()),
+    ];
     command
         .env("PGPASSFILE", &pg.pgpass)
         .env("LC_ALL", "C")
         .arg("--target-pgdata")
         .arg(dir)
-        .arg(format!("--source-server={}", quote::conninfo(source, pg.rewind_user(), &extra)))
+        .arg(format!(
+            "--source-server={}",
+            quote::conninfo(source, pg.rewind_user(), &extra)
+        ))
         .arg("--no-ensure-shutdown");
     if pg.recovery.contains_key("restore_command") {
         command.arg("--restore-target-wal");

@@ -47,12 +47,18 @@ impl Scratch {
             dirs.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
         }
         dirs.retain(|dir| fs::metadata(dir).is_ok_and(|meta| seen.insert(meta.dev())));
-        dirs.iter().map(|dir| Self::at(dir.join(FILE_NAME))).collect()
+        dirs.iter()
+            .map(|dir| Self::at(dir.join(FILE_NAME)))
+            .collect()
     }
 
     /// A scratch file at this path.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, round: 0, under_way: None }
+        Self {
+            path,
+            round: 0,
+            under_way: None,
+        }
     }
 
     /// Where the file is.
@@ -84,8 +90,12 @@ fn overwrite(path: &Path, round: u64) -> Written {
 }
 
 fn try_overwrite(path: &Path, round: u64) -> io::Result<()> {
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
     // Another content each time: an equal one might be written nowhere.
     let mut block = [0; BLOCK];
     block[..8].copy_from_slice(&round.to_le_bytes());
@@ -102,13 +112,16 @@ mod tests {
         let path = std::env::temp_dir().join(format!("pgwarden-scratch-{}", std::process::id()));
         let mut scratch = Scratch::at(path.clone());
         for round in 1..=2_u64 {
-            assert_eq!(scratch.check(Duration::from_secs(60)).await, Written::Done);
+            assert_eq!(scratch.check(Duration::from_mins(1)).await, Written::Done);
             assert_eq!(fs::read(&path).unwrap()[..8], round.to_le_bytes());
         }
         fs::remove_file(&path).unwrap();
         let mut full = Scratch::at("/dev/full".into());
-        assert_eq!(full.check(Duration::from_secs(60)).await, Written::Full);
+        assert_eq!(full.check(Duration::from_mins(1)).await, Written::Full);
         let mut missing = Scratch::at("/nowhere/scratch".into());
-        assert!(matches!(missing.check(Duration::from_secs(60)).await, Written::Failed(_)));
+        assert!(matches!(
+            missing.check(Duration::from_mins(1)).await,
+            Written::Failed(_)
+        ));
     }
 }

@@ -1,8 +1,8 @@
 //! A SQL session of the agent, and what its failures mean for the caller.
 //!
 //! Over the Unix socket to our own server, over TCP to the leader's. Every statement has the
-//! caller's deadline: the server is told it as `statement_timeout`, and a server that does not
-//! keep to it is given up. `synchronous_commit=local`: nothing the agent does may wait for a
+//! caller's deadline; the session's own is the server's `statement_timeout`, so that a statement
+//! given up here ends there too. `synchronous_commit=local`: nothing the agent does may wait for a
 //! standby, the very thing it may be about to repair.
 
 use super::{Credentials, Postgres, Source};
@@ -33,8 +33,10 @@ pub enum SqlError {
     #[error("the connection was lost: {0}")]
     Lost(String),
     /// The connection asks for what this build cannot do.
-    #[error("postgresql.authentication: sslmode {0} is not possible for the agent's own sessions \
-             to other members; expected disable, allow or prefer")]
+    #[error(
+        "postgresql.authentication: sslmode {0} is not possible for the agent's own sessions \
+             to other members; expected disable, allow or prefer"
+    )]
     Unsupported(String),
     /// Any other error answer of the server.
     #[error("{message} (SQLSTATE {sqlstate})")]
@@ -54,7 +56,10 @@ impl SqlError {
     pub fn answered(&self) -> bool {
         matches!(
             self,
-            Self::StartingUp(_) | Self::TooManyClients(_) | Self::AuthFailed(_) | Self::Other { .. }
+            Self::StartingUp(_)
+                | Self::TooManyClients(_)
+                | Self::AuthFailed(_)
+                | Self::Other { .. }
         )
     }
 
@@ -67,7 +72,10 @@ impl SqlError {
                 code if code.code().starts_with("28") => Self::AuthFailed(message),
                 // The postmaster takes its backends along, or was told to.
                 code if code.code().starts_with("57P") => Self::Lost(message),
-                code => Self::Other { sqlstate: code.code().to_owned(), message },
+                code => Self::Other {
+                    sqlstate: code.code().to_owned(),
+                    message,
+                },
             };
         }
         let cause = std::error::Error::source(error);
@@ -82,7 +90,11 @@ impl SqlError {
         if text.contains("authentication") || text.contains("password") {
             return Self::AuthFailed(text);
         }
-        if error.is_closed() { Self::Lost(text) } else { Self::Garbled(text) }
+        if error.is_closed() {
+            Self::Lost(text)
+        } else {
+            Self::Garbled(text)
+        }
     }
 }
 
@@ -98,7 +110,8 @@ impl Session {
     /// Connects to our own server over its Unix socket as the superuser.
     pub async fn local(pg: &Postgres, deadline: Duration) -> Result<Self, SqlError> {
         // A verifier given to a role must not stand in the server's log.
-        let quiet = "-c log_statement=none -c log_min_duration_statement=-1";
+        let quiet = "-c log_statement=none -c log_min_duration_statement=-1 \
+                     -c log_min_error_statement=panic";
         let mut config = options(&pg.superuser, &pg.database, deadline, quiet);
         config.host_path(&pg.socket_dir).port(pg.port);
         let place = format!("{}/.s.PGSQL.{}", pg.socket_dir.display(), pg.port);
@@ -132,7 +145,11 @@ impl Session {
             // Its error reaches whoever waits for an answer.
             drop(connection.await);
         });
-        Ok(Self { client, place, _driver: driver })
+        Ok(Self {
+            client,
+            place,
+            _driver: driver,
+        })
     }
 
     /// Asks one statement without parameters; one round trip.
@@ -149,8 +166,11 @@ impl Session {
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
         let rows = self.query(sql, deadline).await?;
-        let row = rows.first().ok_or_else(|| SqlError::Garbled(format!("no row for {sql}")))?;
-        row.try_get(0).map_err(|error| SqlError::Garbled(error.to_string()))
+        let row = rows
+            .first()
+            .ok_or_else(|| SqlError::Garbled(format!("no row for {sql}")))?;
+        row.try_get(0)
+            .map_err(|error| SqlError::Garbled(error.to_string()))
     }
 
     /// Runs statements that answer nothing.
@@ -158,6 +178,13 @@ impl Session {
         let ran = tokio::time::timeout(deadline, self.client.batch_execute(sql)).await;
         ran.map_err(|_| SqlError::Timeout(deadline.as_millis()))?
             .map_err(|error| SqlError::classify(&error, &self.place))
+    }
+
+    /// Gives later statements another limit than the deadline the session was connected with.
+    pub async fn limit(&self, statement: Duration, deadline: Duration) -> Result<(), SqlError> {
+        let limit_ms = statement.as_millis().clamp(1, i32::MAX as u128);
+        self.execute(&format!("SET statement_timeout = {limit_ms}"), deadline)
+            .await
     }
 
     /// The connection is gone.

@@ -27,7 +27,10 @@ pub async fn sync_member_slots(
     deadline: Duration,
 ) -> Result<SlotChanges, SqlError> {
     let slots = |members: &BTreeSet<String>| -> BTreeSet<String> {
-        members.iter().map(|member| quote::slot_name(member)).collect()
+        members
+            .iter()
+            .map(|member| quote::slot_name(member))
+            .collect()
     };
     let (wanted, owned) = (slots(wanted), slots(owned));
     let rows = session
@@ -57,8 +60,10 @@ pub async fn sync_member_slots(
     }
     for name in wanted.difference(&present) {
         // WAL is kept from now on, not from the first connection.
-        let sql =
-            format!("SELECT pg_create_physical_replication_slot({}, true)", quote::literal(name));
+        let sql = format!(
+            "SELECT pg_create_physical_replication_slot({}, true)",
+            quote::literal(name)
+        );
         session.execute(&sql, deadline).await?;
         changes.created.push(name.clone());
     }

@@ -19,31 +19,14 @@
 //! *Building* leaves a directory that nobody can start and only a clone may replace.
 
 use super::fsx;
+use super::stage_note::{self, NOTE, Phase};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-const NOTE: &str = "note";
+pub use super::stage_note::Kind;
+
 const IN_PLACE_NAME: &str = ".pgwarden-new";
-
-/// What is being made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A new cluster.
-    Initdb,
-    /// A copy of the leader's.
-    Clone,
-    /// The old directory, made to follow the leader again.
-    Rewind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Gathering,
-    Building,
-    Complete,
-    Swapping,
-}
 
 /// Why a stage cannot be begun, finished or settled.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +57,15 @@ pub enum StageError {
 
 type Result<T> = std::result::Result<T, StageError>;
 
-fn io_at<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StageError + 'a {
-    move |source| StageError::Io { what, path: path.to_owned(), source }
+pub(super) fn io_at<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StageError + 'a {
+    move |source| StageError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The caller's word that a present directory may be replaced: it asks for a decision, not a flag.
@@ -87,7 +77,9 @@ pub struct ReplaceProof {
 impl ReplaceProof {
     /// Grants it; the reason is logged by who replaces.
     pub fn granted(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 
     /// Why it was granted.
@@ -110,13 +102,17 @@ pub(super) struct Found {
 /// Names in a data directory that are neither PostgreSQL's nor a stranger's.
 pub(super) fn is_ours(name: &Path) -> bool {
     name == Path::new("lost+found")
-        || name.to_str().is_some_and(|name| name.starts_with(".pgwarden"))
+        || name
+            .to_str()
+            .is_some_and(|name| name.starts_with(".pgwarden"))
 }
 
 /// Looks for a stage; touches nothing.
 pub(super) fn look(data_dir: &Path) -> Result<Option<Found>> {
     let data_dir = resolve(data_dir);
-    let Some(stage) = Stage::existing(&data_dir) else { return Ok(None) };
+    let Some(stage) = Stage::existing(&data_dir) else {
+        return Ok(None);
+    };
     let note = stage.read_note()?;
     let unsettled = note.is_some_and(|(_, phase)| phase != Phase::Building);
     Ok(Some(Found {
@@ -129,7 +125,13 @@ pub(super) fn look(data_dir: &Path) -> Result<Option<Found>> {
 
 /// A rewind died here: nothing may start, and only a clone may replace it.
 pub fn broken_rewind(data_dir: &Path) -> bool {
-    matches!(look(data_dir), Ok(Some(Found { kind: Some(Kind::Rewind), .. })))
+    matches!(
+        look(data_dir),
+        Ok(Some(Found {
+            kind: Some(Kind::Rewind),
+            ..
+        }))
+    )
 }
 
 /// What [`settle`] found and did.
@@ -149,8 +151,12 @@ pub enum Settled {
 /// the agent starts; nothing else may use the directory meanwhile.
 pub fn settle(data_dir: &Path) -> Result<Settled> {
     let data_dir = resolve(data_dir);
-    let Some(stage) = Stage::existing(&data_dir) else { return Ok(Settled::Nothing) };
-    let Some((kind, phase)) = stage.read_note()? else { return Ok(Settled::Unfinished(None)) };
+    let Some(stage) = Stage::existing(&data_dir) else {
+        return Ok(Settled::Nothing);
+    };
+    let Some((kind, phase)) = stage.read_note()? else {
+        return Ok(Settled::Unfinished(None));
+    };
     let stage = Stage { kind, ..stage };
     match phase {
         Phase::Gathering => {
@@ -203,7 +209,11 @@ impl Stage {
             earlier.remove()?;
         }
         fsx::make_private_dir(&stage.root).map_err(io_at("make", &stage.root))?;
-        let first = if kind == Kind::Rewind { Phase::Gathering } else { Phase::Building };
+        let first = if kind == Kind::Rewind {
+            Phase::Gathering
+        } else {
+            Phase::Building
+        };
         stage.write_note(first)?;
         if kind == Kind::Rewind {
             stage.gather()?;
@@ -235,7 +245,11 @@ impl Stage {
 
     /// Gives up a new directory. (A rewind cannot be given up.)
     pub fn abandon(self) -> Result<()> {
-        if self.kind == Kind::Rewind { Ok(()) } else { self.remove() }
+        if self.kind == Kind::Rewind {
+            Ok(())
+        } else {
+            self.remove()
+        }
     }
 
     /// Beside the directory where that can be renamed, else inside it.
@@ -252,7 +266,12 @@ impl Stage {
             name.push(".pgwarden-new");
             data_dir.with_file_name(name)
         };
-        Self { data_dir: data_dir.to_owned(), root, in_place, kind }
+        Self {
+            data_dir: data_dir.to_owned(),
+            root,
+            in_place,
+            kind,
+        }
     }
 
     /// An earlier stage, wherever it is: what was mounted how may have changed since.
@@ -264,36 +283,18 @@ impl Stage {
     }
 
     fn read_note(&self) -> Result<Option<(Kind, Phase)>> {
-        let path = self.root.join(NOTE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Made, and then the power went: empty. Anything else is not our making.
-                let names = fsx::names(&self.root).map_err(io_at("list", &self.root))?;
-                let ours = names.iter().all(|name| name.to_string_lossy().starts_with(NOTE));
-                return if ours { Ok(None) } else { Err(StageError::Foreign(self.root.clone())) };
-            }
-            Err(error) => return Err(io_at("read", &path)(error)),
-        };
-        parse_note(&text).map(Some).ok_or_else(|| StageError::Foreign(self.root.clone()))
+        stage_note::read(&self.root)
     }
 
     fn write_note(&self, phase: Phase) -> Result<()> {
-        let path = self.root.join(NOTE);
-        let text = format!("pgwarden {:?} {phase:?}\n", self.kind);
-        fsx::write_atomic(&path, text.as_bytes(), 0o600).map_err(io_at("write", &path))
+        stage_note::write(&self.root, self.kind, phase)
     }
 
     fn holds_entries(&self) -> Result<bool> {
         if !self.data_dir.exists() {
             return Ok(false);
         }
-        Ok(!self.entries(&self.data_dir)?.is_empty())
-    }
-
-    fn entries(&self, dir: &Path) -> Result<Vec<PathBuf>> {
-        let names = fsx::names(dir).map_err(io_at("list", dir))?;
-        Ok(names.into_iter().filter(|name| !is_ours(name)).collect())
+        Ok(!entries(&self.data_dir)?.is_empty())
     }
 
     /// Moves the present directory into the stage, to be worked on.
@@ -333,7 +334,7 @@ impl Stage {
         if !to.exists() {
             fsx::make_private_dir(to).map_err(io_at("make", to))?;
         }
-        for name in self.entries(from)? {
+        for name in entries(from)? {
             let (entry, goal) = (from.join(&name), to.join(&name));
             fs::rename(&entry, &goal).map_err(io_at("move", &entry))?;
         }
@@ -358,15 +359,9 @@ impl Stage {
     }
 }
 
-fn parse_note(text: &str) -> Option<(Kind, Phase)> {
-    let kinds = [Kind::Initdb, Kind::Clone, Kind::Rewind];
-    let phases = [Phase::Gathering, Phase::Building, Phase::Complete, Phase::Swapping];
-    let mut words = text.strip_prefix("pgwarden ")?.split_whitespace();
-    let (kind, phase) = (words.next()?, words.next()?);
-    Some((
-        kinds.into_iter().find(|known| format!("{known:?}") == kind)?,
-        phases.into_iter().find(|known| format!("{known:?}") == phase)?,
-    ))
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let names = fsx::names(dir).map_err(io_at("list", dir))?;
+    Ok(names.into_iter().filter(|name| !is_ours(name)).collect())
 }
 
 /// The directory itself where `data_dir` is a link to it: renames must not hit the link.

@@ -14,7 +14,10 @@ impl Place {
         let root = std::env::temp_dir().join(format!("pgwarden-stage-{id}-{test}"));
         drop(fs::remove_dir_all(&root));
         fs::create_dir_all(&root).unwrap();
-        Self { data_dir: root.join("data"), root }
+        Self {
+            data_dir: root.join("data"),
+            root,
+        }
     }
 
     /// A stage as [`Stage::begin`] would make, of a chosen kind and place.
@@ -27,7 +30,10 @@ impl Place {
 
     fn holds(&self, name: &str) {
         let shown = fsx::names(&self.data_dir).unwrap();
-        assert!(shown.iter().any(|found| found == Path::new(name)), "{name} not in {shown:?}");
+        assert!(
+            shown.iter().any(|found| found == Path::new(name)),
+            "{name} not in {shown:?}"
+        );
     }
 }
 
@@ -69,7 +75,9 @@ fn a_complete_replacement_is_finished_after_any_interruption() {
             (Phase::Swapping, true, false),
             (Phase::Swapping, true, true),
         ] {
-            let place = Place::new(&format!("settle-{in_place}-{phase:?}-{moved_out}-{moved_in}"));
+            let place = Place::new(&format!(
+                "settle-{in_place}-{phase:?}-{moved_out}-{moved_in}"
+            ));
             fill(&place.data_dir, &["old", "PG_VERSION"]);
             let stage = place.stage(Kind::Clone, in_place, phase);
             fill(&stage.target(), &["new", "PG_VERSION"]);
@@ -90,7 +98,10 @@ fn a_complete_replacement_is_finished_after_any_interruption() {
             }
             let again = Stage::begin(&place.data_dir, Kind::Clone, None);
             assert!(matches!(again, Err(StageError::Unsettled(_))), "{again:?}");
-            assert_eq!(settle(&place.data_dir).unwrap(), Settled::Finished(Kind::Clone));
+            assert_eq!(
+                settle(&place.data_dir).unwrap(),
+                Settled::Finished(Kind::Clone)
+            );
             place.holds("new");
             place.holds("PG_VERSION");
             assert!(!place.data_dir.join("old").exists());
@@ -107,7 +118,10 @@ fn an_unfinished_clone_leaves_the_old_directory_and_is_wiped_by_the_next() {
     let stage = Stage::begin(&place.data_dir, Kind::Clone, Some(&proof)).unwrap();
     fill(&stage.target(), &["half"]);
     drop(stage);
-    assert_eq!(settle(&place.data_dir).unwrap(), Settled::Unfinished(Some(Kind::Clone)));
+    assert_eq!(
+        settle(&place.data_dir).unwrap(),
+        Settled::Unfinished(Some(Kind::Clone))
+    );
     place.holds("old");
     let stage = Stage::begin(&place.data_dir, Kind::Clone, Some(&proof)).unwrap();
     assert!(!stage.target().exists());
@@ -144,12 +158,21 @@ fn a_rewind_that_died_leaves_nothing_to_start_and_only_a_clone_replaces_it() {
         assert!(!place.data_dir.join("PG_VERSION").exists());
         drop(stage);
         assert!(broken_rewind(&place.data_dir));
-        assert_eq!(settle(&place.data_dir).unwrap(), Settled::Unfinished(Some(Kind::Rewind)));
+        assert_eq!(
+            settle(&place.data_dir).unwrap(),
+            Settled::Unfinished(Some(Kind::Rewind))
+        );
         for kind in [Kind::Initdb, Kind::Rewind] {
             let refused = Stage::begin(&place.data_dir, kind, None);
-            assert!(matches!(refused, Err(StageError::BrokenRewind(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(StageError::BrokenRewind(_))),
+                "{refused:?}"
+            );
         }
-        Stage::begin(&place.data_dir, Kind::Clone, None).unwrap().abandon().unwrap();
+        Stage::begin(&place.data_dir, Kind::Clone, None)
+            .unwrap()
+            .abandon()
+            .unwrap();
         assert!(!broken_rewind(&place.data_dir));
     }
 }
@@ -178,7 +201,10 @@ fn a_rewind_interrupted_before_it_wrote_is_moved_back() {
 fn a_strangers_directory_is_never_taken_for_a_stage() {
     let place = Place::new("foreign");
     fill(&place.root.join("data.pgwarden-new"), &["precious"]);
-    assert!(matches!(settle(&place.data_dir), Err(StageError::Foreign(_))));
+    assert!(matches!(
+        settle(&place.data_dir),
+        Err(StageError::Foreign(_))
+    ));
     let begun = Stage::begin(&place.data_dir, Kind::Clone, None);
     assert!(matches!(begun, Err(StageError::Foreign(_))));
     assert!(place.root.join("data.pgwarden-new/precious").exists());

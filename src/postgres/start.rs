@@ -31,7 +31,12 @@ const NUMBERS: [Controlled; 6] = [
         least: 3,
         standby_minimum: |m| m.max_wal_senders,
     },
-    Controlled { name: "max_replication_slots", default: 10, least: 4, standby_minimum: |_| 0 },
+    Controlled {
+        name: "max_replication_slots",
+        default: 10,
+        least: 4,
+        standby_minimum: |_| 0,
+    },
     Controlled {
         name: "max_worker_processes",
         default: 8,
@@ -86,12 +91,22 @@ pub struct Launch {
 /// primary had: with less it would refuse to start, or pause its replay.
 pub fn postmaster(pg: &Postgres, standby_of: Option<&ControlData>) -> Launch {
     let mut notes = Vec::new();
-    let mut argv: Vec<OsString> =
-        vec!["postgres".into(), "-D".into(), pg.data_dir.clone().into_os_string()];
-    argv.extend(controlled(pg, standby_of, &mut notes).into_iter().map(|(name, value)| {
-        OsString::from(format!("--{name}={value}"))
-    }));
-    Launch { program: pg.bin_dir.join("postgres"), argv, env: child::clean_env(), notes }
+    let mut argv: Vec<OsString> = vec![
+        "postgres".into(),
+        "-D".into(),
+        pg.data_dir.clone().into_os_string(),
+    ];
+    argv.extend(
+        controlled(pg, standby_of, &mut notes)
+            .into_iter()
+            .map(|(name, value)| OsString::from(format!("--{name}={value}"))),
+    );
+    Launch {
+        program: pg.bin_dir.join("postgres"),
+        argv,
+        env: child::clean_env(),
+        notes,
+    }
 }
 
 /// The controlled settings and their values.
@@ -106,17 +121,34 @@ pub(super) fn controlled(
         ("port", pg.port.to_string()),
         ("cluster_name", pg.scope.clone()),
         ("hot_standby", "on".into()),
-        ("wal_level", word(given("wal_level"), "wal_level", &["replica", "logical"], notes)),
-        ("wal_log_hints", switch(given("wal_log_hints"), "wal_log_hints", "on", notes)),
+        (
+            "wal_level",
+            word(
+                given("wal_level"),
+                "wal_level",
+                &["replica", "logical"],
+                notes,
+            ),
+        ),
+        (
+            "wal_log_hints",
+            switch(given("wal_log_hints"), "wal_log_hints", "on", notes),
+        ),
         (
             "track_commit_timestamp",
-            switch(given("track_commit_timestamp"), "track_commit_timestamp", "off", notes),
+            switch(
+                given("track_commit_timestamp"),
+                "track_commit_timestamp",
+                "off",
+                notes,
+            ),
         ),
     ];
     for known in &NUMBERS {
         let mut value = number(given(known.name), known, notes);
-        let least = standby_of
-            .map_or(0, |control| (known.standby_minimum)(&control.standby_minimums));
+        let least = standby_of.map_or(0, |control| {
+            (known.standby_minimum)(&control.standby_minimums)
+        });
         if value < least {
             notes.push(format!(
                 "{}: {value} is less than the primary's {least}; this standby starts with {least}",
@@ -130,7 +162,9 @@ pub(super) fn controlled(
 }
 
 fn number(given: Option<&str>, known: &Controlled, notes: &mut Vec<String>) -> u32 {
-    let Some(text) = given else { return known.default };
+    let Some(text) = given else {
+        return known.default;
+    };
     match text.trim().parse::<u32>() {
         Ok(value) if value >= known.least => value,
         _ => {
@@ -144,7 +178,9 @@ fn number(given: Option<&str>, known: &Controlled, notes: &mut Vec<String>) -> u
 }
 
 fn word(given: Option<&str>, name: &str, allowed: &[&str], notes: &mut Vec<String>) -> String {
-    let Some(text) = given else { return allowed[0].into() };
+    let Some(text) = given else {
+        return allowed[0].into();
+    };
     let lower = text.trim().to_ascii_lowercase();
     if allowed.contains(&lower.as_str()) {
         return lower;
@@ -248,9 +284,11 @@ mod tests {
     #[test]
     fn values_out_of_range_fall_back_and_say_so() {
         let mut pg = sample();
-        for (name, value) in
-            [("max_connections", "3"), ("wal_level", "minimal"), ("max_wal_senders", "20")]
-        {
+        for (name, value) in [
+            ("max_connections", "3"),
+            ("wal_level", "minimal"),
+            ("max_wal_senders", "20"),
+        ] {
             pg.parameters.insert(name.into(), value.into());
         }
         let launch = postmaster(&pg, None);
@@ -264,7 +302,10 @@ mod tests {
     fn the_state_file_is_read_only_when_whole() {
         let text = "123\n/data\n1700000000\n5433\n/run/pg\n*\n  17 3\nstandby \n";
         let file = parse_postmaster_file(text).unwrap();
-        assert_eq!((file.pid, file.port, file.status), (123, 5433, PostmasterStatus::Standby));
+        assert_eq!(
+            (file.pid, file.port, file.status),
+            (123, 5433, PostmasterStatus::Standby)
+        );
         assert_eq!(parse_postmaster_file("123\n/data\n"), None);
     }
 }

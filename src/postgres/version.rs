@@ -56,18 +56,24 @@ impl Installation {
     /// Looks that every program is there and asks the server for its version.
     pub async fn find(bin_dir: &Path, deadline: Duration) -> Result<Self, VersionError> {
         for program in PROGRAMS {
-            let runs = |meta: std::fs::Metadata| {
-                meta.is_file() && meta.permissions().mode() & 0o111 != 0
-            };
+            let runs =
+                |meta: std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o111 != 0;
             if !std::fs::metadata(bin_dir.join(program)).is_ok_and(runs) {
-                return Err(VersionError::Missing { bin_dir: bin_dir.to_owned(), program });
+                return Err(VersionError::Missing {
+                    bin_dir: bin_dir.to_owned(),
+                    program,
+                });
             }
         }
         let mut command = child::program(bin_dir, "postgres");
         command.arg("--version");
         let printed = child::run(command, deadline).await?;
         let (major, text) = parse_printed(&printed)?;
-        Ok(Self { bin_dir: bin_dir.to_owned(), major: supported(major)?, text })
+        Ok(Self {
+            bin_dir: bin_dir.to_owned(),
+            major: supported(major)?,
+            text,
+        })
     }
 }
 
@@ -91,7 +97,9 @@ fn parse_printed(printed: &str) -> Result<(u32, String), VersionError> {
 pub fn parse_major(text: &str) -> Result<u32, VersionError> {
     let text = text.trim();
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().map_err(|_| VersionError::Unknown(text.to_owned()))
+    digits
+        .parse()
+        .map_err(|_| VersionError::Unknown(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -101,7 +109,11 @@ mod tests {
     #[test]
     fn versions_are_read_as_packagers_write_them() {
         let cases = [
-            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", 15, "15.18"),
+            (
+                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
+                15,
+                "15.18",
+            ),
             ("postgres (PostgreSQL) 18devel", 18, "18devel"),
             ("postgres (PostgreSQL) 17beta2", 17, "17beta2"),
         ];
