@@ -56,6 +56,10 @@ pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, S
 /// has flushed what was written when the setting was seen to hold, so that no commit
 /// acknowledged without it can be missing there (DESIGN §3). `since` is the position read *after*
 /// the server showed the setting.
+///
+/// When the list was empty before, run a [`checkpoint`] between the reload and reading `since`:
+/// backends wait for standbys only once the checkpointer has taken note of the new setting, which
+/// nothing shows, and it does so before any checkpoint it begins.
 pub async fn enforced_sync(
     session: &Session,
     names: &[String],

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// For what must end some time on a slow machine.
-pub const LONG: Duration = Duration::from_mins(2);
+pub(crate) const LONG: Duration = Duration::from_mins(2);
 
 /// Runs a test as a user PostgreSQL accepts: started as root, the test binary runs itself again as
 /// `postgres`, in a directory of its own that is removed whatever happens.
-pub fn as_postgres<T: AsyncFn(PathBuf, Installation)>(body: T) {
+pub(crate) fn as_postgres<T: AsyncFn(PathBuf, Installation)>(body: T) {
     let test = test_name::<T>();
     if Uid::effective().is_root() {
         run_again(test, "exec \"$@\"", &[]);
@@ -25,7 +25,7 @@ pub fn as_postgres<T: AsyncFn(PathBuf, Installation)>(body: T) {
 
 /// The same with a mounted volume, on the device of its parent: a bind mount in a namespace of its
 /// own, for which the test must have been started as root.
-pub fn with_mounted_volume<T: AsyncFn(PathBuf, PathBuf, Installation)>(body: T) {
+pub(crate) fn with_mounted_volume<T: AsyncFn(PathBuf, PathBuf, Installation)>(body: T) {
     let test = test_name::<T>();
     if Uid::effective().is_root() {
         let mount = "mkdir $TMPDIR/v && chown postgres: $TMPDIR/v && \
@@ -127,7 +127,7 @@ impl Drop for Removed {
 }
 
 /// Every supported PostgreSQL that is installed.
-pub async fn installations() -> Vec<Installation> {
+pub(crate) async fn installations() -> Vec<Installation> {
     let mut found = Vec::new();
     for major in MAJOR_MIN..=MAJOR_MAX {
         let bin_dir = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
@@ -139,7 +139,7 @@ pub async fn installations() -> Vec<Installation> {
 }
 
 /// Waits until `condition` holds; fails loudly after [`LONG`].
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !condition().await {
         assert!(begun.elapsed() < LONG, "did not come true: {what}");
@@ -148,6 +148,6 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 }
 
 /// Changes a file's or directory's permissions.
-pub fn chmod(path: &Path, mode: u32) {
+pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

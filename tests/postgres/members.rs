@@ -21,14 +21,14 @@ use std::process::{Child, Command, Stdio};
 use tokio::sync::watch;
 
 /// One member: its settings, and its server while it runs.
-pub struct Node {
-    pub pg: Postgres,
-    pub installation: Installation,
+pub(crate) struct Node {
+    pub(crate) pg: Postgres,
+    pub(crate) installation: Installation,
     server: Option<Child>,
 }
 
 impl Node {
-    pub fn new(root: &Path, name: &str, installation: &Installation) -> Self {
+    pub(crate) fn new(root: &Path, name: &str, installation: &Installation) -> Self {
         let home = root.join(name);
         fs::create_dir_all(&home).unwrap();
         let port = TcpListener::bind("127.0.0.1:0")
@@ -78,13 +78,13 @@ impl Node {
     }
 
     /// A running primary with all its users.
-    pub async fn primary(root: &Path, name: &str, installation: &Installation) -> Self {
+    pub(crate) async fn primary(root: &Path, name: &str, installation: &Installation) -> Self {
         let mut node = Self::new(root, name, installation);
         node.bootstrap().await;
         node
     }
 
-    pub async fn bootstrap(&mut self) {
+    pub(crate) async fn bootstrap(&mut self) {
         bootstrap::initdb(&self.pg, &self.installation, LONG)
             .await
             .unwrap();
@@ -94,19 +94,19 @@ impl Node {
             .unwrap();
     }
 
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source {
             host: "127.0.0.1".into(),
             port: self.pg.port,
         }
     }
 
-    pub fn control(&self) -> ControlData {
+    pub(crate) fn control(&self) -> ControlData {
         ControlData::read(&self.pg.data_dir).unwrap()
     }
 
     /// Starts the server as the guardian would and waits until it serves.
-    pub async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let data_dir = self.pg.data_dir.clone();
         let standby = data_dir
             .join("standby.signal")
@@ -145,26 +145,26 @@ impl Node {
         .await;
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.server.as_ref().unwrap().id()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     /// Stops the server and waits for its end: SIGINT cleanly, SIGKILL as a crash.
-    pub fn stop(&mut self, signal: Signal) {
+    pub(crate) fn stop(&mut self, signal: Signal) {
         self.signal(signal);
         self.server.take().unwrap().wait().unwrap();
     }
 
-    pub async fn session(&self) -> Session {
+    pub(crate) async fn session(&self) -> Session {
         Session::local(&self.pg, LONG).await.unwrap()
     }
 
-    pub async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         self.session().await.execute(sql, LONG).await.unwrap();
     }
 
-    pub async fn ask(&self, sql: &str) -> String {
+    pub(crate) async fn ask(&self, sql: &str) -> String {
         self.session()
             .await
             .value::<String>(sql, LONG)
@@ -172,7 +172,7 @@ impl Node {
             .unwrap()
     }
 
-    pub async fn facts(&self) -> Facts {
+    pub(crate) async fn facts(&self) -> Facts {
         Probe::new().facts(&self.pg, LONG).await.unwrap()
     }
 }
@@ -182,14 +182,14 @@ impl Drop for Node {
         if let Some(mut server) = self.server.take() {
             // It may have ended by itself: only its end matters.
             let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
-            drop(kill(pid, Signal::SIGCONT));
-            drop(kill(pid, Signal::SIGQUIT));
+            let _ = kill(pid, Signal::SIGCONT);
+            let _ = kill(pid, Signal::SIGQUIT);
             drop(server.wait());
         }
     }
 }
 
-pub async fn clone_of(leader: &Node, root: &std::path::Path, name: &str) -> Node {
+pub(crate) async fn clone_of(leader: &Node, root: &std::path::Path, name: &str) -> Node {
     let replica = Node::new(root, name, &leader.installation);
     let wanted = BTreeSet::from([name.to_owned()]);
     let session = leader.session().await;
@@ -209,7 +209,7 @@ pub async fn clone_of(leader: &Node, root: &std::path::Path, name: &str) -> Node
     replica
 }
 
-pub async fn streams(leader: &Node, name: &str) {
+pub(crate) async fn streams(leader: &Node, name: &str) {
     eventually("the replica streams", async || {
         let facts = leader.facts().await;
         facts
@@ -221,7 +221,7 @@ pub async fn streams(leader: &Node, name: &str) {
 }
 
 /// Promotes and returns once it is writable.
-pub async fn promote(node: &Node) {
+pub(crate) async fn promote(node: &Node) {
     control::promote(&node.session().await, LONG).await.unwrap();
     eventually("the promotion ends", async || {
         !node.facts().await.in_recovery
@@ -229,7 +229,7 @@ pub async fn promote(node: &Node) {
     .await;
 }
 
-pub async fn compare_with_pg_controldata(node: &Node) {
+pub(crate) async fn compare_with_pg_controldata(node: &Node) {
     let mut command = child::program(&node.pg.bin_dir, "pg_controldata");
     command.arg(&node.pg.data_dir).env("LC_ALL", "C");
     let printed = child::run(command, LONG).await.unwrap();
@@ -241,9 +241,23 @@ pub async fn compare_with_pg_controldata(node: &Node) {
         })
         .collect();
     let data = node.control();
+    for (name, value) in as_pg_controldata_shows(&data) {
+        assert_eq!(shown.get(name), Some(&value.as_str()), "{name}");
+    }
+    let state = match data.state {
+        ControlState::ShutDown => "shut down",
+        ControlState::ShutDownInRecovery => "shut down in recovery",
+        ControlState::InArchiveRecovery => "in archive recovery",
+        ControlState::InProduction => "in production",
+        other => panic!("unexpected {other:?}"),
+    };
+    assert_eq!(shown.get("Database cluster state"), Some(&state));
+}
+
+fn as_pg_controldata_shows(data: &ControlData) -> Vec<(&'static str, String)> {
     let on = |value: bool| if value { "on" } else { "off" }.to_owned();
     let minimums = data.standby_minimums;
-    let expected = [
+    vec![
         (
             "pg_control version number",
             data.control_version.to_string(),
@@ -297,16 +311,5 @@ pub async fn compare_with_pg_controldata(node: &Node) {
             "Data page checksum version",
             data.checksum_version.to_string(),
         ),
-    ];
-    for (name, value) in expected {
-        assert_eq!(shown.get(name), Some(&value.as_str()), "{name}");
-    }
-    let state = match data.state {
-        ControlState::ShutDown => "shut down",
-        ControlState::ShutDownInRecovery => "shut down in recovery",
-        ControlState::InArchiveRecovery => "in archive recovery",
-        ControlState::InProduction => "in production",
-        other => panic!("unexpected {other:?}"),
-    };
-    assert_eq!(shown.get("Database cluster state"), Some(&state));
+    ]
 }

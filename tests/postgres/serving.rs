@@ -62,16 +62,7 @@ fn a_new_cluster_has_its_users_and_every_value_as_given() {
         bootstrap::create_users(&node.session().await, &node.pg, LONG)
             .await
             .unwrap();
-        let pg = &node.pg;
-        for user in [&pg.superuser, &pg.replication, pg.rewind.as_ref().unwrap()] {
-            Session::remote(&node.source(), user, "postgres", LONG)
-                .await
-                .unwrap();
-            let mut wrong = user.clone();
-            wrong.password = Some("wrong".into());
-            let refused = Session::remote(&node.source(), &wrong, "postgres", LONG).await;
-            assert!(matches!(refused.err(), Some(SqlError::AuthFailed(_))));
-        }
+        only_their_passwords_let_users_in(&node).await;
         let files = ["pgpass", "data/postgresql.conf", "data/pg_hba.conf"];
         for file in files.map(|name| node.pg.socket_dir.join(name)) {
             use std::os::unix::fs::PermissionsExt;
@@ -140,4 +131,17 @@ fn the_probe_tells_apart_why_there_is_no_answer() {
         assert_eq!(volumes.len(), 1);
         assert_eq!(volumes[0].check(LONG).await, scratch::Written::Done);
     });
+}
+
+async fn only_their_passwords_let_users_in(node: &Node) {
+    let pg = &node.pg;
+    for user in [&pg.superuser, &pg.replication, pg.rewind.as_ref().unwrap()] {
+        Session::remote(&node.source(), user, "postgres", LONG)
+            .await
+            .unwrap();
+        let mut wrong = user.clone();
+        wrong.password = Some("wrong".into());
+        let refused = Session::remote(&node.source(), &wrong, "postgres", LONG).await;
+        assert!(matches!(refused.err(), Some(SqlError::AuthFailed(_))));
+    }
 }
