@@ -1,0 +1,293 @@
+//! The files that tell the server what it is: written whole, every value quoted.
+//!
+//! `postgresql.conf` includes the file initdb made (kept as `postgresql.base.conf`), then the
+//! settings in sorted order, then the file of `synchronous_standby_names`. That one stands alone
+//! because it changes often, and at moments when nothing else may change with it.
+//! The settings a whole cluster must agree on are not here but on the command line ([`super::start`]).
+
+use super::{Credentials, Postgres, Source, fsx, quote, start};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const BASE: &str = "postgresql.base.conf";
+const SYNC: &str = "pgwarden.sync.conf";
+const HEADER: &str = "# Written by pgwarden and overwritten by it: change the settings instead.\n";
+
+/// Settings of recovery: one left in `postgresql.auto.conf` would win over what is written here.
+const RECOVERY_SETTINGS: [&str; 16] = [
+    "archive_cleanup_command",
+    "primary_conninfo",
+    "primary_slot_name",
+    "promote_trigger_file",
+    "recovery_end_command",
+    "recovery_min_apply_delay",
+    "recovery_target",
+    "recovery_target_action",
+    "recovery_target_inclusive",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_timeline",
+    "recovery_target_xid",
+    "restore_command",
+    "synchronous_standby_names",
+];
+
+/// Why the configuration cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file operation failed.
+    #[error("cannot write {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A setting's name that would break the file.
+    #[error(
+        "postgresql.parameters: \"{0}\" is not a setting's name; expected letters, digits, \
+         underscores and dots"
+    )]
+    BadName(String),
+    /// A value that no line can carry.
+    #[error("{field}: a value contains {what}; expected text of one line")]
+    BadValue {
+        /// Where it was given.
+        field: String,
+        /// What it contains.
+        what: &'static str,
+    },
+    /// A name that would make other standbys synchronous.
+    #[error("synchronous_standby_names: \"{0}\" cannot be a member's name there")]
+    BadStandby(String),
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ConfigError + '_ {
+    move |source| ConfigError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Whom a server follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Nobody: a primary, or a replica that has lost its leader and only waits.
+    Nobody,
+    /// The leader at this address.
+    Leader(Source),
+}
+
+/// Writes `postgresql.conf`, `pg_hba.conf` and `pg_ident.conf` into `dir` (the data directory, or
+/// one in the making) and the password file; cleans `postgresql.auto.conf` of recovery settings.
+/// A running server takes them at its next reload.
+pub fn write(pg: &Postgres, dir: &Path, follow: &Follow) -> Result<(), ConfigError> {
+    let main = server_settings(pg, follow)?;
+    let (hba, ident) = (lines("postgresql.pg_hba", &hba_lines(pg))?, &pg.pg_ident);
+    let ident = lines("postgresql.pg_ident", ident)?;
+    keep_base(dir)?;
+    clean_auto_conf(dir)?;
+    write_pgpass(pg)?;
+    put(&dir.join("pg_hba.conf"), &hba)?;
+    put(&dir.join("pg_ident.conf"), &ident)?;
+    put(&dir.join("postgresql.conf"), &main)
+}
+
+fn put(path: &Path, content: &str) -> Result<(), ConfigError> {
+    fsx::write_atomic(path, content.as_bytes(), 0o600).map_err(io_at(path))
+}
+
+fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError> {
+    let mut settings: BTreeMap<&str, String> = BTreeMap::new();
+    settings.insert("wal_keep_size", "128MB".into());
+    for (name, value) in pg.recovery.iter().chain(&pg.parameters) {
+        if !is_setting_name(name) {
+            return Err(ConfigError::BadName(name.clone()));
+        }
+        if value.contains('\0') {
+            let field = format!("postgresql.parameters.{name}");
+            return Err(ConfigError::BadValue {
+                field,
+                what: "a zero byte",
+            });
+        }
+        settings.insert(name, value.clone());
+    }
+    settings.insert("unix_socket_directories", socket_directories(pg));
+    settings.insert("recovery_target_timeline", "latest".into());
+    settings.remove("primary_conninfo");
+    settings.remove("primary_slot_name");
+    if let Follow::Leader(source) = follow {
+        settings.insert("primary_conninfo", primary_conninfo(pg, source));
+        if pg.use_slots {
+            settings.insert("primary_slot_name", quote::slot_name(&pg.name));
+        }
+    }
+    let mut text = format!("{HEADER}include_if_exists '{BASE}'\n");
+    for (name, value) in settings {
+        if !start::is_controlled(name) && name != "synchronous_standby_names" {
+            let _ = writeln!(text, "{name} = {}", quote::conf_value(&value));
+        }
+    }
+    let _ = writeln!(text, "include_if_exists '{SYNC}'");
+    Ok(text)
+}
+
+/// The agent's own directory is always among those that the server listens in.
+fn socket_directories(pg: &Postgres) -> String {
+    let own = pg.socket_dir.display().to_string();
+    match pg.parameters.get("unix_socket_directories") {
+        Some(given) if given.split(',').any(|dir| dir.trim() == own) => given.clone(),
+        Some(given) if !given.trim().is_empty() => format!("{given}, {}", quote::identifier(&own)),
+        _ => quote::identifier(&own),
+    }
+}
+
+/// How a WAL receiver of ours connects to a leader.
+fn primary_conninfo(pg: &Postgres, source: &Source) -> String {
+    let passfile = pg.pgpass.display().to_string();
+    let extra = [
+        ("application_name", pg.name.as_str()),
+        ("passfile", passfile.as_str()),
+    ];
+    quote::conninfo(source, &pg.replication, &extra)
+}
+
+fn is_setting_name(name: &str) -> bool {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+}
+
+fn lines(field: &str, lines: &[String]) -> Result<String, ConfigError> {
+    if lines.iter().any(|line| line.contains(['\n', '\r', '\0'])) {
+        return Err(ConfigError::BadValue {
+            field: field.into(),
+            what: "a line break",
+        });
+    }
+    Ok(lines
+        .iter()
+        .fold(HEADER.to_owned(), |text, line| text + line + "\n"))
+}
+
+/// The user's lines; without any, what the agent needs, and passwords for everyone else.
+fn hba_lines(pg: &Postgres) -> Vec<String> {
+    if !pg.pg_hba.is_empty() {
+        return pg.pg_hba.clone();
+    }
+    let local = if pg.superuser.password.is_some() {
+        "scram-sha-256"
+    } else {
+        "peer"
+    };
+    vec![
+        format!(
+            "local all {} {local}",
+            quote::identifier(&pg.superuser.username)
+        ),
+        "local all all scram-sha-256".into(),
+        format!(
+            "host replication {} all scram-sha-256",
+            quote::identifier(&pg.replication.username)
+        ),
+        "host all all all scram-sha-256".into(),
+    ]
+}
+
+/// Keeps the file initdb made, once; a clone brings the leader's along.
+fn keep_base(dir: &Path) -> Result<(), ConfigError> {
+    let (original, base) = (dir.join("postgresql.conf"), dir.join(BASE));
+    if base.exists() || !original.exists() {
+        return Ok(());
+    }
+    fsx::rename_durably(&original, &base).map_err(io_at(&base))
+}
+
+fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
+    let path = dir.join("postgresql.auto.conf");
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
+    let name = |line: &str| {
+        let end = line.trim_start();
+        end.split(|c: char| c == '=' || c.is_whitespace())
+            .next()
+            .unwrap_or("")
+            .to_lowercase()
+    };
+    let kept: String = text
+        .lines()
+        .filter(|line| !RECOVERY_SETTINGS.contains(&name(line).as_str()))
+        .fold(String::new(), |kept, line| kept + line + "\n");
+    if kept == text {
+        Ok(())
+    } else {
+        put(&path, &kept)
+    }
+}
+
+/// Makes exactly these members synchronous standbys. It takes effect at the next reload, and is
+/// *enforced* only once [`super::control::enforced_sync`] says so.
+pub fn set_sync_names(data_dir: &Path, names: &[String]) -> Result<(), ConfigError> {
+    if let Some(bad) = names.iter().find(|name| {
+        // "*" means everyone, quoted or not.
+        name.is_empty() || name.as_str() == "*" || name.contains(['\n', '\r', '\0'])
+    }) {
+        return Err(ConfigError::BadStandby(bad.clone()));
+    }
+    let value = quote::conf_value(&quote::sync_names(names));
+    put(
+        &data_dir.join(SYNC),
+        &format!("{HEADER}synchronous_standby_names = {value}\n"),
+    )
+}
+
+/// Puts `standby.signal` there, durably, or takes it and `recovery.signal` away.
+pub fn set_standby_signal(dir: &Path, standby: bool) -> Result<(), ConfigError> {
+    let path = dir.join("standby.signal");
+    if standby {
+        return if path.exists() {
+            Ok(())
+        } else {
+            put(&path, "")
+        };
+    }
+    for name in ["standby.signal", "recovery.signal"] {
+        fsx::remove_durably(&dir.join(name)).map_err(io_at(&path))?;
+    }
+    Ok(())
+}
+
+/// Writes the password file for WAL receivers, base backups and rewinds: 0600, or libpq ignores it.
+pub fn write_pgpass(pg: &Postgres) -> Result<(), ConfigError> {
+    let line = |user: &Credentials| {
+        let password = quote::pgpass_field(user.password.as_ref()?);
+        Some(format!(
+            "*:*:*:{}:{password}\n",
+            quote::pgpass_field(&user.username)
+        ))
+    };
+    let text: String = [&pg.replication, pg.rewind_user()]
+        .into_iter()
+        .filter_map(line)
+        .collect();
+    if text.lines().count() > 2 {
+        let field = "postgresql.authentication".into();
+        return Err(ConfigError::BadValue {
+            field,
+            what: "a line break",
+        });
+    }
+    put(&pg.pgpass, &text)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+pub(super) mod tests;

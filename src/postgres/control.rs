@@ -1,0 +1,87 @@
+//! What the agent tells a running server, and what it must see before it believes it was done.
+
+use super::fsx;
+use super::quote;
+use super::session::{Session, SqlError};
+use crate::ha::model::Lsn;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// Leaves the file that makes a standby promote once the guardian sends the postmaster SIGUSR1:
+/// the way that needs no connection.
+pub fn write_promote_trigger(data_dir: &Path) -> io::Result<()> {
+    fsx::write_atomic(&data_dir.join("promote"), b"", 0o600)
+}
+
+/// Takes the trigger back, as before starting: a forgotten one would promote.
+pub fn remove_promote_trigger(data_dir: &Path) -> io::Result<()> {
+    fsx::remove_durably(&data_dir.join("promote"))
+}
+
+/// Orders the promotion and returns at once: that it ended is seen by the probe.
+pub async fn promote(session: &Session, deadline: Duration) -> Result<(), SqlError> {
+    let sent: bool = session.value("SELECT pg_promote(false)", deadline).await?;
+    if sent {
+        Ok(())
+    } else {
+        Err(SqlError::Garbled("pg_promote answered false".into()))
+    }
+}
+
+/// Runs a checkpoint to its end.
+pub async fn checkpoint(session: &Session, deadline: Duration) -> Result<(), SqlError> {
+    session.limit(deadline, deadline).await?;
+    session.execute("CHECKPOINT", deadline).await
+}
+
+/// Asks the server to read its files again; it does so soon, not now.
+pub async fn reload(session: &Session, deadline: Duration) -> Result<(), SqlError> {
+    session
+        .value::<bool>("SELECT pg_reload_conf()", deadline)
+        .await
+        .map(drop)
+}
+
+/// A primary's current write position.
+pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, SqlError> {
+    let text: String = session
+        .value("SELECT pg_current_wal_lsn()::text", deadline)
+        .await?;
+    text.parse()
+        .map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))
+}
+
+/// The synchronous set is enforced: every one of `names` is shown as synchronous by its sender and
+/// has flushed what was written when the setting was seen to hold, so that no commit
+/// acknowledged without it can be missing there (DESIGN §3). `since` is the position read *after*
+/// the server showed the setting.
+///
+/// When the list was empty before, run a [`checkpoint`] between the reload and reading `since`:
+/// backends wait for standbys only once the checkpointer has taken note of the new setting, which
+/// nothing shows, and it does so before any checkpoint it begins.
+pub async fn enforced_sync(
+    session: &Session,
+    names: &[String],
+    since: Lsn,
+    deadline: Duration,
+) -> Result<bool, SqlError> {
+    // The setting must be the one asked for: a reload is asynchronous, and a sender's own
+    // `sync_state` may still be that of the list before.
+    let wanted = quote::literal(&quote::sync_names(names));
+    let list: Vec<_> = names.iter().map(|name| quote::literal(name)).collect();
+    let list = if list.is_empty() {
+        "NULL".into()
+    } else {
+        list.join(",")
+    };
+    let sql = format!(
+        "SELECT current_setting('synchronous_standby_names') = {wanted} AND \
+         {} = (SELECT count(DISTINCT lower(application_name)) FROM pg_stat_replication \
+               WHERE lower(application_name) IN (SELECT lower(n) FROM unnest(ARRAY[{list}]::text[]) n) \
+               AND sync_state IN ('sync', 'quorum') AND state = 'streaming' \
+               AND flush_lsn >= '{since}'::pg_lsn)",
+        names.len()
+    );
+    session.value(&sql, deadline).await
+}

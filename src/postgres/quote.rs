@@ -1,0 +1,159 @@
+//! One place for every dialect of quoting: configuration files, connection strings, SQL,
+//! password files, names of synchronous standbys, slots.
+//!
+//! A name or password with a quote in it must neither break a file nor become part of a command.
+
+use super::{Credentials, Source};
+
+/// A value of `postgresql.conf`. The file knows backslash escapes, and no raw line breaks.
+pub fn conf_value(value: &str) -> String {
+    let mut quoted = String::from("'");
+    for character in value.chars() {
+        match character {
+            '\'' => quoted.push_str("''"),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+/// A value of a libpq connection string.
+pub fn conninfo_value(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// A connection string to another member, without the password: that stands in the password file.
+pub fn conninfo(source: &Source, user: &Credentials, extra: &[(&str, &str)]) -> String {
+    let port = source.port.to_string();
+    let mut pairs = vec![
+        ("host", source.host.as_str()),
+        ("port", port.as_str()),
+        ("user", user.username.as_str()),
+    ];
+    pairs.extend(
+        user.conninfo
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str())),
+    );
+    if !user.conninfo.contains_key("sslmode") {
+        pairs.push(("sslmode", "prefer"));
+    }
+    pairs.extend_from_slice(extra);
+    let text: Vec<_> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}={}", conninfo_value(value)))
+        .collect();
+    text.join(" ")
+}
+
+/// An identifier of SQL; also a user or database name of `pg_hba.conf`.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A string literal of SQL that means the same with `standard_conforming_strings` on or off.
+pub fn literal(value: &str) -> String {
+    let doubled = value.replace('\'', "''");
+    if doubled.contains('\\') {
+        format!(" E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
+}
+
+/// A field of a password file.
+pub fn pgpass_field(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(':', "\\:")
+}
+
+/// The value of `synchronous_standby_names` that makes every one of `names` synchronous.
+pub fn sync_names(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| identifier(name)).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        many => format!("{} ({})", many.len(), many.join(",")),
+    }
+}
+
+/// The slot of a member, as Patroni names it: lower case, `-` and `.` become `_`, anything else
+/// foreign becomes `u` and its number in at least four digits, cut at 63 bytes.
+pub fn slot_name(member: &str) -> String {
+    let mut slot = String::new();
+    for character in member.to_lowercase().chars() {
+        match character {
+            'a'..='z' | '0'..='9' | '_' => slot.push(character),
+            '-' | '.' => slot.push('_'),
+            other => slot = format!("{slot}u{:04}", u32::from(other)),
+        }
+    }
+    slot.truncate(63);
+    slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_values() {
+        assert_eq!(conf_value("it's"), "'it''s'");
+        assert_eq!(conf_value("a\\b\nc"), "'a\\\\b\\nc'");
+        assert_eq!(conf_value(""), "''");
+    }
+
+    #[test]
+    fn connection_strings() {
+        let source = Source {
+            host: "10.0.0.1".into(),
+            port: 5433,
+        };
+        let mut user = Credentials {
+            username: "o'neil \\".into(),
+            ..Credentials::default()
+        };
+        let text = conninfo(&source, &user, &[("application_name", "a b")]);
+        assert_eq!(
+            text,
+            "host='10.0.0.1' port='5433' user='o\\'neil \\\\' sslmode='prefer' \
+             application_name='a b'"
+        );
+        user.conninfo.insert("sslmode".into(), "verify-full".into());
+        assert!(conninfo(&source, &user, &[]).ends_with(" sslmode='verify-full'"));
+    }
+
+    #[test]
+    fn sql() {
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("\\'"), " E'\\\\'''");
+    }
+
+    #[test]
+    fn password_files() {
+        assert_eq!(pgpass_field("a:b\\c"), "a\\:b\\\\c");
+    }
+
+    #[test]
+    fn synchronous_standbys() {
+        let names = |list: &[&str]| {
+            list.iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sync_names(&[]), "");
+        assert_eq!(sync_names(&names(&["pg-1"])), "\"pg-1\"");
+        assert_eq!(sync_names(&names(&["a\"", "b"])), "2 (\"a\"\"\",\"b\")");
+    }
+
+    #[test]
+    fn slots_are_named_as_patroni_names_them() {
+        assert_eq!(slot_name("Demo-0.x"), "demo_0_x");
+        assert_eq!(slot_name("a b"), "au0032b");
+        assert_eq!(slot_name(&"x".repeat(80)).len(), 63);
+    }
+}

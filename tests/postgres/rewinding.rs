@@ -1,0 +1,190 @@
+//! Diverged members that follow again.
+
+use crate::harness::{LONG, as_postgres, eventually};
+use crate::members::{Node, clone_of, promote, streams};
+use nix::sys::signal::Signal;
+use pgwarden::ha::model::DataDir;
+use pgwarden::postgres::basebackup::{self, CloneProgress};
+use pgwarden::postgres::bootstrap::{self, BootstrapError};
+use pgwarden::postgres::config::{self, Follow};
+use pgwarden::postgres::history::{Divergence, Position};
+use pgwarden::postgres::stage::{self, StageError};
+use pgwarden::postgres::version::Installation;
+use pgwarden::postgres::{control, data_dir, history, rewind, slots};
+use std::collections::BTreeSet;
+use std::fs;
+use tokio::sync::watch;
+
+#[test]
+fn a_diverged_primary_is_rewound_whether_it_stopped_or_crashed() {
+    as_postgres(async |root, installation| {
+        for end in [Signal::SIGINT, Signal::SIGKILL] {
+            let root = root.join(end.as_str());
+            fs::create_dir(&root).unwrap();
+            let mut old = Node::primary(&root, "pg-a", &installation).await;
+            let mut new = clone_of(&old, &root, "pg-b").await;
+            new.start().await;
+            streams(&old, "pg-b").await;
+            promote(&new).await;
+            new.run("CREATE TABLE public.kept AS SELECT 1 AS i").await;
+            old.run("CREATE TABLE public.lost AS SELECT generate_series(1, 1000)")
+                .await;
+            old.stop(end);
+            let facts = old.control().facts(false);
+            let entries = history::fetch(&new.session().await, 2, LONG).await.unwrap();
+            let (timeline, position) = (facts.timeline, Position::of(&facts));
+            let found = history::diverged(timeline, position, 2, &entries);
+            let crashed = end == Signal::SIGKILL;
+            assert_eq!(found == Divergence::RecoverFirst, crashed, "{found:?}");
+            let facts = rewind::recover(&old.pg, &installation, LONG)
+                .await
+                .unwrap()
+                .facts(false);
+            let found = history::diverged(timeline, Position::of(&facts), 2, &entries);
+            assert!(
+                matches!(found, Divergence::Diverged { fork: Some(_) }),
+                "{found:?}"
+            );
+            control::checkpoint(&new.session().await, LONG)
+                .await
+                .unwrap();
+            refuse_before_harm(&old, &new, &installation).await;
+            rewind::rewind(&old.pg, &installation, &new.source(), LONG)
+                .await
+                .unwrap();
+            let wanted = BTreeSet::from(["pg-a".to_owned()]);
+            slots::sync_member_slots(&new.session().await, &wanted, &wanted, LONG)
+                .await
+                .unwrap();
+            old.start().await;
+            streams(&new, "pg-a").await;
+            eventually("the new leader's row is there", async || {
+                old.ask("SELECT count(*)::text FROM pg_class WHERE relname = 'kept'")
+                    .await
+                    == "1"
+            })
+            .await;
+            let lost = "SELECT count(*)::text FROM pg_class WHERE relname = 'lost'";
+            assert_eq!(old.ask(lost).await, "0");
+        }
+    });
+}
+
+/// A leader that cannot be reached fails the rewind before a byte of the directory is changed.
+async fn refuse_before_harm(old: &Node, new: &Node, installation: &Installation) {
+    let mut nowhere = new.source();
+    nowhere.port = 1;
+    let before = old.control();
+    let refused = rewind::rewind(&old.pg, installation, &nowhere, LONG).await;
+    assert!(
+        matches!(refused, Err(rewind::RewindError::NotStarted(_))),
+        "{refused:?}"
+    );
+    assert_eq!(old.control(), before);
+    assert!(!stage::broken_rewind(&old.pg.data_dir));
+}
+
+/// A replica that has WAL the new leader never got: its control file may not show it, the running
+/// server does. It crashes on top of that, and is rewound all the same.
+#[test]
+fn a_replica_ahead_of_the_new_leader_is_seen_and_rewound() {
+    as_postgres(async |root, installation| {
+        let mut leader = Node::primary(&root, "pg-a", &installation).await;
+        let mut ahead = clone_of(&leader, &root, "pg-b").await;
+        let mut behind = clone_of(&leader, &root, "pg-c").await;
+        ahead.start().await;
+        behind.start().await;
+        streams(&leader, "pg-b").await;
+        streams(&leader, "pg-c").await;
+        behind.stop(Signal::SIGINT);
+        leader
+            .run("CREATE TABLE public.lost AS SELECT generate_series(1, 1000)")
+            .await;
+        let end = control::current_lsn(&leader.session().await, LONG)
+            .await
+            .unwrap();
+        eventually("the first replica replays it", async || {
+            ahead.facts().await.replay_lsn >= Some(end)
+        })
+        .await;
+        leader.stop(Signal::SIGKILL);
+        ahead.stop(Signal::SIGKILL);
+        behind.start().await;
+        promote(&behind).await;
+        let entries = history::fetch(&behind.session().await, 2, LONG)
+            .await
+            .unwrap();
+        let follow = Follow::Leader(behind.source());
+        config::write(&ahead.pg, &ahead.pg.data_dir, &follow).unwrap();
+        ahead.start().await;
+        eventually("the divergence is seen", async || {
+            let facts = ahead.facts().await;
+            let position = Position::Replayed(facts.replay_lsn.unwrap_or_default());
+            let found = history::diverged(facts.timeline, position, 2, &entries);
+            matches!(found, Divergence::Diverged { .. })
+        })
+        .await;
+        ahead.stop(Signal::SIGKILL);
+        control::checkpoint(&behind.session().await, LONG)
+            .await
+            .unwrap();
+        rewind::rewind(&ahead.pg, &installation, &behind.source(), LONG)
+            .await
+            .unwrap();
+        let wanted = BTreeSet::from(["pg-b".to_owned()]);
+        slots::sync_member_slots(&behind.session().await, &wanted, &wanted, LONG)
+            .await
+            .unwrap();
+        ahead.start().await;
+        streams(&behind, "pg-b").await;
+        let lost = "SELECT count(*)::text FROM pg_class WHERE relname = 'lost'";
+        assert_eq!(ahead.ask(lost).await, "0");
+    });
+}
+
+/// The agent dies in the middle of a rewind: what is left cannot be started, and a clone heals it.
+#[test]
+fn a_rewind_that_is_killed_leaves_nothing_to_start() {
+    as_postgres(async |root, installation| {
+        let mut old = Node::primary(&root, "pg-a", &installation).await;
+        let mut new = clone_of(&old, &root, "pg-b").await;
+        new.start().await;
+        streams(&old, "pg-b").await;
+        promote(&new).await;
+        old.run("CREATE TABLE public.lost AS SELECT generate_series(1, 100000)")
+            .await;
+        old.stop(Signal::SIGINT);
+        control::checkpoint(&new.session().await, LONG)
+            .await
+            .unwrap();
+        let note = old.pg.socket_dir.join("data.pgwarden-new/note");
+        let source = new.source();
+        let begun = eventually("the rewind works", async || {
+            fs::read_to_string(&note).is_ok_and(|note| note == "pgwarden Rewind Building\n")
+        });
+        tokio::select! {
+            ended = rewind::rewind(&old.pg, &installation, &source, LONG) => panic!("{ended:?}"),
+            () = begun => {}
+        }
+        let dir = &old.pg.data_dir;
+        assert!(!dir.exists() && stage::broken_rewind(dir));
+        assert_eq!(
+            data_dir::classify(dir, installation.major),
+            DataDir::Unfinished
+        );
+        let refused = bootstrap::initdb(&old.pg, &installation, LONG).await;
+        assert!(matches!(
+            refused,
+            Err(BootstrapError::Stage(StageError::BrokenRewind(_)))
+        ));
+        let progress = watch::Sender::new(CloneProgress::default());
+        basebackup::clone(&old.pg, &installation, &source, None, &progress, LONG)
+            .await
+            .unwrap();
+        assert!(!stage::broken_rewind(dir));
+        assert!(matches!(
+            data_dir::classify(dir, installation.major),
+            DataDir::Present(_)
+        ));
+    });
+}

@@ -1,0 +1,185 @@
+//! Clones that stream, synchronous sets, slots, promotion.
+
+use crate::harness::{LONG, as_postgres, eventually};
+use crate::members::{Node, clone_of, compare_with_pg_controldata, promote, streams};
+use nix::sys::signal::Signal;
+use pgwarden::ha::model::{DataDir, Lsn};
+use pgwarden::postgres::config::{self, Follow};
+use pgwarden::postgres::probe::Probe;
+use pgwarden::postgres::{control, data_dir, history, rewind, slots, start};
+use std::collections::BTreeSet;
+
+#[test]
+fn a_clone_streams_is_enforced_and_shows_its_timeline_when_promoted() {
+    as_postgres(async |root, installation| {
+        let mut leader = Node::primary(&root, "pg-a", &installation).await;
+        leader
+            .run("CREATE TABLE public.t AS SELECT generate_series(1, 10000) AS i")
+            .await;
+        let mut replica = clone_of(&leader, &root, "pg-b").await;
+        assert!(matches!(
+            data_dir::classify(&replica.pg.data_dir, installation.major),
+            DataDir::Present(facts) if facts.standby_signal
+        ));
+        replica.start().await;
+        streams(&leader, "pg-b").await;
+        let facts = replica.facts().await;
+        assert!(facts.in_recovery && facts.timeline == 1 && !facts.replay_paused);
+        assert_eq!(facts.system_id, leader.facts().await.system_id);
+        let receiver = facts.receiver.unwrap();
+        assert_eq!(
+            (receiver.status.as_str(), receiver.sender_port),
+            ("streaming", leader.pg.port)
+        );
+        assert_eq!(receiver.sender_host, "127.0.0.1");
+        assert_slots(&leader).await;
+        enforce(&leader, &replica).await;
+        fail_over_at_once(&mut leader, &replica).await;
+        replica.stop(Signal::SIGINT);
+        compare_with_pg_controldata(&replica).await;
+    });
+}
+
+async fn assert_slots(leader: &Node) {
+    let session = leader.session().await;
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let (wanted, owned) = (set(&["pg-b", "C.x"]), set(&["pg-b", "C.x", "gone"]));
+    leader
+        .run("SELECT pg_create_physical_replication_slot('strangers')")
+        .await;
+    leader
+        .run("SELECT pg_create_physical_replication_slot('gone')")
+        .await;
+    let changes = slots::sync_member_slots(&session, &wanted, &owned, LONG)
+        .await
+        .unwrap();
+    assert_eq!(
+        (changes.created, changes.dropped),
+        (vec!["c_x".into()], vec!["gone".into()])
+    );
+    let none = BTreeSet::new();
+    let changes = slots::sync_member_slots(&session, &none, &owned, LONG)
+        .await
+        .unwrap();
+    assert_eq!(
+        (changes.dropped, changes.in_use),
+        (vec!["c_x".into()], vec!["pg_b".into()])
+    );
+    let left = "SELECT string_agg(slot_name, ',' ORDER BY slot_name) FROM pg_replication_slots";
+    assert_eq!(leader.ask(left).await, "pg_b,strangers");
+}
+
+/// A synchronous set is enforced only once it is seen, and not while the standby stands still.
+async fn enforce(leader: &Node, replica: &Node) {
+    let names = vec!["pg-b".to_owned()];
+    let session = leader.session().await;
+    let now = control::current_lsn(&session, LONG).await.unwrap();
+    assert!(
+        !control::enforced_sync(&session, &names, now, LONG)
+            .await
+            .unwrap()
+    );
+    config::set_sync_names(&leader.pg.data_dir, &names).unwrap();
+    control::reload(&session, LONG).await.unwrap();
+    eventually("the set is enforced", async || {
+        let now = control::current_lsn(&session, LONG).await.unwrap();
+        control::enforced_sync(&session, &names, now, LONG)
+            .await
+            .unwrap()
+    })
+    .await;
+    assert_eq!(leader.facts().await.synchronous_standby_names, "\"pg-b\"");
+    let ahead = Lsn(control::current_lsn(&session, LONG).await.unwrap().0 + (1 << 30));
+    assert!(
+        !control::enforced_sync(&session, &names, ahead, LONG)
+            .await
+            .unwrap()
+    );
+    // The agent's own statements wait for no standby, however dead.
+    replica.signal(Signal::SIGSTOP);
+    leader.run("CREATE TABLE public.not_waiting ()").await;
+    replica.signal(Signal::SIGCONT);
+    config::set_sync_names(&leader.pg.data_dir, &[]).unwrap();
+    control::reload(&session, LONG).await.unwrap();
+    eventually("nobody is synchronous", async || {
+        control::enforced_sync(&session, &[], Lsn(0), LONG)
+            .await
+            .unwrap()
+    })
+    .await;
+}
+
+async fn fail_over_at_once(leader: &mut Node, replica: &Node) {
+    leader.stop(Signal::SIGKILL);
+    let mut probe = Probe::new();
+    control::promote(&replica.session().await, LONG)
+        .await
+        .unwrap();
+    // The very first reading out of recovery must show the new timeline.
+    eventually("the promotion is seen", async || {
+        let facts = probe.facts(&replica.pg, LONG).await.unwrap();
+        assert_eq!(facts.timeline, if facts.in_recovery { 1 } else { 2 });
+        !facts.in_recovery
+    })
+    .await;
+    let session = replica.session().await;
+    let local = history::read_local(&replica.pg.data_dir, 2).unwrap();
+    assert_eq!(history::fetch(&session, 2, LONG).await.unwrap(), local);
+    assert_eq!(local[0].timeline, 1);
+    eventually("the leader's control file names its timeline", async || {
+        rewind::leader_ready_for_rewind(&session, LONG)
+            .await
+            .unwrap()
+    })
+    .await;
+    control::checkpoint(&session, LONG).await.unwrap();
+    assert_eq!(replica.control().timeline, 2);
+}
+
+#[test]
+fn a_standby_starts_with_what_its_primary_had_and_follows_another_leader_by_reload() {
+    as_postgres(async |root, installation| {
+        let mut leader = Node::new(&root, "pg-a", &installation);
+        leader
+            .pg
+            .parameters
+            .insert("max_connections".into(), "150".into());
+        leader.bootstrap().await;
+        let mut second = clone_of(&leader, &root, "pg-b").await;
+        second
+            .pg
+            .parameters
+            .insert("max_connections".into(), "150".into());
+        second.start().await;
+        let third = clone_of(&leader, &root, "pg-c").await;
+        let launch = start::postmaster(&third.pg, Some(&third.control()));
+        assert!(
+            launch
+                .argv
+                .iter()
+                .any(|argument| argument == "--max_connections=150")
+        );
+        assert_eq!(launch.notes.len(), 1, "{:?}", launch.notes);
+        let mut third = third;
+        third
+            .pg
+            .parameters
+            .insert("max_connections".into(), "150".into());
+        third.start().await;
+        streams(&leader, "pg-c").await;
+        leader.stop(Signal::SIGINT);
+        promote(&second).await;
+        let wanted = BTreeSet::from(["pg-c".to_owned()]);
+        slots::sync_member_slots(&second.session().await, &wanted, &wanted, LONG)
+            .await
+            .unwrap();
+        let follow = Follow::Leader(second.source());
+        config::write(&third.pg, &third.pg.data_dir, &follow).unwrap();
+        third.signal(Signal::SIGHUP);
+        streams(&second, "pg-c").await;
+        eventually("the replica is on the new timeline", async || {
+            third.facts().await.timeline == 2
+        })
+        .await;
+    });
+}
