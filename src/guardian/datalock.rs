@@ -85,8 +85,13 @@ impl DataLock {
 
 /// The data directory is where a volume is mounted: its parent is not on the same one.
 fn own_volume(data_dir: &Path) -> bool {
-    let Ok((device, _)) = file_id(data_dir) else { return false };
-    let parent_device = data_dir.parent().and_then(|parent| file_id(parent).ok()).map(|id| id.0);
+    let Ok((device, _)) = file_id(data_dir) else {
+        return false;
+    };
+    let parent_device = data_dir
+        .parent()
+        .and_then(|parent| file_id(parent).ok())
+        .map(|id| id.0);
     parent_device != Some(device) || is_mount_point(data_dir).unwrap_or(false)
 }
 
@@ -106,19 +111,32 @@ fn take_file(path: &Path) -> Result<DataLock, DataLockError> {
     let mut lock = take(opened, path)?;
     // For people only; the lock is the flock.
     let who = format!("process {}\n", crate::sys::process::own_pid());
-    let _ = lock._file.set_len(0).and_then(|()| lock._file.write_all(who.as_bytes()));
+    let _ = lock
+        ._file
+        .set_len(0)
+        .and_then(|()| lock._file.write_all(who.as_bytes()));
     Ok(lock)
 }
 
 fn take(opened: io::Result<File>, path: &Path) -> Result<DataLock, DataLockError> {
-    let io_error = |source| DataLockError::Io { path: path.to_owned(), source };
+    let io_error = |source| DataLockError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let file = opened.map_err(io_error)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let by = std::fs::read_to_string(path).unwrap_or_default();
-            let by = if by.trim().is_empty() { String::new() } else { format!(" ({})", by.trim()) };
-            return Err(DataLockError::Held { path: path.to_owned(), by });
+            let by = if by.trim().is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", by.trim())
+            };
+            return Err(DataLockError::Held {
+                path: path.to_owned(),
+                by,
+            });
         }
         Err(TryLockError::Error(source)) => return Err(io_error(source)),
     }
@@ -129,9 +147,14 @@ fn take(opened: io::Result<File>, path: &Path) -> Result<DataLock, DataLockError
         (metadata.dev(), metadata.ino())
     };
     if file_id(path).map_err(io_error)? != locked {
-        return Err(io_error(io::Error::other("replaced while it was being locked")));
+        return Err(io_error(io::Error::other(
+            "replaced while it was being locked",
+        )));
     }
-    Ok(DataLock { _file: file, path: path.to_owned() })
+    Ok(DataLock {
+        _file: file,
+        path: path.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -144,12 +167,18 @@ mod tests {
         std::fs::create_dir_all(&parent).unwrap();
         let data_dir = canonical_data_dir(&parent.join("data")).unwrap();
         let first = DataLock::try_take(&data_dir).unwrap();
-        assert_eq!(first.path(), parent.canonicalize().unwrap().join(".data.pgwarden.lock"));
+        assert_eq!(
+            first.path(),
+            parent.canonicalize().unwrap().join(".data.pgwarden.lock")
+        );
         std::fs::create_dir(&data_dir).unwrap();
         let refused = DataLock::try_take(&data_dir).unwrap_err();
         let said = refused.to_string();
         assert!(said.contains(".data.pgwarden.lock"), "{said}");
-        assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
+        assert!(
+            said.contains(&format!("process {}", std::process::id())),
+            "{said}"
+        );
         drop(first);
         DataLock::try_take(&data_dir).unwrap();
         std::fs::remove_dir_all(&parent).unwrap();
@@ -161,7 +190,10 @@ mod tests {
         assert!(own_volume(shm), "/dev/shm is a file system of its own");
         let first = DataLock::try_take(shm).unwrap();
         assert_eq!(first.path(), shm);
-        assert!(matches!(DataLock::try_take(shm), Err(DataLockError::Held { .. })));
+        assert!(matches!(
+            DataLock::try_take(shm),
+            Err(DataLockError::Held { .. })
+        ));
         assert!(!shm.join(".pgwarden.lock").exists());
     }
 

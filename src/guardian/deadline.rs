@@ -52,7 +52,9 @@ pub enum DeadlineError {
         now: Ms,
     },
     /// Farther away than the TTL of the lock record allows: no rule yields such a deadline.
-    #[error("the new deadline of {to} ms is farther than the TTL of {ttl_ms} ms from now, {now} ms")]
+    #[error(
+        "the new deadline of {to} ms is farther than the TTL of {ttl_ms} ms from now, {now} ms"
+    )]
     TooFar {
         /// The instant asked for.
         to: Ms,
@@ -142,7 +144,10 @@ mod tests {
         assert_eq!(moved, Err(DeadlineError::Latched { at: 3000 }));
         // Even a clock that ran backwards does not unlatch it.
         assert_eq!(read(&word, 10), Deadline::Passed(3000));
-        assert_eq!(move_to(&word, 900, 10, D), Err(DeadlineError::Latched { at: 3000 }));
+        assert_eq!(
+            move_to(&word, 900, 10, D),
+            Err(DeadlineError::Latched { at: 3000 })
+        );
         clear(&word);
         assert_eq!(read(&word, 3001), Deadline::None);
         move_to(&word, 9000, 3002, D).unwrap();
@@ -162,9 +167,17 @@ mod tests {
         let past = |to, now| Err(DeadlineError::Past { to, now });
         assert_eq!(move_to(&word, 0, 100, D), past(0, 100));
         assert_eq!(move_to(&word, 100, 100, D), past(100, 100));
-        let far = Err(DeadlineError::TooFar { to: 6101, now: 100, ttl_ms: D });
+        let far = Err(DeadlineError::TooFar {
+            to: 6101,
+            now: 100,
+            ttl_ms: D,
+        });
         assert_eq!(move_to(&word, 6101, 100, D), far);
-        let latch = Err(DeadlineError::TooFar { to: LATCH | 5000, now: 100, ttl_ms: Ms::MAX });
+        let latch = Err(DeadlineError::TooFar {
+            to: LATCH | 5000,
+            now: 100,
+            ttl_ms: Ms::MAX,
+        });
         assert_eq!(move_to(&word, LATCH | 5000, 100, Ms::MAX), latch);
         assert_eq!(read(&word, 100), Deadline::Armed(4000));
     }

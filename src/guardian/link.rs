@@ -6,6 +6,7 @@
 use super::deadline::{self, Deadline, DeadlineError};
 use super::orphan::OrphanWatch;
 use super::protocol::{MESSAGE_BYTES_MAX, Notice, Request};
+use crate::sys::async_fd;
 use crate::sys::channel::{receive_message, send_message};
 use crate::sys::clock::boottime_ms;
 use crate::sys::process::{self, parent_pid, pidfd};
@@ -49,7 +50,9 @@ pub enum LinkError {
     #[error("open the link to the guardian: {0}")]
     Open(#[source] io::Error),
     /// The request cannot be sent as it is.
-    #[error("the request takes {bytes} bytes; the limit is {MESSAGE_BYTES_MAX}: shorten argv or env")]
+    #[error(
+        "the request takes {bytes} bytes; the limit is {MESSAGE_BYTES_MAX}: shorten argv or env"
+    )]
     TooLong {
         /// Its size.
         bytes: usize,
@@ -66,7 +69,10 @@ pub struct Words(Arc<SharedWords>);
 impl Words {
     /// Says that the decision loop is alive. To be called by that loop and by nothing else.
     pub fn beat(&self) {
-        self.0.words().heartbeat.store(boottime_ms(), Ordering::SeqCst);
+        self.0
+            .words()
+            .heartbeat
+            .store(boottime_ms(), Ordering::SeqCst);
     }
 
     /// The deadline, passed or not; `None` while nothing writable may run.
@@ -117,10 +123,18 @@ impl Link {
             .and_then(SharedWords::map)
             .map_err(LinkError::Open)?;
         let channel = take_inherited_fd(env.channel_fd)
-            .and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE | Interest::WRITABLE))
+            .and_then(async_fd::register)
             .map_err(LinkError::Open)?;
-        OrphanWatch { guardian, dirs: env.dirs }.start().map_err(LinkError::Open)?;
-        Ok(Self { words: Words(Arc::new(words)), channel })
+        OrphanWatch {
+            guardian,
+            dirs: env.dirs,
+        }
+        .start()
+        .map_err(LinkError::Open)?;
+        Ok(Self {
+            words: Words(Arc::new(words)),
+            channel,
+        })
     }
 
     /// The shared words, to hand to the decision loop.
@@ -148,7 +162,9 @@ impl Link {
         let message =
             serde_json::to_vec(request).map_err(|e| LinkError::Send(io::Error::other(e)))?;
         if message.len() > MESSAGE_BYTES_MAX {
-            return Err(LinkError::TooLong { bytes: message.len() });
+            return Err(LinkError::TooLong {
+                bytes: message.len(),
+            });
         }
         self.channel
             .async_io(Interest::WRITABLE, |fd| send_message(fd, &message))

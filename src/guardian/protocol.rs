@@ -200,7 +200,10 @@ mod tests {
         });
         let wire = serde_json::to_string(&start).unwrap();
         assert_eq!(serde_json::from_str::<Request>(&wire).unwrap(), start);
-        assert!(!format!("{start:?}").contains("hush"), "secrets are never printed");
+        assert!(
+            !format!("{start:?}").contains("hush"),
+            "secrets are never printed"
+        );
         let stop = serde_json::from_str::<Request>(r#"{"request":"stop","how":"fast"}"#).unwrap();
         assert_eq!(stop, Request::Stop { how: StopHow::Fast });
         assert!(serde_json::from_str::<Request>(r#"{"request":"disarm"}"#).is_err());

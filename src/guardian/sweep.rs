@@ -24,7 +24,10 @@ const LOOKS_BEFORE_WARNING: u32 = 400;
 pub(super) fn until_none_left(dirs: &[PathBuf]) -> usize {
     let mut killed = BTreeSet::new();
     while !rounds(dirs, LOOKS_BEFORE_WARNING, &mut killed) {
-        tracing::warn!(?killed, "killed processes do not end (a dead disk?): waiting for them");
+        tracing::warn!(
+            ?killed,
+            "killed processes do not end (a dead disk?): waiting for them"
+        );
     }
     killed.len()
 }
@@ -33,7 +36,10 @@ pub(super) fn until_none_left(dirs: &[PathBuf]) -> usize {
 pub(super) fn briefly(dirs: &[PathBuf]) -> usize {
     let mut killed = BTreeSet::new();
     if !rounds(dirs, LOOKS_BEFORE_WARNING, &mut killed) {
-        tracing::warn!(?killed, "killed processes do not end (a dead disk?): leaving them");
+        tracing::warn!(
+            ?killed,
+            "killed processes do not end (a dead disk?): leaving them"
+        );
     }
     killed.len()
 }
@@ -59,7 +65,9 @@ fn rounds(dirs: &[PathBuf], looks_max: u32, killed: &mut BTreeSet<Pid>) -> bool 
 
 /// The processes of this user whose working directory is one of `dirs`, or below it.
 fn working_in(dirs: &[PathBuf]) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let spared = own_line();
     let identities: Vec<_> = dirs.iter().filter_map(|dir| file_id(dir).ok()).collect();
     entries
@@ -74,7 +82,9 @@ fn working_in(dirs: &[PathBuf]) -> Vec<Pid> {
 fn works_in(pid: Pid, dirs: &[PathBuf], identities: &[(u64, u64)]) -> bool {
     let link = PathBuf::from(format!("/proc/{pid}/cwd"));
     // A zombie has none; a process that has just ended is not there.
-    let Ok(cwd) = fs::read_link(&link) else { return false };
+    let Ok(cwd) = fs::read_link(&link) else {
+        return false;
+    };
     if dirs.iter().any(|dir| is_within(&cwd, dir)) {
         return true;
     }
@@ -123,14 +133,21 @@ mod tests {
         fs::create_dir_all(root.join("data2")).unwrap();
         let root = root.canonicalize().unwrap();
         let sleeper = |dir: &str| {
-            Command::new("sleep").arg("60").current_dir(root.join(dir)).spawn().unwrap()
+            Command::new("sleep")
+                .arg("60")
+                .current_dir(root.join(dir))
+                .spawn()
+                .unwrap()
         };
         let (mut inside, mut below) = (sleeper("data"), sleeper("data/base"));
         let mut beside = sleeper("data2");
         assert_eq!(until_none_left(&[root.join("data")]), 2);
         assert!(!inside.wait().unwrap().success());
         assert!(!below.wait().unwrap().success());
-        assert!(beside.try_wait().unwrap().is_none(), "a neighbour was killed");
+        assert!(
+            beside.try_wait().unwrap().is_none(),
+            "a neighbour was killed"
+        );
         beside.kill().unwrap();
         beside.wait().unwrap();
         fs::remove_dir_all(&root).unwrap();
@@ -138,7 +155,10 @@ mod tests {
 
     #[test]
     fn a_removed_directory_is_still_recognised_and_a_longer_name_is_not() {
-        assert!(is_within(Path::new("/v/data (deleted)"), Path::new("/v/data")));
+        assert!(is_within(
+            Path::new("/v/data (deleted)"),
+            Path::new("/v/data")
+        ));
         assert!(is_within(Path::new("/v/data/pg_wal"), Path::new("/v/data")));
         assert!(!is_within(Path::new("/v/data2"), Path::new("/v/data")));
     }

@@ -9,7 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 /// A connected pair, both ends non-blocking and closed on exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        flags,
+    )?)
 }
 
 /// Sends one whole message, or fails at once (`WouldBlock` when the other end does not read).
@@ -19,7 +24,10 @@ pub fn send_message(fd: &impl AsFd, message: &[u8]) -> io::Result<()> {
     if sent == message.len() {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::WriteZero, "the message was cut short"))
+    Err(io::Error::new(
+        io::ErrorKind::WriteZero,
+        "the message was cut short",
+    ))
 }
 
 /// Receives one message into `buffer`: its length, or `None` when the other end is gone.
@@ -29,9 +37,10 @@ pub fn receive_message(fd: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<u
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
     match recv(fd.as_fd().as_raw_fd(), buffer, flags) {
         Ok(0) | Err(Errno::ECONNRESET) => Ok(None),
-        Ok(length) if length > buffer.len() => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than the limit"))
-        }
+        Ok(length) if length > buffer.len() => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message longer than the limit",
+        )),
         Ok(length) => Ok(Some(length)),
         Err(error) => Err(error.into()),
     }

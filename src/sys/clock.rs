@@ -14,8 +14,9 @@ pub fn boottime_ms() -> u64 {
 pub fn boottime_us() -> u64 {
     // The call cannot fail for a clock every supported kernel has. Were it to, the end of time is
     // the answer that fences: no deadline lies beyond it.
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_or(u64::MAX, |t| t.tv_sec() as u64 * 1_000_000 + t.tv_nsec() as u64 / 1000)
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(u64::MAX, |t| {
+        t.tv_sec() as u64 * 1_000_000 + t.tv_nsec() as u64 / 1000
+    })
 }
 
 #[cfg(test)]
@@ -30,6 +31,9 @@ mod tests {
         let later = boottime_ms();
         assert!(later >= first);
         // /proc/uptime is CLOCK_BOOTTIME in this time namespace, read a moment earlier.
-        assert!(first as f64 / 1000.0 >= uptime_s - 0.011, "{first} ms against {uptime_s} s");
+        assert!(
+            first as f64 / 1000.0 >= uptime_s - 0.011,
+            "{first} ms against {uptime_s} s"
+        );
     }
 }

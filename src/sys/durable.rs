@@ -26,7 +26,9 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Replaces a file's contents atomically and durably; readers see the old or the new, never a mix.
 pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("the path names no file"))?;
     let mut temporary = name.to_owned();
     temporary.push(".new");
     let temporary = path.with_file_name(temporary);

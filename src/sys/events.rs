@@ -18,7 +18,9 @@ pub const WAIT_FDS_MAX: usize = 8;
 /// An interrupted wait counts as "none".
 pub fn wait_readable(fds: &[&dyn AsFd], timeout_ms: u64) -> [bool; WAIT_FDS_MAX] {
     let mut ready = [false; WAIT_FDS_MAX];
-    let Some(first) = fds.first() else { return ready };
+    let Some(first) = fds.first() else {
+        return ready;
+    };
     let count = fds.len().min(WAIT_FDS_MAX);
     let mut set: [PollFd; WAIT_FDS_MAX] = std::array::from_fn(|i| {
         PollFd::new(fds.get(i).unwrap_or(first).as_fd(), PollFlags::POLLIN)
@@ -83,11 +85,15 @@ impl BoottimeTimer {
 
     /// Fires at the given instant, or never. Setting clears an earlier firing.
     pub fn set(&self, at_ms: Option<u64>) -> io::Result<()> {
-        let Some(at_ms) = at_ms else { return Ok(self.0.unset()?) };
+        let Some(at_ms) = at_ms else {
+            return Ok(self.0.unset()?);
+        };
         // An instant of zero would mean "never" to the kernel.
         let at = std::time::Duration::from_millis(at_ms.clamp(1, i64::MAX as u64 / 1000));
         let expiration = Expiration::OneShot(TimeSpec::from_duration(at));
-        Ok(self.0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+        Ok(self
+            .0
+            .set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
     }
 }
 
@@ -111,8 +117,14 @@ mod tests {
         assert!(wait_readable(&[&timer], 10_000)[0]);
         assert!(boottime_ms() >= at);
         timer.set(Some(boottime_ms() + 60_000)).unwrap();
-        assert!(!wait_readable(&[&timer], 0)[0], "setting clears the earlier firing");
+        assert!(
+            !wait_readable(&[&timer], 0)[0],
+            "setting clears the earlier firing"
+        );
         timer.set(Some(0)).unwrap();
-        assert!(wait_readable(&[&timer], 10_000)[0], "an instant in the past fires at once");
+        assert!(
+            wait_readable(&[&timer], 10_000)[0],
+            "an instant in the past fires at once"
+        );
     }
 }

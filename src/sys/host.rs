@@ -37,20 +37,27 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
 
 /// The fifth column of `/proc/self/mountinfo`, its octal escapes undone.
 fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| {
-        let text = ["\\040", "\\011", "\\012", "\\134"]
-            .iter()
-            .zip([" ", "\t", "\n", "\\"])
-            .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain));
-        PathBuf::from(text)
-    })
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| {
+            let text = ["\\040", "\\011", "\\012", "\\134"]
+                .iter()
+                .zip([" ", "\t", "\n", "\\"])
+                .fold(field.to_owned(), |text, (escaped, plain)| {
+                    text.replace(escaped, plain)
+                });
+            PathBuf::from(text)
+        })
 }
 
 /// Sixteen random hexadecimal characters: the incarnation of a guardian.
 pub fn random_incarnation() -> io::Result<String> {
     let mut bytes = [0_u8; 8];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().fold(String::with_capacity(16), |text, byte| text + &format!("{byte:02x}")))
+    Ok(bytes.iter().fold(String::with_capacity(16), |text, byte| {
+        text + &format!("{byte:02x}")
+    }))
 }
 
 #[cfg(test)]
@@ -70,7 +77,10 @@ mod tests {
         let table = "22 1 254:0 / / rw - ext4 /dev/vda rw\n\
                      30 22 0:5 / /mnt/with\\040space rw - tmpfs tmpfs rw\n";
         let found: Vec<PathBuf> = mount_points(table).collect();
-        assert_eq!(found, [PathBuf::from("/"), PathBuf::from("/mnt/with space")]);
+        assert_eq!(
+            found,
+            [PathBuf::from("/"), PathBuf::from("/mnt/with space")]
+        );
         assert!(is_mount_point(Path::new("/proc")).unwrap());
         assert!(!is_mount_point(Path::new("/proc/self")).unwrap());
     }

@@ -16,7 +16,9 @@ const CODE_BYTES: usize = 2 * PAGE_BYTES;
 /// Locks the pages that hold the extent (address, length).
 pub fn lock_extent((address, length): (usize, usize)) -> io::Result<()> {
     let start = address & !(PAGE_BYTES - 1);
-    let Some(pointer) = NonNull::new(start as *mut c_void) else { return Ok(()) };
+    let Some(pointer) = NonNull::new(start as *mut c_void) else {
+        return Ok(());
+    };
     // SAFETY: locking changes neither contents nor validity; an address that is not mapped is
     // answered by ENOMEM.
     Ok(unsafe { mlock(pointer, address + length - start) }?)

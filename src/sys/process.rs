@@ -4,7 +4,6 @@
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::kill;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -59,21 +58,25 @@ pub fn kill_namespace() -> bool {
 /// Reaps one ended child, whichever; `None` when none has ended.
 pub fn reap() -> Option<Reaped> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => {
-                return Some(Reaped { pid: pid.as_raw(), code: Some(code), signal: None });
-            }
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                let signal = Some(signal as i32);
-                return Some(Reaped { pid: pid.as_raw(), code: None, signal });
-            }
-            // Real-time signals are unknown to `Signal`; the child is reaped by the failed call, and
-            // the table of processes will show that it is gone.
-            Err(Errno::EINTR | Errno::EINVAL) => {}
-            Ok(WaitStatus::StillAlive) | Err(_) => return None,
-            Ok(_) => {}
+        let mut status = 0;
+        // Not by `nix`: it fails on a death by a real-time signal after having reaped the child.
+        // SAFETY: the status is ours to write, and the call keeps no pointer to it.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid > 0 {
+            let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+            let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+            return Some(Reaped { pid, code, signal });
+        }
+        if pid == 0 || Errno::last() != Errno::EINTR {
+            return None;
         }
     }
+}
+
+/// Ended children wait to be reaped, whatever the process that started this one had ignored.
+pub fn keep_ended_children() {
+    // SAFETY: the default action is no function of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Orphans of this process's descendants become its children instead of PID 1's.

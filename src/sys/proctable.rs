@@ -43,7 +43,9 @@ impl ProcTable {
     pub fn open() -> io::Result<Self> {
         let own = std::fs::read_link("/proc/self")?;
         if own.to_str() != Some(&super::process::own_pid().to_string()) {
-            return Err(io::Error::other("/proc shows another PID namespace than this process's"));
+            return Err(io::Error::other(
+                "/proc shows another PID namespace than this process's",
+            ));
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self {
@@ -121,13 +123,21 @@ fn dirent(bytes: &[u8]) -> Option<(Option<Pid>, usize)> {
 }
 
 fn number(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
+    digits.iter().fold(0, |n, b| {
+        n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))
+    })
 }
 
 fn read_stat(proc: &OwnedFd, pid: Pid) -> Option<Process> {
     let mut path = [0_u8; 24];
     let path = stat_path(pid, &mut path)?;
-    let stat = openat(proc, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let stat = openat(
+        proc,
+        path,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
     let mut line = [0_u8; STAT_BYTES];
     let length = read(&stat, &mut line).ok()?;
     parse_stat(pid, &line[..length])
@@ -142,12 +152,18 @@ fn stat_path(pid: Pid, buffer: &mut [u8; 24]) -> Option<&CStr> {
 }
 
 /// The line is `pid (name) state ppid …`; the name may hold anything, parentheses too.
-fn parse_stat(pid: Pid, line: &[u8]) -> Option<Process> {
+pub(crate) fn parse_stat(pid: Pid, line: &[u8]) -> Option<Process> {
     let after_name = line.iter().rposition(|b| *b == b')')? + 1;
-    let mut fields = line[after_name..].split(|b| *b == b' ').filter(|f| !f.is_empty());
+    let mut fields = line[after_name..]
+        .split(|b| *b == b' ')
+        .filter(|f| !f.is_empty());
     let state = *fields.next()?.first()?;
     let parent = number(fields.next()?.split(|b| !b.is_ascii_digit()).next()?) as Pid;
-    Some(Process { pid, parent, zombie: matches!(state, b'Z' | b'X' | b'x') })
+    Some(Process {
+        pid,
+        parent,
+        zombie: matches!(state, b'Z' | b'X' | b'x'),
+    })
 }
 
 #[cfg(test)]
@@ -157,9 +173,20 @@ mod tests {
     #[test]
     fn a_name_of_parentheses_and_spaces_does_not_confuse() {
         let line = b"42 (a) Z 1 (b) S 7 42 42 0 -1";
-        let expected = Process { pid: 42, parent: 7, zombie: false };
+        let expected = Process {
+            pid: 42,
+            parent: 7,
+            zombie: false,
+        };
         assert_eq!(parse_stat(42, line), Some(expected));
-        assert_eq!(parse_stat(42, b"42 (x) Z 9 9"), Some(Process { zombie: true, parent: 9, pid: 42 }));
+        assert_eq!(
+            parse_stat(42, b"42 (x) Z 9 9"),
+            Some(Process {
+                zombie: true,
+                parent: 9,
+                pid: 42
+            })
+        );
         assert_eq!(parse_stat(42, b""), None);
         assert_eq!(parse_stat(42, b"42 (cut"), None);
     }
@@ -168,11 +195,18 @@ mod tests {
     fn a_scan_finds_this_process_its_child_and_the_childs_death() {
         let mut table = ProcTable::open().unwrap();
         let own = super::super::process::own_pid();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pid = child.id() as Pid;
         let seen = table.scan().unwrap();
         assert!(seen.iter().any(|p| p.pid == own && !p.zombie));
-        assert!(seen.contains(&Process { pid, parent: own, zombie: false }));
+        assert!(seen.contains(&Process {
+            pid,
+            parent: own,
+            zombie: false
+        }));
         assert!(seen.is_sorted_by_key(|p| p.pid));
         child.kill().unwrap();
         child.wait().unwrap();

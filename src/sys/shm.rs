@@ -56,7 +56,9 @@ impl SharedWords {
         let seals = fcntl(&fd, FcntlArg::F_GET_SEALS)?;
         let long_enough = nix::sys::stat::fstat(&fd)?.st_size >= PAGE_BYTES as i64;
         if !long_enough || seals & SealFlag::F_SEAL_SHRINK.bits() == 0 {
-            return Err(io::Error::other("the descriptor is not a sealed page of shared memory"));
+            return Err(io::Error::other(
+                "the descriptor is not a sealed page of shared memory",
+            ));
         }
         let length = NonZeroUsize::MIN.saturating_add(PAGE_BYTES - 1);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;

@@ -87,7 +87,10 @@ pub fn spawn(spec: &SpawnSpec) -> io::Result<Spawned> {
     // SAFETY: the child only calls async-signal-safe functions on memory prepared before the fork,
     // then executes or exits.
     match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(Spawned { pid: child.as_raw(), outcome: read_end }),
+        ForkResult::Parent { child } => Ok(Spawned {
+            pid: child.as_raw(),
+            outcome: read_end,
+        }),
         ForkResult::Child => {
             let (step, error) = prepared.become_program(spec, parent);
             let code = (error as i32).to_ne_bytes();
@@ -115,9 +118,10 @@ pub fn spawn_outcome(outcome: &OwnedFd) -> SpawnOutcome {
             SpawnOutcome::Failed(step, io::Error::from_raw_os_error(code))
         }
         Err(Errno::EAGAIN | Errno::EINTR) => SpawnOutcome::Pending,
-        Ok(_) | Err(_) => {
-            SpawnOutcome::Failed(SpawnStep::Prepare, io::Error::other("no report of the child"))
-        }
+        Ok(_) | Err(_) => SpawnOutcome::Failed(
+            SpawnStep::Prepare,
+            io::Error::other("no report of the child"),
+        ),
     }
 }
 
@@ -134,8 +138,12 @@ pub fn fork_worker(work: impl FnOnce() -> i32) -> io::Result<Pid> {
         ForkResult::Child => {
             let ready = die_with(parent, Signal::SIGKILL).and_then(|()| default_signals());
             // SAFETY: no owner of these descriptors is used again in this process.
-            let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
-            exit_now(if ready.is_ok() && closed == 0 { work() } else { 127 })
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+            exit_now(if ready.is_ok() && closed == 0 {
+                work()
+            } else {
+                127
+            })
         }
     }
 }
@@ -143,7 +151,9 @@ pub fn fork_worker(work: impl FnOnce() -> i32) -> io::Result<Pid> {
 /// Takes over a descriptor that the parent passed by number; closed on exec from now on.
 pub fn take_inherited_fd(fd: i32) -> io::Result<OwnedFd> {
     if fd < 3 {
-        return Err(io::Error::other("a standard stream cannot be passed as a descriptor"));
+        return Err(io::Error::other(
+            "a standard stream cannot be passed as a descriptor",
+        ));
     }
     // SAFETY: only checks and marks; an invalid number is answered by EBADF.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
@@ -169,10 +179,17 @@ struct Prepared {
 impl Prepared {
     fn new(spec: &SpawnSpec) -> io::Result<Self> {
         let path = |path: Option<&Path>| path.map(|p| text(p.as_os_str())).transpose();
-        let env = spec.env.iter().map(|(k, v)| text(OsStr::new(&format!("{k}={v}"))));
+        let env = spec
+            .env
+            .iter()
+            .map(|(k, v)| text(OsStr::new(&format!("{k}={v}"))));
         let mut prepared = Self {
             program: text(OsStr::new(spec.program))?,
-            argv: spec.argv.iter().map(|a| text(OsStr::new(a))).collect::<Result<_, _>>()?,
+            argv: spec
+                .argv
+                .iter()
+                .map(|a| text(OsStr::new(a)))
+                .collect::<Result<_, _>>()?,
             env: env.collect::<Result<_, _>>()?,
             cwd: path(spec.cwd)?,
             log: path(spec.log)?,
@@ -182,7 +199,11 @@ impl Prepared {
             env_pointers: Vec::new(),
         };
         let pointers = |texts: &[CString]| {
-            texts.iter().map(|t| t.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+            texts
+                .iter()
+                .map(|t| t.as_ptr())
+                .chain([std::ptr::null()])
+                .collect::<Vec<_>>()
         };
         prepared.argv_pointers = pointers(&prepared.argv);
         prepared.env_pointers = pointers(&prepared.env);
@@ -249,7 +270,11 @@ fn prepare(spec: &SpawnSpec, parent: Pid) -> nix::Result<()> {
 /// Asks for `signal` at the parent's death, and notices a parent that died before the asking.
 fn die_with(parent: Pid, signal: Signal) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(signal)?;
-    if nix::unistd::getppid().as_raw() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+    if nix::unistd::getppid().as_raw() == parent {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
+    }
 }
 
 /// Every signal unblocked and at its default: neither the runtime's ignored SIGPIPE nor the

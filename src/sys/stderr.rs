@@ -28,8 +28,13 @@ impl NonBlockingStderr {
         let kind = kind & SFlag::S_IFMT;
         let reopens = kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR;
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let own = reopens.then(|| open("/proc/self/fd/2", flags, Mode::empty()).ok()).flatten();
-        Self { own: own.map(Arc::new), dropped: Arc::default() }
+        let own = reopens
+            .then(|| open("/proc/self/fd/2", flags, Mode::empty()).ok())
+            .flatten();
+        Self {
+            own: own.map(Arc::new),
+            dropped: Arc::default(),
+        }
     }
 
     /// How many lines found no room.
