@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Held until dropped, or until the process ends however it ends.
 #[derive(Debug)]
 pub(super) struct DataLock {
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -112,9 +112,9 @@ fn take_file(path: &Path) -> Result<DataLock, DataLockError> {
     // For people only; the lock is the flock.
     let who = format!("process {}\n", crate::sys::process::own_pid());
     let _ = lock
-        ._file
+        .file
         .set_len(0)
-        .and_then(|()| lock._file.write_all(who.as_bytes()));
+        .and_then(|()| lock.file.write_all(who.as_bytes()));
     Ok(lock)
 }
 
@@ -152,7 +152,7 @@ fn take(opened: io::Result<File>, path: &Path) -> Result<DataLock, DataLockError
         )));
     }
     Ok(DataLock {
-        _file: file,
+        file,
         path: path.to_owned(),
     })
 }

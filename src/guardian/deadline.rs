@@ -164,6 +164,7 @@ mod tests {
     #[test]
     fn none_the_past_and_the_far_future_are_no_deadlines() {
         let word = AtomicU64::new(4000);
+        let latched = LATCH + 5000;
         let past = |to, now| Err(DeadlineError::Past { to, now });
         assert_eq!(move_to(&word, 0, 100, D), past(0, 100));
         assert_eq!(move_to(&word, 100, 100, D), past(100, 100));
@@ -174,11 +175,11 @@ mod tests {
         });
         assert_eq!(move_to(&word, 6101, 100, D), far);
         let latch = Err(DeadlineError::TooFar {
-            to: LATCH | 5000,
+            to: latched,
             now: 100,
             ttl_ms: Ms::MAX,
         });
-        assert_eq!(move_to(&word, LATCH | 5000, 100, Ms::MAX), latch);
+        assert_eq!(move_to(&word, latched, 100, Ms::MAX), latch);
         assert_eq!(read(&word, 100), Deadline::Armed(4000));
     }
 
@@ -196,7 +197,7 @@ mod tests {
                     assert_eq!(word.load(Ordering::SeqCst), 8000, "round {round}");
                 }
                 (Err(DeadlineError::Latched { at: 3000 }), Deadline::Passed(3000)) => {
-                    assert_eq!(word.load(Ordering::SeqCst), 3000 | LATCH, "round {round}");
+                    assert_eq!(word.load(Ordering::SeqCst), LATCH + 3000, "round {round}");
                 }
                 other => panic!("round {round}: agent and guardian disagree: {other:?}"),
             }

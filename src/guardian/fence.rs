@@ -1,6 +1,7 @@
 //! Fencing as a state of the guardian: who is being killed, and when that counts as done.
 
 use super::deadline::{self, Deadline};
+use super::postmaster::Postmaster;
 use super::protocol::Notice;
 use super::supervise::Guardian;
 use crate::sys::clock::{boottime_ms, boottime_us};
@@ -117,7 +118,7 @@ impl Guardian {
 
     /// One pass over the descendants.
     fn kill_pass(&mut self) {
-        let postmaster = self.postmaster.as_ref().and_then(|p| p.living_pid());
+        let postmaster = self.postmaster.as_ref().and_then(Postmaster::living_pid);
         let frozen = postmaster.filter(|_| self.kill.fence);
         let spared = [
             self.agent.pid.filter(|_| !self.kill.agent),

@@ -55,10 +55,11 @@ impl Signals {
     pub fn next(&self) -> Option<Signal> {
         loop {
             match self.0.read_signal() {
-                Ok(Some(info)) => match Signal::try_from(info.ssi_signo as i32) {
-                    Ok(signal) => return Some(signal),
-                    Err(_) => continue,
-                },
+                Ok(Some(info)) => {
+                    if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+                        return Some(signal);
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 Ok(None) | Err(_) => return None,
             }

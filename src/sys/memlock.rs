@@ -26,6 +26,7 @@ pub fn lock_extent((address, length): (usize, usize)) -> io::Result<()> {
 
 /// Locks the stack from the caller's frame downwards, faulting it in first.
 #[inline(never)]
+#[allow(clippy::large_stack_arrays)] // it is the stack that is meant
 pub fn lock_stack() -> io::Result<()> {
     let mut frame = [0_u8; STACK_BYTES];
     // The kernel grows a stack only when it is touched.

@@ -6,7 +6,7 @@
 
 use super::fake_agent::Order;
 use super::postgres::tempdir::TempDir;
-use super::postgres::{self, bin_dir, busy_backends, make_data_dir, psql};
+use super::postgres::{bin_dir, busy_backends, make_data_dir, psql};
 use pgwarden::guardian::protocol::{Hello, Notice, PostmasterExit, Request, StartSpec};
 use pgwarden::sys::process::{Signal, own_uid, signal};
 use serde_json::Value;
@@ -90,11 +90,16 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn order(&mut self, order: &Order) -> Value {
+    /// Orders what has no answer.
+    pub fn send(&mut self, order: &Order) {
         let text = serde_json::to_string(order).unwrap();
         self.stream
             .write_all(format!("{text}\n").as_bytes())
             .unwrap();
+    }
+
+    pub fn order(&mut self, order: &Order) -> Value {
+        self.send(order);
         loop {
             if let Some(reply) = self.read().get("reply") {
                 return reply.clone();
@@ -181,11 +186,21 @@ pub struct World {
     listener: UnixListener,
     guardian: Option<Child>,
     clients: Vec<Child>,
+    fault: Option<&'static str>,
 }
 
 impl World {
     /// A world with a fresh data directory and a running guardian; `None` if this machine cannot.
     pub fn begin(situation: Situation, name: &str) -> Option<Self> {
+        Self::begin_with(situation, name, None)
+    }
+
+    /// The same with a fault switched on.
+    pub fn begin_with(
+        situation: Situation,
+        name: &str,
+        fault: Option<&'static str>,
+    ) -> Option<Self> {
         let bin = bin_dir()?;
         if situation == Situation::Pid1 && !namespaces_work() {
             eprintln!("SKIPPED: this machine does not let us make a PID namespace: {name}");
@@ -205,6 +220,7 @@ impl World {
             listener,
             guardian: None,
             clients: Vec::new(),
+            fault,
         };
         world.start_guardian();
         Some(world)
@@ -246,6 +262,7 @@ impl World {
             .open(self.dir.path().join("guardian.log"))
             .unwrap();
         let mut command = self.guardian_command();
+        command.envs(self.fault.map(|name| (name, "1")));
         command.stdout(Stdio::null()).stderr(log);
         self.guardian = Some(command.spawn().unwrap());
     }
@@ -367,13 +384,10 @@ impl World {
             .collect()
     }
 
-    pub fn promote_by_hand(&self) {
-        let data_dir = self.data_dir();
-        let place = data_dir.to_str().unwrap();
-        postgres::must_run(
-            &self.bin.join("pg_ctl"),
-            &["promote", "--no-wait", "-D", place],
-        );
+    /// As `pg_ctl promote` does it, which would not find the postmaster across a namespace.
+    pub fn promote_by_hand(&self, postmaster: i32) {
+        fs::write(self.data_dir().join("promote"), "").unwrap();
+        assert!(signal(postmaster, Signal::SIGUSR1));
     }
 
     /// Waits for the guardian's end; its exit code.

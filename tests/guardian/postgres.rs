@@ -34,9 +34,17 @@ pub fn must_run(program: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+static TEMPLATE: OnceLock<tempdir::TempDir> = OnceLock::new();
+
+/// Removes what was initialised once for all scenarios; called at the end of the process.
+pub extern "C" fn remove_template() {
+    if let Some(template) = TEMPLATE.get() {
+        let _ = std::fs::remove_dir_all(template.path());
+    }
+}
+
 /// Copies a freshly initialised data directory to `data_dir`, its socket in `socket_dir`.
 pub fn make_data_dir(bin: &Path, data_dir: &Path, socket_dir: &Path) {
-    static TEMPLATE: OnceLock<tempdir::TempDir> = OnceLock::new();
     let template = TEMPLATE.get_or_init(|| {
         let dir = tempdir::TempDir::new("template");
         let data = dir.path().join("data");
@@ -56,7 +64,7 @@ pub fn make_data_dir(bin: &Path, data_dir: &Path, socket_dir: &Path) {
         &["-a", source.to_str().unwrap(), data_dir.to_str().unwrap()],
     );
     let configuration = format!(
-        "\nlisten_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 40\n\
+        "\nlisten_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\n\
          shared_buffers = 16MB\n",
         socket_dir.display()
     );
