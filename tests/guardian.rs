@@ -18,7 +18,7 @@ mod postgres;
 
 use fake_agent::Order;
 use harness::{Situation, World, alive, all_pids, wait_for};
-use pgwarden::guardian::protocol::{Notice, PostmasterExit, Request, StopHow};
+use pgwarden::guardian::protocol::{Notice, PostmasterExit, PostmasterSignal, Request, StopHow};
 use pgwarden::guardian::{EXIT_LOCKED, GuardianSettings};
 use pgwarden::sys::clock::boottime_ms;
 use pgwarden::sys::fault;
@@ -156,8 +156,7 @@ fn the_deadline_kills_busy_backends(mut world: World) {
     let measured = world
         .log()
         .lines()
-        .filter(|l| l.contains("signals_us"))
-        .next_back()
+        .rfind(|l| l.contains("signals_us"))
         .map(String::from);
     eprintln!(
         "K, {:?}, 20 busy backends: {}",
@@ -233,6 +232,13 @@ fn a_crashed_agent_is_replaced_and_postgres_adopted(mut world: World) {
     assert_adoptable(&world, &mut next, postmaster, deadline, &first.incarnation);
     // It is usable: the new agent reloads, moves the deadline and stops it.
     assert!(next.deadline_in(LONG_MS / 2).get("Ok").is_some());
+    let loaded = world.psql("SELECT pg_conf_load_time()").unwrap();
+    next.ask(Request::Signal {
+        signal: PostmasterSignal::Hup,
+    });
+    wait_for("the reload", || {
+        (world.psql("SELECT pg_conf_load_time()").ok()? != loaded).then_some(())
+    });
     next.ask(Request::Stop { how: StopHow::Fast });
     let exit = next.exited();
     assert!(

@@ -18,11 +18,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// The environment variable by which a guardian tells its agent where the shared things are.
 pub const LINK_ENV: &str = "PGWARDEN_GUARDIAN";
+
+/// How long the end of the channel is kept from the agent.
+const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 
 /// The value of [`LINK_ENV`], as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +177,9 @@ impl Link {
     }
 
     /// The next notice; `None` once the guardian is gone. Safe to cancel.
+    ///
+    /// `None` comes late on purpose: the orphan thread fences and ends this process first, and an
+    /// agent that ended itself at once would end the fencing with it.
     pub async fn next(&self) -> Option<Notice> {
         let mut buffer = vec![0_u8; MESSAGE_BYTES_MAX];
         loop {
@@ -182,7 +189,10 @@ impl Link {
                 .await;
             let length = match received {
                 Ok(Some(length)) => length,
-                Ok(None) => return None,
+                Ok(None) => {
+                    tokio::time::sleep(ORPHAN_GRACE).await;
+                    return None;
+                }
                 Err(error) => {
                     tracing::error!(%error, "receive from the guardian");
                     return None;

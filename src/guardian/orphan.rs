@@ -12,10 +12,16 @@ use crate::sys::events::wait_readable;
 use crate::sys::process::exit_now;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The agent's exit code when its guardian has died.
 pub const EXIT_ORPHANED: i32 = 70;
+
+/// How often the lock is tried. A child of the dead guardian between fork and exec may hold a copy
+/// for a moment; only a lock held longer is a successor's.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// What the thread watches and would sweep.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ impl OrphanWatch {
     fn run(self) {
         while !wait_readable(&[&self.guardian], 60_000)[0] {}
         let data_dir = self.dirs.first().cloned().unwrap_or_default();
-        match DataLock::try_take(&data_dir) {
+        match take_from_the_dead(&data_dir) {
             Ok(lock) => {
                 tracing::error!("the guardian has died: killing what it left, then ending");
                 sweep::briefly(&self.dirs);
@@ -49,4 +55,14 @@ impl OrphanWatch {
         }
         exit_now(EXIT_ORPHANED);
     }
+}
+
+fn take_from_the_dead(data_dir: &Path) -> Result<DataLock, DataLockError> {
+    for _ in 1..LOCK_TRIES {
+        match DataLock::try_take(data_dir) {
+            Err(DataLockError::Held { .. }) => std::thread::sleep(LOCK_PAUSE),
+            taken => return taken,
+        }
+    }
+    DataLock::try_take(data_dir)
 }
