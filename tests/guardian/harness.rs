@@ -4,16 +4,15 @@
 //! The guardian is this very test binary, started again with an environment variable. Inside a
 //! namespace it counts processes differently; `host_pid` translates.
 
+use super::agent::Agent;
 use super::fake_agent::Order;
 use super::postgres::tempdir::TempDir;
 use super::postgres::{bin_dir, busy_backends, make_data_dir, psql};
-use pgwarden::guardian::protocol::{Hello, Notice, PostmasterExit, Request, StartSpec};
+use pgwarden::guardian::protocol::{Notice, Request, StartSpec};
 use pgwarden::sys::process::{Signal, own_uid, signal};
-use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -78,104 +77,6 @@ fn namespace_command() -> Command {
     }
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
     command
-}
-
-/// A connection of one agent's life.
-pub struct Agent {
-    pub host_pid: i32,
-    stream: UnixStream,
-    lines: BufReader<UnixStream>,
-    notices: VecDeque<Notice>,
-    signals: VecDeque<String>,
-}
-
-impl Agent {
-    /// Orders what has no answer.
-    pub fn send(&mut self, order: &Order) {
-        let text = serde_json::to_string(order).unwrap();
-        self.stream
-            .write_all(format!("{text}\n").as_bytes())
-            .unwrap();
-    }
-
-    pub fn order(&mut self, order: &Order) -> Value {
-        self.send(order);
-        loop {
-            if let Some(reply) = self.read().get("reply") {
-                return reply.clone();
-            }
-        }
-    }
-
-    pub fn ask(&mut self, request: Request) {
-        let sent = self.order(&Order::Ask { request });
-        assert!(sent.get("Ok").is_some(), "{sent}");
-    }
-
-    /// Arms, or moves the deadline; what the link answered.
-    pub fn deadline_in(&mut self, in_ms: u64) -> Value {
-        self.order(&Order::Move { in_ms })
-    }
-
-    pub fn deadline(&mut self) -> Option<u64> {
-        self.order(&Order::Deadline).as_u64()
-    }
-
-    /// The next notice for which `pick` yields something; others are dropped.
-    pub fn notice<T>(&mut self, what: &str, mut pick: impl FnMut(&Notice) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            while let Some(notice) = self.notices.pop_front() {
-                if let Some(value) = pick(&notice) {
-                    return value;
-                }
-            }
-            assert!(Instant::now() < end, "no notice: {what}");
-            self.read();
-        }
-    }
-
-    pub fn hello(&mut self) -> Hello {
-        self.notice("hello", |notice| match notice {
-            Notice::Hello(hello) => Some((**hello).clone()),
-            _ => None,
-        })
-    }
-
-    pub fn exited(&mut self) -> PostmasterExit {
-        self.notice("exited", |notice| match notice {
-            Notice::Exited(exit) => Some(exit.clone()),
-            _ => None,
-        })
-    }
-
-    pub fn refused(&mut self) -> String {
-        self.notice("refused", |notice| match notice {
-            Notice::Refused { reason, .. } => Some(reason.clone()),
-            _ => None,
-        })
-    }
-
-    pub fn wait_signal(&mut self, name: &str) {
-        while self.signals.pop_front().as_deref() != Some(name) {
-            self.read();
-        }
-    }
-
-    fn read(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the agent has gone");
-        let value: Value = serde_json::from_str(&line).unwrap();
-        if let Some(notice) = value.get("notice") {
-            self.notices
-                .push_back(serde_json::from_value(notice.clone()).unwrap());
-        }
-        if let Some(name) = value.get("signal").and_then(Value::as_str) {
-            self.signals.push_back(name.to_owned());
-        }
-        value
-    }
 }
 
 /// Directories, sockets and the running guardian of one scenario.
@@ -271,20 +172,7 @@ impl World {
     pub fn agent(&self) -> Agent {
         self.listener.set_nonblocking(true).unwrap();
         let stream = wait_for("an agent", || self.listener.accept().ok()).0;
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let lines = BufReader::new(stream.try_clone().unwrap());
-        let (notices, signals) = (VecDeque::new(), VecDeque::new());
-        let mut agent = Agent {
-            host_pid: 0,
-            stream,
-            lines,
-            notices,
-            signals,
-        };
-        let pid = agent.read().get("pid").and_then(Value::as_i64).unwrap() as i32;
-        agent.host_pid = self.host_pid(pid);
-        agent
+        Agent::greet(stream, |pid| self.host_pid(pid))
     }
 
     /// The guardian as this test sees it.
