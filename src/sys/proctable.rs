@@ -1,0 +1,215 @@
+//! The table of processes, read without allocating: what the kill path walks.
+//!
+//! Only `/proc/<pid>/stat` is read: it needs no lock a stuck process could hold (`cmdline` does),
+//! and no file system but procfs.
+#![allow(unsafe_code)]
+
+use super::process::Pid;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::{Whence, lseek, read};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// How many processes one scan holds. More are left to the next: the killer repeats until none is.
+pub const PROCESSES_MAX: usize = 8192;
+const DIRENTS_BYTES: usize = 32 * 1024;
+const STAT_BYTES: usize = 512;
+
+/// One process, as its `stat` line shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: Pid,
+    /// Its parent; 0 where the parent is outside of the namespace.
+    pub parent: Pid,
+    /// Dead and unreaped: it can do nothing any more.
+    pub zombie: bool,
+}
+
+/// Buffers and an open `/proc`, made once.
+#[derive(Debug)]
+pub struct ProcTable {
+    proc: OwnedFd,
+    dirents: Vec<u8>,
+    processes: Vec<Process>,
+}
+
+impl ProcTable {
+    /// Opens `/proc`; refuses one that shows another PID namespace than this process's.
+    pub fn open() -> io::Result<Self> {
+        let own = std::fs::read_link("/proc/self")?;
+        if own.to_str() != Some(&super::process::own_pid().to_string()) {
+            return Err(io::Error::other(
+                "/proc shows another PID namespace than this process's",
+            ));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self {
+            proc: open("/proc", flags, Mode::empty())?,
+            dirents: vec![0; DIRENTS_BYTES],
+            processes: Vec::with_capacity(PROCESSES_MAX),
+        })
+    }
+
+    /// Reads the whole table; sorted by process number. No allocation.
+    pub fn scan(&mut self) -> io::Result<&[Process]> {
+        self.processes.clear();
+        lseek(&self.proc, 0, Whence::SeekSet)?;
+        loop {
+            let length = self.read_dirents()?;
+            if length == 0 {
+                break;
+            }
+            let mut at = 0;
+            while let Some((pid, next)) = dirent(&self.dirents[at..length]) {
+                at += next;
+                if let Some(process) = pid.and_then(|pid| read_stat(&self.proc, pid))
+                    && self.processes.len() < PROCESSES_MAX
+                {
+                    self.processes.push(process);
+                }
+            }
+        }
+        self.processes.sort_unstable_by_key(|p| p.pid);
+        Ok(&self.processes)
+    }
+
+    /// The table as last scanned.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// The memory the scan works in, for locking it.
+    pub fn extents(&self) -> [(usize, usize); 2] {
+        let table_bytes = PROCESSES_MAX * size_of::<Process>();
+        [
+            (self.dirents.as_ptr() as usize, DIRENTS_BYTES),
+            (self.processes.as_ptr() as usize, table_bytes),
+        ]
+    }
+
+    fn read_dirents(&mut self) -> io::Result<usize> {
+        loop {
+            // SAFETY: the buffer is ours, valid for writes of its whole length during the call.
+            let length = unsafe {
+                libc::syscall(
+                    libc::SYS_getdents64,
+                    self.proc.as_raw_fd(),
+                    self.dirents.as_mut_ptr(),
+                    self.dirents.len(),
+                )
+            };
+            match Errno::result(length) {
+                Ok(length) => return Ok(length as usize),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// One record of getdents64: the number its name is, if it is one, and the record's length.
+fn dirent(bytes: &[u8]) -> Option<(Option<Pid>, usize)> {
+    // struct linux_dirent64: u64 inode, i64 offset, u16 record length, u8 type, then the name.
+    let length = usize::from(u16::from_ne_bytes([*bytes.get(16)?, *bytes.get(17)?]));
+    let name = bytes.get(19..length)?;
+    let digits = name.iter().take_while(|b| b.is_ascii_digit()).count();
+    let is_number = digits > 0 && name.get(digits) == Some(&0);
+    Some((is_number.then(|| number(&name[..digits]) as Pid), length))
+}
+
+fn number(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |n, b| {
+        n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))
+    })
+}
+
+fn read_stat(proc: &OwnedFd, pid: Pid) -> Option<Process> {
+    let mut path = [0_u8; 24];
+    let path = stat_path(pid, &mut path)?;
+    let stat = openat(
+        proc,
+        path,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    let mut line = [0_u8; STAT_BYTES];
+    let length = read(&stat, &mut line).ok()?;
+    parse_stat(pid, &line[..length])
+}
+
+/// `<pid>/stat`, written into the caller's buffer.
+fn stat_path(pid: Pid, buffer: &mut [u8; 24]) -> Option<&CStr> {
+    use std::io::Write;
+    let mut rest = &mut buffer[..];
+    write!(rest, "{pid}/stat\0").ok()?;
+    CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// The line is `pid (name) state ppid …`; the name may hold anything, parentheses too.
+pub(crate) fn parse_stat(pid: Pid, line: &[u8]) -> Option<Process> {
+    let after_name = line.iter().rposition(|b| *b == b')')? + 1;
+    let mut fields = line[after_name..]
+        .split(|b| *b == b' ')
+        .filter(|f| !f.is_empty());
+    let state = *fields.next()?.first()?;
+    let parent = number(fields.next()?.split(|b| !b.is_ascii_digit()).next()?) as Pid;
+    Some(Process {
+        pid,
+        parent,
+        zombie: matches!(state, b'Z' | b'X' | b'x'),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_parentheses_and_spaces_does_not_confuse() {
+        let line = b"42 (a) Z 1 (b) S 7 42 42 0 -1";
+        let expected = Process {
+            pid: 42,
+            parent: 7,
+            zombie: false,
+        };
+        assert_eq!(parse_stat(42, line), Some(expected));
+        assert_eq!(
+            parse_stat(42, b"42 (x) Z 9 9"),
+            Some(Process {
+                zombie: true,
+                parent: 9,
+                pid: 42
+            })
+        );
+        assert_eq!(parse_stat(42, b""), None);
+        assert_eq!(parse_stat(42, b"42 (cut"), None);
+    }
+
+    #[test]
+    fn a_scan_finds_this_process_its_child_and_the_childs_death() {
+        let mut table = ProcTable::open().unwrap();
+        let own = super::super::process::own_pid();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = child.id() as Pid;
+        let seen = table.scan().unwrap();
+        assert!(seen.iter().any(|p| p.pid == own && !p.zombie));
+        assert!(seen.contains(&Process {
+            pid,
+            parent: own,
+            zombie: false
+        }));
+        assert!(seen.is_sorted_by_key(|p| p.pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(table.scan().unwrap().iter().all(|p| p.pid != pid));
+    }
+}
