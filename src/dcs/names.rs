@@ -53,7 +53,10 @@ impl DcsNames {
             pod_name: pod_name.to_owned(),
             pod_uid: pod_uid.to_owned(),
             container: None,
-            ports: vec![RoutePort { name: String::new(), port: 5432 }],
+            ports: vec![RoutePort {
+                name: String::new(),
+                port: 5432,
+            }],
         }
     }
 
@@ -66,8 +69,11 @@ impl DcsNames {
 
     /// The same as a label selector.
     pub fn selector(&self) -> String {
-        let pairs: Vec<_> =
-            self.object_labels().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let pairs: Vec<_> = self
+            .object_labels()
+            .into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         pairs.join(",")
     }
 
@@ -93,8 +99,10 @@ impl DcsNames {
             ("kubernetes.namespace", &self.namespace),
             ("name", &self.pod_name),
         ] {
-            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-            let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+            let inner =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+            let edge =
+                |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
             let good = text.len() <= 253
                 && text.chars().all(inner)
                 && edge(text.chars().next())
@@ -118,7 +126,9 @@ mod tests {
     #[test]
     fn selector_joins_labels_and_scope() {
         let mut names = DcsNames::new("bench", "db", "pg-0", "u");
-        names.labels.insert("application".to_owned(), "x".to_owned());
+        names
+            .labels
+            .insert("application".to_owned(), "x".to_owned());
         assert_eq!(names.selector(), "application=x,cluster-name=bench");
         assert_eq!(names.check(), Ok(()));
     }
@@ -126,7 +136,10 @@ mod tests {
     #[test]
     fn a_name_that_leaves_its_path_is_refused() {
         for scope in ["", "../x", "a/b", "A", "a b", "-a", "a?x=1"] {
-            assert!(DcsNames::new(scope, "db", "pg-0", "u").check().is_err(), "{scope}");
+            assert!(
+                DcsNames::new(scope, "db", "pg-0", "u").check().is_err(),
+                "{scope}"
+            );
         }
     }
 }

@@ -48,12 +48,18 @@ impl NoAnswer {
 pub fn of_write(result: &Result<Answer, NoAnswer>) -> Outcome<Value> {
     let answer = match result {
         Ok(answer) => answer,
-        Err(lost) => return Outcome::Unknown { why: lost.why().to_owned() },
+        Err(lost) => {
+            return Outcome::Unknown {
+                why: lost.why().to_owned(),
+            };
+        }
     };
     match answer.status {
         200..=299 => match serde_json::from_slice(&answer.body) {
             Ok(object) => Outcome::Done(object),
-            Err(error) => Outcome::Unknown { why: format!("the answer cannot be read: {error}") },
+            Err(error) => Outcome::Unknown {
+                why: format!("the answer cannot be read: {error}"),
+            },
         },
         404 | 409 | 410 => Outcome::Conflict,
         300..=499 => Outcome::Refused {
@@ -61,24 +67,36 @@ pub fn of_write(result: &Result<Answer, NoAnswer>) -> Outcome<Value> {
             why: message(&answer.body),
             retry_after_ms: answer.retry_after_ms,
         },
-        status => Outcome::Unknown { why: format!("status {status}: {}", message(&answer.body)) },
+        status => Outcome::Unknown {
+            why: format!("status {status}: {}", message(&answer.body)),
+        },
     }
 }
 
 /// The meaning of the answer to a read.
 pub fn of_read(what: &str, result: &Result<Answer, NoAnswer>) -> Result<Vec<u8>, DcsError> {
-    let unavailable = |why: String| DcsError::Unavailable { what: what.to_owned(), why };
-    let answer = result.as_ref().map_err(|lost| unavailable(lost.why().to_owned()))?;
+    let unavailable = |why: String| DcsError::Unavailable {
+        what: what.to_owned(),
+        why,
+    };
+    let answer = result
+        .as_ref()
+        .map_err(|lost| unavailable(lost.why().to_owned()))?;
     match answer.status {
         200..=299 => Ok(answer.body.clone()),
-        404 => Err(DcsError::Missing { what: what.to_owned() }),
+        404 => Err(DcsError::Missing {
+            what: what.to_owned(),
+        }),
         300..=499 if !matches!(answer.status, 409 | 410) => Err(DcsError::Refused {
             what: what.to_owned(),
             status: answer.status,
             why: message(&answer.body),
             retry_after_ms: answer.retry_after_ms,
         }),
-        status => Err(unavailable(format!("status {status}: {}", message(&answer.body)))),
+        status => Err(unavailable(format!(
+            "status {status}: {}",
+            message(&answer.body)
+        ))),
     }
 }
 
@@ -103,7 +121,11 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Result<Answer, NoAnswer> {
         let retry_after_ms = (status == 429).then_some(2000);
-        Ok(Answer { status, retry_after_ms, body: body.as_bytes().to_vec() })
+        Ok(Answer {
+            status,
+            retry_after_ms,
+            body: body.as_bytes().to_vec(),
+        })
     }
 
     #[test]
@@ -114,18 +136,34 @@ mod tests {
             assert_eq!(of_write(&answer(status, "")), Outcome::Conflict, "{status}");
         }
         for status in [301, 400, 401, 403, 405, 415, 422] {
-            assert!(matches!(of_write(&answer(status, "")), Outcome::Refused { .. }), "{status}");
+            assert!(
+                matches!(of_write(&answer(status, "")), Outcome::Refused { .. }),
+                "{status}"
+            );
         }
         for status in [500, 502, 503, 504] {
-            assert!(matches!(of_write(&answer(status, "")), Outcome::Unknown { .. }), "{status}");
+            assert!(
+                matches!(of_write(&answer(status, "")), Outcome::Unknown { .. }),
+                "{status}"
+            );
         }
         assert_eq!(
             of_write(&answer(429, r#"{"message":"slow down"}"#)),
-            Outcome::Refused { status: 429, why: "slow down".to_owned(), retry_after_ms: Some(2000) }
+            Outcome::Refused {
+                status: 429,
+                why: "slow down".to_owned(),
+                retry_after_ms: Some(2000)
+            }
         );
         // Acknowledged but unreadable: it was applied, and what is stored is not known.
-        assert!(matches!(of_write(&answer(200, "<html>")), Outcome::Unknown { .. }));
-        for lost in [NoAnswer::Lost("reset".to_owned()), NoAnswer::NotSent("refused".to_owned())] {
+        assert!(matches!(
+            of_write(&answer(200, "<html>")),
+            Outcome::Unknown { .. }
+        ));
+        for lost in [
+            NoAnswer::Lost("reset".to_owned()),
+            NoAnswer::NotSent("refused".to_owned()),
+        ] {
             assert!(matches!(of_write(&Err(lost)), Outcome::Unknown { .. }));
         }
     }
@@ -133,20 +171,35 @@ mod tests {
     #[test]
     fn every_outcome_of_a_read_has_its_meaning() {
         assert_eq!(of_read("x", &answer(200, "{}")), Ok(b"{}".to_vec()));
-        assert!(matches!(of_read("x", &answer(404, "")), Err(DcsError::Missing { .. })));
-        assert!(matches!(of_read("x", &answer(403, "")), Err(DcsError::Refused { status: 403, .. })));
+        assert!(matches!(
+            of_read("x", &answer(404, "")),
+            Err(DcsError::Missing { .. })
+        ));
+        assert!(matches!(
+            of_read("x", &answer(403, "")),
+            Err(DcsError::Refused { status: 403, .. })
+        ));
         for status in [409, 410, 500, 503] {
             let read = of_read("x", &answer(status, ""));
-            assert!(matches!(read, Err(DcsError::Unavailable { .. })), "{status}");
+            assert!(
+                matches!(read, Err(DcsError::Unavailable { .. })),
+                "{status}"
+            );
         }
         let lost = Err(NoAnswer::Lost("reset".to_owned()));
-        assert!(matches!(of_read("x", &lost), Err(DcsError::Unavailable { .. })));
+        assert!(matches!(
+            of_read("x", &lost),
+            Err(DcsError::Unavailable { .. })
+        ));
     }
 
     #[test]
     fn retry_after_is_bounded_and_garbage_is_none() {
         assert_eq!(retry_after_ms(Some("1")), Some(1000));
-        assert_eq!(retry_after_ms(Some("999999999999999999")), Some(RETRY_AFTER_MAX_MS));
+        assert_eq!(
+            retry_after_ms(Some("999999999999999999")),
+            Some(RETRY_AFTER_MAX_MS)
+        );
         assert_eq!(retry_after_ms(Some("Fri, 31 Dec")), None);
         assert_eq!(retry_after_ms(None), None);
     }

@@ -49,10 +49,16 @@ mod tests {
     fn pauses_grow_stay_bounded_and_start_anew() {
         let mut pauses = Pauses::new();
         let first = pauses.next();
-        assert!(first >= PAUSE_FIRST / 2 && first <= PAUSE_FIRST * 2, "{first:?}");
+        assert!(
+            first >= PAUSE_FIRST / 2 && first <= PAUSE_FIRST * 2,
+            "{first:?}"
+        );
         let later: Vec<_> = (0..20).map(|_| pauses.next()).collect();
         assert!(later.iter().all(|pause| *pause <= PAUSE_MAX), "{later:?}");
-        assert!(later[10..].iter().all(|pause| *pause >= PAUSE_MAX / 2), "{later:?}");
+        assert!(
+            later[10..].iter().all(|pause| *pause >= PAUSE_MAX / 2),
+            "{later:?}"
+        );
         pauses.reset();
         assert!(pauses.next() <= PAUSE_FIRST * 2);
     }

@@ -12,7 +12,9 @@ use std::str::FromStr;
 pub type Ms = u64;
 
 /// A position in the write-ahead log, in bytes since the cluster's beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Lsn(pub u64);
 
@@ -28,7 +30,11 @@ pub struct BadLsn(pub String);
 
 impl fmt::Display for BadLsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is not an LSN; expected two hexadecimal numbers as in 0/3000148", self.0)
+        write!(
+            f,
+            "\"{}\" is not an LSN; expected two hexadecimal numbers as in 0/3000148",
+            self.0
+        )
     }
 }
 
@@ -65,7 +71,11 @@ pub struct Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pod {}, incarnation {})", self.name, self.pod_uid, self.incarnation)
+        write!(
+            f,
+            "{} (pod {}, incarnation {})",
+            self.name, self.pod_uid, self.incarnation
+        )
     }
 }
 

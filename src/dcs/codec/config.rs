@@ -39,9 +39,14 @@ pub fn decode(
     resolve: &Resolve,
     problems: &mut Vec<Problem>,
 ) -> ConfigView {
-    let Some(meta) = meta else { return ConfigView::default() };
+    let Some(meta) = meta else {
+        return ConfigView::default();
+    };
     let mut complain = |key: &str, what: String| {
-        problems.push(Problem { place: format!("{}/{key}", meta.name), what });
+        problems.push(Problem {
+            place: format!("{}/{key}", meta.name),
+            what,
+        });
     };
     let mut view = ConfigView::default();
     view.record.resource_version = meta.version();
@@ -71,14 +76,20 @@ pub fn decode(
     }
     if let Some(text) = meta.note(EPOCH) {
         view.record.epoch = text.parse().unwrap_or_else(|_| {
-            complain(EPOCH, format!("\"{text}\" is not a count; the last one stands"));
+            complain(
+                EPOCH,
+                format!("\"{text}\" is not a count; the last one stands"),
+            );
             last.record.epoch
         });
     }
     if let Some(text) = meta.note(TTL_MS) {
         let ttl_ms = text.parse().ok().filter(|ttl_ms| *ttl_ms <= TTL_MAX_MS);
         view.record.ttl_ms = ttl_ms.unwrap_or_else(|| {
-            complain(TTL_MS, format!("\"{text}\" cannot be a TTL; the last one stands"));
+            complain(
+                TTL_MS,
+                format!("\"{text}\" cannot be a TTL; the last one stands"),
+            );
             last.record.ttl_ms
         });
     }
@@ -102,7 +113,11 @@ fn is_number(text: &str) -> bool {
 pub fn history(text: &str) -> Result<Vec<HistoryEntry>, String> {
     let lines: Vec<Value> = serde_json::from_str(text)
         .map_err(|error| format!("not a JSON list ({error}); the last good history stands"))?;
-    lines.iter().enumerate().map(|(at, line)| entry(line).ok_or_else(|| bad_entry(at, line))).collect()
+    lines
+        .iter()
+        .enumerate()
+        .map(|(at, line)| entry(line).ok_or_else(|| bad_entry(at, line)))
+        .collect()
 }
 
 fn bad_entry(at: usize, line: &Value) -> String {
@@ -113,14 +128,18 @@ fn bad_entry(at: usize, line: &Value) -> String {
 }
 
 fn entry(line: &Value) -> Option<HistoryEntry> {
-    let list = line.as_array().filter(|list| (3..=5).contains(&list.len()))?;
+    let list = line
+        .as_array()
+        .filter(|list| (3..=5).contains(&list.len()))?;
     let optional = |at: usize| match list.get(at) {
         None | Some(Value::Null) => Some(None),
         Some(Value::String(text)) => Some(Some(text.clone())),
         Some(_) => None,
     };
     Some(HistoryEntry {
-        timeline: u32::try_from(list[0].as_u64()?).ok().filter(|timeline| *timeline > 0)?,
+        timeline: u32::try_from(list[0].as_u64()?)
+            .ok()
+            .filter(|timeline| *timeline > 0)?,
         switch_lsn: crate::ha::model::Lsn(list[1].as_u64()?),
         reason: list[2].as_str()?.to_owned(),
         at: optional(3)?,
@@ -133,7 +152,11 @@ pub fn history_text(history: &[HistoryEntry]) -> String {
     let lines: Vec<Value> = history
         .iter()
         .map(|entry| {
-            let mut line = vec![json!(entry.timeline), json!(entry.switch_lsn.0), json!(entry.reason)];
+            let mut line = vec![
+                json!(entry.timeline),
+                json!(entry.switch_lsn.0),
+                json!(entry.reason),
+            ];
             if entry.at.is_some() || entry.new_leader.is_some() {
                 line.push(json!(entry.at));
             }

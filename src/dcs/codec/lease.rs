@@ -65,15 +65,47 @@ pub(super) struct ReleaseNote {
 
 impl From<&Place> for PlaceNote {
     fn from(place: &Place) -> Self {
-        let Place { node, machine_id, boot_id, pid_ns, volume, data_dir, container_id } = place.clone();
-        Self { node, machine_id, boot_id, pid_ns, volume, data_dir, container_id }
+        let Place {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        } = place.clone();
+        Self {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        }
     }
 }
 
 impl From<PlaceNote> for Place {
     fn from(note: PlaceNote) -> Self {
-        let PlaceNote { node, machine_id, boot_id, pid_ns, volume, data_dir, container_id } = note;
-        Self { node, machine_id, boot_id, pid_ns, volume, data_dir, container_id }
+        let PlaceNote {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        } = note;
+        Self {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        }
     }
 }
 
@@ -81,7 +113,12 @@ impl From<PlaceNote> for Place {
 pub fn decode(object: Option<&Value>) -> LockSnapshot {
     let Some(object) = object else {
         let fields = "absent".to_owned();
-        return LockSnapshot { resource_version: None, fields, state: LockState::Absent, optime: None };
+        return LockSnapshot {
+            resource_version: None,
+            fields,
+            state: LockState::Absent,
+            optime: None,
+        };
     };
     let meta = Meta::of(object);
     let epoch = object["spec"]["leaseTransitions"].as_u64();
@@ -93,7 +130,10 @@ pub fn decode(object: Option<&Value>) -> LockSnapshot {
         resource_version: meta.version(),
         fields: fields(object),
         state,
-        optime: meta.note(OPTIME).and_then(|text| text.parse().ok()).map(Lsn),
+        optime: meta
+            .note(OPTIME)
+            .and_then(|text| text.parse().ok())
+            .map(Lsn),
     }
 }
 
@@ -132,7 +172,12 @@ fn state(spec: &Value, meta: &Meta, raw_notes: &Value) -> Result<LockState, Stri
     let seconds = duration(spec)?;
     let epoch = match spec["leaseTransitions"].as_u64() {
         Some(epoch) if epoch > 0 => epoch,
-        _ => return Err(format!("leaseTransitions is {}, not a count", spec["leaseTransitions"])),
+        _ => {
+            return Err(format!(
+                "leaseTransitions is {}, not a count",
+                spec["leaseTransitions"]
+            ));
+        }
     };
     if holder.is_empty() {
         return released(spec, meta, seconds, epoch);
@@ -145,7 +190,10 @@ fn duration(spec: &Value) -> Result<u64, String> {
     let raw = &spec["leaseDurationSeconds"];
     match raw.as_u64() {
         Some(seconds) if seconds > 0 && seconds <= TTL_MAX_MS / 1000 => Ok(seconds),
-        _ => Err(format!("leaseDurationSeconds is {raw}; right is 1 to {}", TTL_MAX_MS / 1000)),
+        _ => Err(format!(
+            "leaseDurationSeconds is {raw}; right is 1 to {}",
+            TTL_MAX_MS / 1000
+        )),
     }
 }
 
@@ -154,7 +202,9 @@ fn same_ttl(ttl_ms: u64, seconds: u64) -> Result<(), String> {
     if ttl_ms > 0 && ttl_ms.div_ceil(1000) == seconds {
         return Ok(());
     }
-    Err(format!("leaseDurationSeconds is {seconds}, but its writer set {ttl_ms} ms"))
+    Err(format!(
+        "leaseDurationSeconds is {seconds}, but its writer set {ttl_ms} ms"
+    ))
 }
 
 fn held(
@@ -167,11 +217,16 @@ fn held(
     let acquire_time = instant(spec, "acquireTime")?;
     instant(spec, "renewTime")?;
     let stranger = |why: &str| format!("\"{holder}\" holds it without an identity of ours: {why}");
-    let raw = meta.note(IDENTITY).ok_or_else(|| stranger("no annotation"))?;
-    let note: IdentityNote =
-        serde_json::from_str(raw).map_err(|error| stranger(&format!("annotation unreadable: {error}")))?;
+    let raw = meta
+        .note(IDENTITY)
+        .ok_or_else(|| stranger("no annotation"))?;
+    let note: IdentityNote = serde_json::from_str(raw)
+        .map_err(|error| stranger(&format!("annotation unreadable: {error}")))?;
     if note.schema != SCHEMA {
-        return Err(stranger(&format!("schema {} instead of {SCHEMA}", note.schema)));
+        return Err(stranger(&format!(
+            "schema {} instead of {SCHEMA}",
+            note.schema
+        )));
     }
     // L1: an annotation about another holder, acquisition or epoch is a left-over, not a statement.
     if note.leader != holder {
@@ -188,7 +243,11 @@ fn held(
     }
     same_ttl(note.ttl_ms, seconds)?;
     Ok(LockState::Held(Held {
-        holder: Identity { name: note.leader, pod_uid: note.pod_uid, incarnation: note.incarnation },
+        holder: Identity {
+            name: note.leader,
+            pod_uid: note.pod_uid,
+            incarnation: note.incarnation,
+        },
         epoch,
         ttl_ms: note.ttl_ms,
         acquire_time: acquire_time.to_owned(),
@@ -204,11 +263,16 @@ fn released(spec: &Value, meta: &Meta, seconds: u64, epoch: u64) -> Result<LockS
             instant(spec, field)?;
         }
     }
-    let raw = meta.note(RELEASE).ok_or_else(|| empty("no release annotation"))?;
-    let note: ReleaseNote =
-        serde_json::from_str(raw).map_err(|error| empty(&format!("annotation unreadable: {error}")))?;
+    let raw = meta
+        .note(RELEASE)
+        .ok_or_else(|| empty("no release annotation"))?;
+    let note: ReleaseNote = serde_json::from_str(raw)
+        .map_err(|error| empty(&format!("annotation unreadable: {error}")))?;
     if note.schema != SCHEMA {
-        return Err(empty(&format!("schema {} instead of {SCHEMA}", note.schema)));
+        return Err(empty(&format!(
+            "schema {} instead of {SCHEMA}",
+            note.schema
+        )));
     }
     if note.transitions != epoch {
         return Err(empty("the annotation is about another epoch"));
@@ -218,7 +282,11 @@ fn released(spec: &Value, meta: &Meta, seconds: u64, epoch: u64) -> Result<LockS
     }
     same_ttl(note.ttl_ms, seconds)?;
     Ok(LockState::Released(Released {
-        by: Identity { name: note.leader, pod_uid: note.pod_uid, incarnation: note.incarnation },
+        by: Identity {
+            name: note.leader,
+            pod_uid: note.pod_uid,
+            incarnation: note.incarnation,
+        },
         epoch,
         ttl_ms: note.ttl_ms,
         verified: note.verified,
@@ -235,7 +303,9 @@ fn instant<'a>(spec: &'a Value, field: &str) -> Result<&'a str, String> {
 
 /// The instant a text means, to the microsecond: a server may write the same one differently.
 pub(super) fn instant_of(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_microsecond)
 }
 
 #[cfg(test)]

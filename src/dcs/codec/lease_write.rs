@@ -27,7 +27,10 @@ pub fn encode(
     let now = format!("{now:.6}");
     let (notes, spec) = match write {
         LockWrite::Acquire(claim) => claimed(claim, &now, &now)?,
-        LockWrite::Renew { claim, acquire_time } => claimed(claim, acquire_time, &now)?,
+        LockWrite::Renew {
+            claim,
+            acquire_time,
+        } => claimed(claim, acquire_time, &now)?,
         LockWrite::Release { release, optime } => given_up(release, *optime, &now)?,
     };
     let mut body = match expect {
@@ -60,7 +63,14 @@ pub fn decode_answer(object: &Value) -> LockSnapshot {
 }
 
 fn claimed(claim: &Claim, acquire_time: &str, now: &str) -> Result<(Notes, Value), EncodeError> {
-    let Claim { holder, epoch, ttl_ms, place, nonce, optime } = claim;
+    let Claim {
+        holder,
+        epoch,
+        ttl_ms,
+        place,
+        nonce,
+        optime,
+    } = claim;
     let seconds = seconds(*ttl_ms)?;
     check_epoch(*epoch)?;
     for (field, text) in [
@@ -69,12 +79,18 @@ fn claimed(claim: &Claim, acquire_time: &str, now: &str) -> Result<(Notes, Value
         ("incarnation", &holder.incarnation),
     ] {
         if text.is_empty() {
-            return Err(EncodeError { field, why: "is empty; a holder must be named".to_owned() });
+            return Err(EncodeError {
+                field,
+                why: "is empty; a holder must be named".to_owned(),
+            });
         }
     }
     if instant_of(acquire_time).is_none() {
         let why = format!("\"{acquire_time}\" is not a time");
-        return Err(EncodeError { field: "acquireTime", why });
+        return Err(EncodeError {
+            field: "acquireTime",
+            why,
+        });
     }
     let note = IdentityNote {
         schema: SCHEMA,
@@ -104,7 +120,12 @@ fn given_up(
     optime: Option<Lsn>,
     now: &str,
 ) -> Result<(Notes, Value), EncodeError> {
-    let Released { by, epoch, ttl_ms, verified } = release;
+    let Released {
+        by,
+        epoch,
+        ttl_ms,
+        verified,
+    } = release;
     let seconds = seconds(*ttl_ms)?;
     check_epoch(*epoch)?;
     let note = ReleaseNote {
@@ -146,7 +167,10 @@ fn seconds(ttl_ms: u64) -> Result<u64, EncodeError> {
 fn check_epoch(epoch: u64) -> Result<(), EncodeError> {
     if epoch == 0 || epoch > EPOCH_MAX {
         let why = format!("{epoch} cannot be an epoch; right is 1 to {EPOCH_MAX}");
-        return Err(EncodeError { field: "leaseTransitions", why });
+        return Err(EncodeError {
+            field: "leaseTransitions",
+            why,
+        });
     }
     Ok(())
 }

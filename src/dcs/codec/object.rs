@@ -50,7 +50,10 @@ impl Meta {
 
     /// An annotation, unless missing or empty.
     pub fn note(&self, key: &str) -> Option<&str> {
-        self.annotations.get(key).map(String::as_str).filter(|text| !text.is_empty())
+        self.annotations
+            .get(key)
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
     }
 }
 
@@ -62,7 +65,9 @@ fn text<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
 }
 
 fn texts<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let Value::Object(map) = Value::deserialize(input)? else { return Ok(BTreeMap::new()) };
+    let Value::Object(map) = Value::deserialize(input)? else {
+        return Ok(BTreeMap::new());
+    };
     let texts = map.into_iter().filter_map(|(key, value)| match value {
         Value::String(text) => Some((key, text)),
         _ => None,
@@ -75,8 +80,10 @@ pub type Notes = Vec<(&'static str, Option<String>)>;
 
 /// The body of a merge PATCH: annotations, the labels of the scope, and with `expect` compare-and-swap.
 pub fn patch_body(names: &DcsNames, notes: &Notes, expect: Option<&str>) -> Value {
-    let annotations: Map<String, Value> =
-        notes.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let annotations: Map<String, Value> = notes
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect();
     let mut metadata = json!({ "labels": names.object_labels(), "annotations": annotations });
     if let Some(version) = expect {
         metadata["resourceVersion"] = json!(version);
