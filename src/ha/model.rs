@@ -12,7 +12,9 @@ use std::str::FromStr;
 pub type Ms = u64;
 
 /// A position in the write-ahead log, in bytes since the cluster's beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Lsn(pub u64);
 
@@ -58,7 +60,11 @@ pub struct Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pod {}, incarnation {})", self.name, self.pod_uid, self.incarnation)
+        write!(
+            f,
+            "{} (pod {}, incarnation {})",
+            self.name, self.pod_uid, self.incarnation
+        )
     }
 }
 
