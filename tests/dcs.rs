@@ -1,5 +1,8 @@
 //! The DCS layer against the embedded Kubernetes API, which fails on demand.
 
+// Helpers of tests may panic; the exception for tests sees only the test functions themselves.
+#![allow(clippy::panic)]
+
 #[path = "dcs/lock.rs"]
 mod lock;
 #[path = "dcs/objects.rs"]

@@ -1,28 +1,23 @@
-//! The requests: reading and swapping the lock and the shared objects.
+//! The requests: reading and swapping the lock.
 
-use super::codec::config::{self, ConfigView, Resolve};
-use super::codec::object::{Meta, Notes, create_body, patch_body};
-use super::codec::{failover, lease, lease_write, sync};
+use super::calls::WithoutValue;
+use super::codec::config::Resolve;
+use super::codec::{lease, lease_write};
 use super::error::DcsError;
 use super::names::DcsNames;
-use super::outcome::{self, NoAnswer};
 use super::own_pod::OwnPod;
-use super::request::{Ask, send};
-use super::retry::Pauses;
+use super::request::Ask;
 use crate::ha::lock::{LockSnapshot, LockWrite, Outcome};
-use crate::ha::shared::{ConfigRecord, FailoverRecord, SharedWrite, SyncRecord};
 use kube::Client;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// How many Events may be under way; more are dropped.
 const EVENTS_UNDER_WAY: usize = 2;
-/// A retry with less time than this left could only end as "unknown".
-const WORTHWHILE: Duration = Duration::from_millis(50);
 
 /// What the composition root supplies.
 #[derive(Clone)]
@@ -33,17 +28,6 @@ pub struct DcsOptions {
     pub resolve: Arc<Resolve>,
     /// The dynamic configuration that `SharedWrite::Config` stores.
     pub initial_config: Value,
-}
-
-/// The shared object as stored by a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SharedPart {
-    /// `<scope>-config`.
-    Config(ConfigRecord),
-    /// `<scope>-sync`.
-    Sync(SyncRecord),
-    /// `<scope>-failover`.
-    Failover(FailoverRecord),
 }
 
 /// The cluster's objects behind one API client. Cheap to clone.
@@ -58,7 +42,7 @@ pub(super) struct DcsInner {
     pub(super) client: Client,
     pub(super) names: DcsNames,
     pub(super) resolve: Arc<Resolve>,
-    initial_config: Value,
+    pub(super) initial_config: Value,
     /// The newest version of the lock known: a watch event from before it is old news.
     newest_lock: AtomicU64,
     pub(super) own_pod: Mutex<OwnPod>,
@@ -207,178 +191,13 @@ impl Dcs {
         }
     }
 
-    /// Swap one of the shared objects.
-    pub async fn write_shared(&self, write: &SharedWrite) -> Outcome<SharedPart> {
-        let (notes, expect, part): (Notes, _, Part) = match write {
-            SharedWrite::Initialize { value, expect } => {
-                (config::initialize_notes(value), expect, Part::Config)
-            }
-            SharedWrite::History {
-                history,
-                epoch,
-                ttl_ms,
-                expect,
-            } => (
-                config::history_notes(history, *epoch, *ttl_ms),
-                expect,
-                Part::Config,
-            ),
-            SharedWrite::Config { expect } => (
-                config::config_notes(&self.shared.initial_config),
-                expect,
-                Part::Config,
-            ),
-            SharedWrite::Sync {
-                leader,
-                standbys,
-                expect,
-            } => (sync::notes(leader, standbys), expect, Part::Sync),
-            SharedWrite::Failover {
-                from: None,
-                to: None,
-                expect: None,
-            } => {
-                return Outcome::Done(SharedPart::Failover(FailoverRecord::default()));
-            }
-            SharedWrite::Failover { from, to, expect } => (
-                failover::notes(from.as_ref(), to.as_ref()),
-                expect,
-                Part::Failover,
-            ),
-        };
-        self.write_part(part, &notes, expect.as_deref()).await
-    }
-
-    /// Store a dynamic configuration.
-    pub async fn write_config(&self, config: &Value, expect: Option<&str>) -> Outcome<SharedPart> {
-        self.write_part(Part::Config, &config::config_notes(config), expect)
-            .await
-    }
-
-    async fn write_part(
-        &self,
-        part: Part,
-        notes: &Notes,
-        expect: Option<&str>,
-    ) -> Outcome<SharedPart> {
-        let names = self.names();
-        let name = match part {
-            Part::Config => names.config_name(),
-            Part::Sync => names.sync_name(),
-            Part::Failover => names.failover_name(),
-        };
-        let body = match expect {
-            Some(_) => patch_body(names, notes, expect),
-            None => create_body(names, ("v1", "ConfigMap"), &name, notes),
-        };
-        let what = format!("write {name}");
-        let ask = self.ask(&what, ("api/v1", "configmaps"), &name, &body, expect);
-        match self.write_until(&ask, Instant::now() + self.call).await.0 {
-            Outcome::Done(object) => Outcome::Done(self.decode_part(part, &Meta::of(&object))),
-            other => other.without_value(),
+    /// A read that began when `known` was the newest version was overtaken by a newer sight.
+    pub(super) fn is_overtaken(&self, snapshot: &LockSnapshot, known: u64) -> bool {
+        match version_of(snapshot) {
+            Some(version) => version < self.newest_lock(),
+            None => self.newest_lock() != known,
         }
     }
-
-    fn decode_part(&self, part: Part, meta: &Meta) -> SharedPart {
-        // What was just written has no problems worth telling; the watch tells those of strangers.
-        let mut problems = Vec::new();
-        match part {
-            Part::Config => {
-                let last = ConfigView::default();
-                let resolve = &*self.shared.resolve;
-                let view = config::decode(Some(meta), &last, resolve, &mut problems);
-                SharedPart::Config(view.record)
-            }
-            Part::Sync => SharedPart::Sync(sync::decode(
-                Some(meta),
-                &SyncRecord::default(),
-                &mut problems,
-            )),
-            Part::Failover => SharedPart::Failover(failover::decode(Some(meta), &mut problems)),
-        }
-    }
-
-    /// A PATCH of the object with a version, a POST into its collection without.
-    pub(super) fn ask(
-        &self,
-        what: &str,
-        place: (&str, &str),
-        name: &str,
-        body: &Value,
-        expect: Option<&str>,
-    ) -> Ask {
-        match expect {
-            Some(_) => Ask::patch(what, &self.path(place.0, place.1, name), body),
-            None => Ask::create(what, &self.collection(place.0, place.1), body),
-        }
-    }
-
-    pub(super) fn collection(&self, group: &str, resource: &str) -> String {
-        format!("/{group}/namespaces/{}/{resource}", self.names().namespace)
-    }
-
-    pub(super) fn path(&self, group: &str, resource: &str, name: &str) -> String {
-        format!("{}/{name}", self.collection(group, resource))
-    }
-
-    /// Read, and on failures that came back quickly again, until the deadline.
-    pub(super) async fn read_until(&self, ask: &Ask, deadline: Instant) -> Result<Value, DcsError> {
-        let mut pauses = Pauses::new();
-        loop {
-            let answer = send(&self.shared.client, ask, deadline).await;
-            let read = outcome::of_read(&ask.what, &answer).and_then(|body| {
-                serde_json::from_slice(&body).map_err(|error| DcsError::Unavailable {
-                    what: ask.what.clone(),
-                    why: format!("the answer cannot be read: {error}"),
-                })
-            });
-            let again = matches!(read, Err(DcsError::Unavailable { .. }));
-            if !again || !pause(pauses.next(), deadline).await {
-                return read;
-            }
-        }
-    }
-
-    /// Write, and on failures that came back quickly again, until the deadline. The flag says that an
-    /// attempt before the last may have been applied.
-    pub(super) async fn write_until(&self, ask: &Ask, deadline: Instant) -> (Outcome<Value>, bool) {
-        let mut pauses = Pauses::new();
-        let mut ambiguous = false;
-        loop {
-            let answer = send(&self.shared.client, ask, deadline).await;
-            let outcome = outcome::of_write(&answer);
-            let wait = match &outcome {
-                Outcome::Unknown { .. } => pauses.next(),
-                Outcome::Refused {
-                    retry_after_ms: Some(ms),
-                    ..
-                } => Duration::from_millis(*ms),
-                _ => return (outcome, ambiguous),
-            };
-            let lost = matches!(outcome, Outcome::Unknown { .. });
-            let never_sent = matches!(answer, Err(NoAnswer::NotSent(_)));
-            if !pause(wait, deadline).await {
-                return (outcome, ambiguous);
-            }
-            ambiguous |= lost && !never_sent;
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Part {
-    Config,
-    Sync,
-    Failover,
-}
-
-/// Wait, unless a request after it would have no time left.
-async fn pause(wait: Duration, deadline: Instant) -> bool {
-    if Instant::now() + wait + WORTHWHILE > deadline {
-        return false;
-    }
-    sleep(wait).await;
-    true
 }
 
 fn cannot_encode<T>(error: &super::codec::EncodeError) -> Outcome<T> {
@@ -391,31 +210,4 @@ fn cannot_encode<T>(error: &super::codec::EncodeError) -> Outcome<T> {
 
 fn version_of(snapshot: &LockSnapshot) -> Option<u64> {
     snapshot.resource_version.as_ref()?.parse().ok()
-}
-
-/// Everything but `Done` says the same whatever was written.
-pub(super) trait WithoutValue {
-    /// The same outcome of another kind of write; `Done` must have been handled.
-    fn without_value<T>(self) -> Outcome<T>;
-}
-
-impl<V> WithoutValue for Outcome<V> {
-    fn without_value<T>(self) -> Outcome<T> {
-        match self {
-            Outcome::Done(_) => Outcome::Unknown {
-                why: "an answer was not understood".to_owned(),
-            },
-            Outcome::Conflict => Outcome::Conflict,
-            Outcome::Refused {
-                status,
-                why,
-                retry_after_ms,
-            } => Outcome::Refused {
-                status,
-                why,
-                retry_after_ms,
-            },
-            Outcome::Unknown { why } => Outcome::Unknown { why },
-        }
-    }
 }

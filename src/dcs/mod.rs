@@ -11,6 +11,7 @@
 //! One dialect so far: `lock: lease` (a `coordination.k8s.io/v1` Lease for the lock, ConfigMaps with
 //! Patroni's annotations for the rest, EndpointSlices for the route).
 
+mod calls;
 mod checks;
 mod client;
 pub mod codec;
@@ -23,11 +24,13 @@ mod own_pod;
 mod request;
 mod retry;
 mod route;
+mod shared;
 pub mod watch;
 
 pub use checks::Checked;
-pub use client::{Dcs, DcsOptions, SharedPart};
+pub use client::{Dcs, DcsOptions};
 pub use connect::{ApiAccess, connect};
 pub use error::DcsError;
 pub use names::{DcsNames, RoutePort};
+pub use shared::SharedPart;
 pub use watch::{Seen, SharedView, WatchOptions, Watching};

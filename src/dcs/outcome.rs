@@ -74,29 +74,28 @@ pub fn of_write(result: &Result<Answer, NoAnswer>) -> Outcome<Value> {
 }
 
 /// The meaning of the answer to a read.
-pub fn of_read(what: &str, result: &Result<Answer, NoAnswer>) -> Result<Vec<u8>, DcsError> {
+pub fn of_read(what: &str, result: Result<Answer, NoAnswer>) -> Result<Vec<u8>, DcsError> {
     let unavailable = |why: String| DcsError::Unavailable {
         what: what.to_owned(),
         why,
     };
-    let answer = result
-        .as_ref()
-        .map_err(|lost| unavailable(lost.why().to_owned()))?;
-    match answer.status {
-        200..=299 => Ok(answer.body.clone()),
+    let Answer {
+        status,
+        retry_after_ms,
+        body,
+    } = result.map_err(|lost| unavailable(lost.why().to_owned()))?;
+    match status {
+        200..=299 => Ok(body),
         404 => Err(DcsError::Missing {
             what: what.to_owned(),
         }),
-        300..=499 if !matches!(answer.status, 409 | 410) => Err(DcsError::Refused {
+        300..=499 if !matches!(status, 409 | 410) => Err(DcsError::Refused {
             what: what.to_owned(),
-            status: answer.status,
-            why: message(&answer.body),
-            retry_after_ms: answer.retry_after_ms,
+            status,
+            why: message(&body),
+            retry_after_ms,
         }),
-        status => Err(unavailable(format!(
-            "status {status}: {}",
-            message(&answer.body)
-        ))),
+        _ => Err(unavailable(format!("status {status}: {}", message(&body)))),
     }
 }
 
@@ -119,6 +118,8 @@ fn message(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    // The shape in which the functions take it.
+    #[allow(clippy::unnecessary_wraps)]
     fn answer(status: u16, body: &str) -> Result<Answer, NoAnswer> {
         let retry_after_ms = (status == 429).then_some(2000);
         Ok(Answer {
@@ -170,17 +171,17 @@ mod tests {
 
     #[test]
     fn every_outcome_of_a_read_has_its_meaning() {
-        assert_eq!(of_read("x", &answer(200, "{}")), Ok(b"{}".to_vec()));
+        assert_eq!(of_read("x", answer(200, "{}")), Ok(b"{}".to_vec()));
         assert!(matches!(
-            of_read("x", &answer(404, "")),
+            of_read("x", answer(404, "")),
             Err(DcsError::Missing { .. })
         ));
         assert!(matches!(
-            of_read("x", &answer(403, "")),
+            of_read("x", answer(403, "")),
             Err(DcsError::Refused { status: 403, .. })
         ));
         for status in [409, 410, 500, 503] {
-            let read = of_read("x", &answer(status, ""));
+            let read = of_read("x", answer(status, ""));
             assert!(
                 matches!(read, Err(DcsError::Unavailable { .. })),
                 "{status}"
@@ -188,7 +189,7 @@ mod tests {
         }
         let lost = Err(NoAnswer::Lost("reset".to_owned()));
         assert!(matches!(
-            of_read("x", &lost),
+            of_read("x", lost),
             Err(DcsError::Unavailable { .. })
         ));
     }

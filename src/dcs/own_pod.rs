@@ -3,7 +3,8 @@
 //! Sent only when the content differs from what the Pod has, as the watch or the last answer showed it.
 //! Every PATCH carries the Pod's UID, so that a namesake's Pod is refused by the server, not relabelled.
 
-use super::client::{Dcs, WithoutValue};
+use super::calls::WithoutValue;
+use super::client::Dcs;
 use super::codec::member::{self, SlimPod};
 use super::codec::object::{Meta, Notes};
 use super::request::Ask;

@@ -1,6 +1,7 @@
 //! The route to the leader: reading, comparing and swapping its EndpointSlices (L7).
 
-use super::client::{Dcs, WithoutValue};
+use super::calls::WithoutValue;
+use super::client::Dcs;
 use super::codec::route::{Family, Plan, RouteTarget, plan};
 use super::error::DcsError;
 use super::request::Ask;

@@ -226,7 +226,7 @@ async fn garbage_written_past_all_rules_is_read_as_garble() {
             "{field}: {state:?}"
         );
         api.edit("leases", NAMESPACE, SCOPE, |lease| {
-            lease["spec"][field] = before
+            lease["spec"][field] = before;
         });
     }
     assert!(dcs.read_lock().await.unwrap().held().is_some());

@@ -263,7 +263,7 @@ async fn the_leader_service_must_have_no_selector_and_no_other_dialect_may_rule(
         Err(DcsError::ServiceSelector { .. })
     ));
     api.edit("services", NAMESPACE, SCOPE, |service| {
-        service["spec"]["selector"] = json!(null)
+        service["spec"]["selector"] = json!(null);
     });
 
     let leader = json!({

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NAMESPACE: &str = "db";
-pub const SCOPE: &str = "demo";
+pub(crate) const NAMESPACE: &str = "db";
+pub(crate) const SCOPE: &str = "demo";
 /// Only a hung test meets it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub async fn api() -> Handle {
+pub(crate) async fn api() -> Handle {
     let options = Options {
         bookmark_interval: Duration::from_millis(200),
         ..Options::default()
@@ -23,7 +23,7 @@ pub async fn api() -> Handle {
     KubeApi::start(options).await.expect("a free loopback port")
 }
 
-pub fn rules(value: &Value) -> Option<Rules> {
+pub(crate) fn rules(value: &Value) -> Option<Rules> {
     Some(Rules {
         ttl_ms: value["ttl"].as_u64()? * 1000,
         maximum_lag_on_failover_bytes: 1 << 20,
@@ -34,7 +34,7 @@ pub fn rules(value: &Value) -> Option<Rules> {
 }
 
 /// A member called `name`, also towards the server's faults.
-pub async fn member(api: &Handle, name: &str, call_ms: u64) -> Dcs {
+pub(crate) async fn member(api: &Handle, name: &str, call_ms: u64) -> Dcs {
     let token = Some(name.to_owned());
     let access = ApiAccess::Url {
         url: api.url(),
@@ -62,7 +62,7 @@ fn uid(api: &Handle, pod: &str) -> String {
 }
 
 /// POST an object as somebody else.
-pub async fn create(api: &Handle, group: &str, resource: &str, object: &Value) {
+pub(crate) async fn create(api: &Handle, group: &str, resource: &str, object: &Value) {
     let client = api.client("admin").expect("a client");
     let path = format!("/{group}/namespaces/{NAMESPACE}/{resource}");
     let request = http::Request::post(path)
@@ -75,7 +75,7 @@ pub async fn create(api: &Handle, group: &str, resource: &str, object: &Value) {
         .expect("the object is good");
 }
 
-pub async fn create_pod(api: &Handle, name: &str) {
+pub(crate) async fn create_pod(api: &Handle, name: &str) {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": name, "labels": { "cluster-name": SCOPE } },
@@ -84,7 +84,7 @@ pub async fn create_pod(api: &Handle, name: &str) {
     create(api, "api/v1", "pods", &pod).await;
 }
 
-pub fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
+pub(crate) fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
     Claim {
         holder: Identity {
             name: name.to_owned(),
@@ -99,11 +99,11 @@ pub fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
     }
 }
 
-pub fn acquire(name: &str, epoch: u64, nonce: u64) -> LockWrite {
+pub(crate) fn acquire(name: &str, epoch: u64, nonce: u64) -> LockWrite {
     LockWrite::Acquire(claim(name, epoch, nonce))
 }
 
-pub fn renew(name: &str, nonce: u64, last: &LockSnapshot) -> LockWrite {
+pub(crate) fn renew(name: &str, nonce: u64, last: &LockSnapshot) -> LockWrite {
     let held = last.held().expect("it is held");
     LockWrite::Renew {
         claim: claim(name, held.epoch, nonce),
@@ -112,7 +112,7 @@ pub fn renew(name: &str, nonce: u64, last: &LockSnapshot) -> LockWrite {
 }
 
 /// The value of an acknowledged write.
-pub fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
+pub(crate) fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
     match outcome {
         Outcome::Done(value) => value,
         other => panic!("not done: {other:?}"),
@@ -120,19 +120,19 @@ pub fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
 }
 
 /// Acquire a lock that does not exist.
-pub async fn acquired(dcs: &Dcs, name: &str) -> LockSnapshot {
+pub(crate) async fn acquired(dcs: &Dcs, name: &str) -> LockSnapshot {
     let write = acquire(name, 1, 1);
     let snapshot = done(dcs.write_lock(&write, None).await);
     assert!(is_result_of(&snapshot, &write));
     snapshot
 }
 
-pub fn version(snapshot: &LockSnapshot) -> Option<&str> {
+pub(crate) fn version(snapshot: &LockSnapshot) -> Option<&str> {
     snapshot.resource_version.as_deref()
 }
 
 /// Wait for a sight of the lock that is so.
-pub async fn lock_until(
+pub(crate) async fn lock_until(
     watching: &mut Watching,
     what: &str,
     so: impl Fn(&LockSnapshot) -> bool,
@@ -151,7 +151,7 @@ pub async fn lock_until(
 }
 
 /// Wait for a view that is so.
-pub async fn view_until(
+pub(crate) async fn view_until(
     watching: &mut Watching,
     what: &str,
     so: impl Fn(&SharedView) -> bool,

@@ -79,7 +79,7 @@ async fn the_view_follows_pods_and_objects() {
     })
     .await;
     api.edit("pods", NAMESPACE, "pg-1", |pod| {
-        pod["status"]["phase"] = json!("Failed")
+        pod["status"]["phase"] = json!("Failed");
     });
     view_until(&mut watching, "the eviction", |view| {
         view.shared.members.len() == 1

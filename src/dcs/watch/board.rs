@@ -78,10 +78,12 @@ impl Board {
                     .find(|lease| lease["metadata"]["name"] == scope.as_str());
                 let snapshot = lease::decode(found);
                 self.dcs.note_quorum_version(&snapshot, known);
-                self.see_lock(snapshot);
+                if !self.dcs.is_overtaken(&snapshot, known) {
+                    self.see_lock(snapshot);
+                }
             }
             Change::Put(lease) if self.is_news(&lease) => {
-                self.see_lock(lease::decode(Some(&lease)))
+                self.see_lock(lease::decode(Some(&lease)));
             }
             Change::Gone(lease) if self.is_news(&lease) => self.see_lock(lease::decode(None)),
             Change::Put(_) | Change::Gone(_) => {}
@@ -109,8 +111,12 @@ impl Board {
         self.notify.notify_one();
     }
 
-    /// A quorum read made because of silence; true: it showed what the watch had not.
-    pub(super) fn lock_read(&self, snapshot: &LockSnapshot) -> bool {
+    /// A quorum read made because of silence, begun when `known` was the newest version; true: it showed
+    /// what the watch had not.
+    pub(super) fn lock_read(&self, snapshot: &LockSnapshot, known: u64) -> bool {
+        if self.dcs.is_overtaken(snapshot, known) {
+            return false;
+        }
         {
             let inner = self.lock();
             let Some(last) = &inner.lock else {

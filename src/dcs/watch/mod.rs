@@ -39,6 +39,8 @@ pub struct WatchOptions {
 }
 
 /// Something that was seen.
+// At most `queue` of them exist, and the lock is the common one: a box would only cost.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
     /// The lock object changed.
@@ -187,11 +189,12 @@ async fn look_when_silent(
             continue;
         }
         looked_at = Instant::now();
+        let known = dcs.newest_lock();
         let Ok(snapshot) = dcs.read_lock().await else {
             continue;
         };
         // One read can overtake its event; the event then brings nothing new.
-        if board.lock_read(&snapshot) {
+        if board.lock_read(&snapshot, known) {
             tracing::warn!("the watch of the lock was silent while it changed; watching anew");
             stalled.send_modify(|count| *count += 1);
         }

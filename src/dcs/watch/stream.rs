@@ -23,6 +23,8 @@ const SERVER_ENDS_AFTER_S: u32 = 300;
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// A watch that ended sooner than this counts as a failure: no hot loop against a broken proxy.
 const TOO_SHORT: Duration = Duration::from_secs(1);
+/// However long a server asks to be left alone, this is the longest the lock stays unwatched for it.
+const LEFT_ALONE_MAX: Duration = Duration::from_secs(5);
 /// The longest line of a stream.
 const LINE_MAX_BYTES: usize = 8 << 20;
 
@@ -87,8 +89,11 @@ enum Ended {
     Normally,
     /// The version is forgotten: 410.
     Forgotten,
-    /// Something else.
-    Failed(String),
+    /// It could not be begun, or the server ended it with an error. The version itself may be what is
+    /// wrong: after a restore of the store it lies in the future, and no server says so in time.
+    Refused(String),
+    /// The connection broke.
+    Broken(String),
 }
 
 /// List by a quorum read.
@@ -96,7 +101,7 @@ pub(super) async fn list<T: Versioned>(dcs: &Dcs, source: &Source) -> Result<Lis
     let what = format!("list {}", source.what);
     let ask = Ask::get(&what, &format!("{}?{}", source.path, source.selector));
     let answer = send(&dcs.shared.client, &ask, Instant::now() + dcs.call).await;
-    let body = outcome::of_read(&what, &answer)?;
+    let body = outcome::of_read(&what, answer)?;
     serde_json::from_slice(&body).map_err(|error| DcsError::Unavailable {
         what,
         why: format!("the answer cannot be read: {error}"),
@@ -145,7 +150,8 @@ pub(super) async fn follow<T, F>(
                 health.failed("the watch ended at once", None).await;
             }
             Ended::Forgotten => tracing::debug!("listing {} anew", source.what),
-            Ended::Failed(why) => {
+            Ended::Refused(why) => health.failed(&why, None).await,
+            Ended::Broken(why) => {
                 version = Some(reached);
                 health.failed(&why, None).await;
             }
@@ -173,13 +179,13 @@ where
     let answer = timeout_at(Instant::now() + dcs.call, open(&dcs.shared.client, &ask)).await;
     let response = match answer {
         Ok(Ok(response)) => response,
-        Ok(Err(NoAnswer::NotSent(why) | NoAnswer::Lost(why))) => return Ended::Failed(why),
-        Err(_) => return Ended::Failed("no answer within the deadline".to_owned()),
+        Ok(Err(NoAnswer::NotSent(why) | NoAnswer::Lost(why))) => return Ended::Refused(why),
+        Err(_) => return Ended::Refused("no answer within the deadline".to_owned()),
     };
     match response.status().as_u16() {
         200..=299 => {}
         410 => return Ended::Forgotten,
-        status => return Ended::Failed(format!("status {status}")),
+        status => return Ended::Refused(format!("status {status}")),
     }
     health.works();
     let mut lines = Lines {
@@ -190,8 +196,8 @@ where
         let line = match timeout(SILENCE_MAX, lines.next()).await {
             Ok(Ok(Some(line))) => line,
             Ok(Ok(None)) => return Ended::Normally,
-            Ok(Err(why)) => return Ended::Failed(why),
-            Err(_) => return Ended::Failed("silent for longer than bookmarks allow".to_owned()),
+            Ok(Err(why)) => return Ended::Broken(why),
+            Err(_) => return Ended::Broken("silent for longer than bookmarks allow".to_owned()),
         };
         match serde_json::from_slice::<WatchEvent<T>>(&line) {
             Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
@@ -204,7 +210,7 @@ where
             }
             Ok(WatchEvent::Bookmark(mark)) => *reached = mark.metadata.resource_version,
             Ok(WatchEvent::Error(status)) if status.code == 410 => return Ended::Forgotten,
-            Ok(WatchEvent::Error(status)) => return Ended::Failed(status.message),
+            Ok(WatchEvent::Error(status)) => return Ended::Refused(status.message),
             Err(error) => {
                 // Its version is not known, so nothing may be continued from here.
                 tracing::warn!("an event of {} cannot be read: {error}", source.what);
@@ -274,7 +280,7 @@ impl Health {
             );
         }
         let pause = self.pauses.next();
-        sleep(wait.unwrap_or(pause).max(pause)).await;
+        sleep(wait.unwrap_or(pause).clamp(pause, LEFT_ALONE_MAX)).await;
     }
 
     fn works(&mut self) {
