@@ -1,8 +1,7 @@
-//! One list-and-watch: from the newest version on, relisting when the server has forgotten it.
+//! One list-and-watch: the list by quorum, the watch from its version on, and again when it ends.
 
 use super::super::client::Dcs;
-use super::super::codec::member::SlimPod;
-use super::super::codec::object::{Meta, Slim};
+use super::super::codec::object::Meta;
 use super::super::error::DcsError;
 use super::super::outcome::{self, NoAnswer};
 use super::super::request::{Ask, open, send};
@@ -12,16 +11,15 @@ use kube::api::WatchEvent;
 use kube::client::Body;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// The server ends a watch after this; then it is continued.
+/// The server ends a watch after this.
 const SERVER_ENDS_AFTER_S: u32 = 300;
 /// Bookmarks come once a minute; a stream silent for longer is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
-/// A watch that ended sooner than this counts as a failure: no hot loop against a broken proxy.
+/// After a watch that ended sooner than this comes a pause: no hot loop against a broken proxy.
 const TOO_SHORT: Duration = Duration::from_secs(1);
 /// However long a server asks to be left alone, this is the longest the lock stays unwatched for it.
 const LEFT_ALONE_MAX: Duration = Duration::from_secs(5);
@@ -50,30 +48,6 @@ pub(super) enum Change<T> {
     Gone(T),
 }
 
-/// An object that carries its version.
-pub(super) trait Versioned: DeserializeOwned + Send {
-    /// The version.
-    fn version(&self) -> String;
-}
-
-impl Versioned for Value {
-    fn version(&self) -> String {
-        Meta::of(self).resource_version
-    }
-}
-
-impl Versioned for Slim {
-    fn version(&self) -> String {
-        self.metadata.resource_version.clone()
-    }
-}
-
-impl Versioned for SlimPod {
-    fn version(&self) -> String {
-        self.metadata.resource_version.clone()
-    }
-}
-
 /// A list, trimmed while parsing.
 #[derive(Deserialize)]
 pub(super) struct List<T> {
@@ -83,21 +57,21 @@ pub(super) struct List<T> {
     pub(super) items: Vec<T>,
 }
 
-/// Why a stream ended.
+/// Why a stream ended. However it did, the next one begins with a list: the version reached may be one
+/// the server has forgotten, or after a restore of its store one that lies in the future, and a server
+/// may be silent about either.
 enum Ended {
-    /// The server or the clock of the request ended it.
+    /// The server ended it, forgot its version (410), or it was given up as stalled.
     Normally,
-    /// The version is forgotten: 410.
-    Forgotten,
-    /// It could not be begun, or the server ended it with an error. The version itself may be what is
-    /// wrong: after a restore of the store it lies in the future, and no server says so in time.
-    Refused(String),
-    /// The connection broke.
-    Broken(String),
+    /// Something else.
+    Failed(String),
 }
 
 /// List by a quorum read.
-pub(super) async fn list<T: Versioned>(dcs: &Dcs, source: &Source) -> Result<List<T>, DcsError> {
+pub(super) async fn list<T: DeserializeOwned + Send>(
+    dcs: &Dcs,
+    source: &Source,
+) -> Result<List<T>, DcsError> {
     let what = format!("list {}", source.what);
     let ask = Ask::get(&what, &format!("{}?{}", source.path, source.selector));
     let answer = send(&dcs.shared.client, &ask, Instant::now() + dcs.call).await;
@@ -115,46 +89,36 @@ pub(super) async fn follow<T, F>(
     mut stalled: watch::Receiver<u64>,
     mut on: F,
 ) where
-    T: Versioned,
+    T: DeserializeOwned + Send,
     F: FnMut(Change<T>) + Send,
 {
     let mut health = Health::new(&source);
-    let mut version = None;
     loop {
         let known = dcs.newest_lock();
-        let from = match version.take() {
-            Some(from) => from,
-            None => match list::<T>(&dcs, &source).await {
-                Ok(all) => {
-                    let from = all.metadata.resource_version.clone();
-                    on(Change::All(all.items, known));
-                    from
-                }
-                Err(error) => {
-                    health.failed(&error.to_string(), error.retry_after()).await;
-                    continue;
-                }
-            },
+        let from = match list::<T>(&dcs, &source).await {
+            Ok(all) => {
+                on(Change::All(all.items, known));
+                all.metadata.resource_version
+            }
+            Err(error) => {
+                health.failed(&error.to_string(), error.retry_after()).await;
+                continue;
+            }
         };
         let began = Instant::now();
-        let mut reached = from;
         stalled.mark_unchanged();
         let ended = tokio::select! {
-            ended = watch_from(&dcs, &source, &mut reached, &mut health, &mut on) => ended,
-            _ = stalled.changed() => Ended::Forgotten,
+            ended = watch_from(&dcs, &source, &from, &mut health, &mut on) => ended,
+            _ = stalled.changed() => Ended::Normally,
         };
+        let lasted = began.elapsed() >= TOO_SHORT;
+        if lasted {
+            health.pauses.reset();
+        }
         match ended {
-            Ended::Normally if began.elapsed() >= TOO_SHORT => version = Some(reached),
-            Ended::Normally => {
-                version = Some(reached);
-                health.failed("the watch ended at once", None).await;
-            }
-            Ended::Forgotten => tracing::debug!("listing {} anew", source.what),
-            Ended::Refused(why) => health.failed(&why, None).await,
-            Ended::Broken(why) => {
-                version = Some(reached);
-                health.failed(&why, None).await;
-            }
+            Ended::Normally if lasted => {}
+            Ended::Normally => health.pause().await,
+            Ended::Failed(why) => health.failed(&why, None).await,
         }
     }
 }
@@ -162,30 +126,30 @@ pub(super) async fn follow<T, F>(
 async fn watch_from<T, F>(
     dcs: &Dcs,
     source: &Source,
-    reached: &mut String,
+    from: &str,
     health: &mut Health,
     on: &mut F,
 ) -> Ended
 where
-    T: Versioned,
+    T: DeserializeOwned + Send,
     F: FnMut(Change<T>),
 {
     let path = format!(
         "{}?{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={SERVER_ENDS_AFTER_S}\
-         &resourceVersion={reached}",
+         &resourceVersion={from}",
         source.path, source.selector
     );
     let ask = Ask::get("watch", &path);
     let answer = timeout_at(Instant::now() + dcs.call, open(&dcs.shared.client, &ask)).await;
     let response = match answer {
         Ok(Ok(response)) => response,
-        Ok(Err(NoAnswer::NotSent(why) | NoAnswer::Lost(why))) => return Ended::Refused(why),
-        Err(_) => return Ended::Refused("no answer within the deadline".to_owned()),
+        Ok(Err(NoAnswer::NotSent(why) | NoAnswer::Lost(why))) => return Ended::Failed(why),
+        Err(_) => return Ended::Failed("no answer within the deadline".to_owned()),
     };
     match response.status().as_u16() {
         200..=299 => {}
-        410 => return Ended::Forgotten,
-        status => return Ended::Refused(format!("status {status}")),
+        410 => return Ended::Normally,
+        status => return Ended::Failed(format!("status {status}")),
     }
     health.works();
     let mut lines = Lines {
@@ -196,25 +160,24 @@ where
         let line = match timeout(SILENCE_MAX, lines.next()).await {
             Ok(Ok(Some(line))) => line,
             Ok(Ok(None)) => return Ended::Normally,
-            Ok(Err(why)) => return Ended::Broken(why),
-            Err(_) => return Ended::Broken("silent for longer than bookmarks allow".to_owned()),
+            Ok(Err(why)) => return Ended::Failed(why),
+            Err(_) => return Ended::Failed("silent for longer than bookmarks allow".to_owned()),
         };
         match serde_json::from_slice::<WatchEvent<T>>(&line) {
             Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                *reached = object.version();
                 on(Change::Put(object));
             }
             Ok(WatchEvent::Deleted(object)) => {
-                *reached = object.version();
                 on(Change::Gone(object));
             }
-            Ok(WatchEvent::Bookmark(mark)) => *reached = mark.metadata.resource_version,
-            Ok(WatchEvent::Error(status)) if status.code == 410 => return Ended::Forgotten,
-            Ok(WatchEvent::Error(status)) => return Ended::Refused(status.message),
+            // Only a sign of life: the clock of the silence starts anew.
+            Ok(WatchEvent::Bookmark(_)) => {}
+            Ok(WatchEvent::Error(status)) if status.code == 410 => return Ended::Normally,
+            Ok(WatchEvent::Error(status)) => return Ended::Failed(status.message),
             Err(error) => {
                 // Its version is not known, so nothing may be continued from here.
                 tracing::warn!("an event of {} cannot be read: {error}", source.what);
-                return Ended::Forgotten;
+                return Ended::Normally;
             }
         }
     }
@@ -283,8 +246,11 @@ impl Health {
         sleep(wait.unwrap_or(pause).clamp(pause, LEFT_ALONE_MAX)).await;
     }
 
+    async fn pause(&mut self) {
+        sleep(self.pauses.next()).await;
+    }
+
     fn works(&mut self) {
-        self.pauses.reset();
         if let Some(since) = self.away_since.take() {
             let ms = since.elapsed().as_millis();
             tracing::info!("watching {} again after {ms} ms", self.what);
