@@ -1,0 +1,317 @@
+//! The Lease `<scope>` → [`LockSnapshot`]: L1 and L4.
+//!
+//! The spec is what `kubectl` and other tools show; the annotation [`IDENTITY`] says who the holder
+//! really is. A record is understood only if both tell the same story; a half-edited one is garble, and
+//! garble is waited out, never taken for a release.
+
+use super::SCHEMA;
+use super::object::Meta;
+use crate::ha::lock::{Held, LockSnapshot, LockState, Place, Released};
+use crate::ha::model::{Identity, Lsn};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The annotation with the holder's identity.
+pub const IDENTITY: &str = "pgwarden.io/identity";
+/// The annotation that makes an empty holder a release.
+pub const RELEASE: &str = "pgwarden.io/release";
+/// The leader's position, decimal, as in Patroni.
+pub const OPTIME: &str = "optime";
+/// A longer TTL is taken for a typing error: it would forbid every election for that long.
+pub const TTL_MAX_MS: u64 = 86_400_000;
+
+/// The annotation [`IDENTITY`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IdentityNote {
+    pub(super) schema: u64,
+    pub(super) leader: String,
+    pub(super) pod_uid: String,
+    pub(super) incarnation: String,
+    pub(super) acquire_time: String,
+    pub(super) transitions: u64,
+    pub(super) ttl_ms: u64,
+    pub(super) nonce: u64,
+    #[serde(default)]
+    pub(super) place: PlaceNote,
+}
+
+/// Where the holder runs; a missing entry is "not known".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PlaceNote {
+    node: String,
+    machine_id: String,
+    boot_id: String,
+    pid_ns: String,
+    volume: String,
+    data_dir: String,
+    #[serde(rename = "containerID")]
+    container_id: String,
+}
+
+/// The annotation [`RELEASE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReleaseNote {
+    pub(super) schema: u64,
+    pub(super) leader: String,
+    pub(super) pod_uid: String,
+    pub(super) incarnation: String,
+    pub(super) transitions: u64,
+    pub(super) ttl_ms: u64,
+    pub(super) verified: bool,
+}
+
+impl From<&Place> for PlaceNote {
+    fn from(place: &Place) -> Self {
+        let Place {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        } = place.clone();
+        Self {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        }
+    }
+}
+
+impl From<PlaceNote> for Place {
+    fn from(note: PlaceNote) -> Self {
+        let PlaceNote {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        } = note;
+        Self {
+            node,
+            machine_id,
+            boot_id,
+            pid_ns,
+            volume,
+            data_dir,
+            container_id,
+        }
+    }
+}
+
+/// What the Lease says; `None`: there is no object.
+pub fn decode(object: Option<&Value>) -> LockSnapshot {
+    let Some(object) = object else {
+        let fields = "absent".to_owned();
+        return LockSnapshot {
+            resource_version: None,
+            fields,
+            state: LockState::Absent,
+            optime: None,
+        };
+    };
+    let meta = Meta::of(object);
+    let epoch = object["spec"]["leaseTransitions"].as_u64();
+    let state = match state(&object["spec"], &meta, &object["metadata"]["annotations"]) {
+        Ok(state) => state,
+        Err(why) => LockState::Garbled { why, epoch },
+    };
+    LockSnapshot {
+        resource_version: meta.version(),
+        fields: fields(object),
+        state,
+        optime: meta
+            .note(OPTIME)
+            .and_then(|text| text.parse().ok())
+            .map(Lsn),
+    }
+}
+
+/// All lock fields of L1 as one text, for equality only. The release annotation belongs to them: it
+/// decides what an empty holder means.
+fn fields(object: &Value) -> String {
+    let (meta, spec) = (&object["metadata"], &object["spec"]);
+    let notes = &meta["annotations"];
+    serde_json::json!([
+        meta["uid"],
+        spec["holderIdentity"],
+        spec["acquireTime"],
+        spec["renewTime"],
+        spec["leaseDurationSeconds"],
+        spec["leaseTransitions"],
+        notes[IDENTITY],
+        notes[RELEASE],
+    ])
+    .to_string()
+}
+
+fn state(spec: &Value, meta: &Meta, raw_notes: &Value) -> Result<LockState, String> {
+    if meta.version().is_none() {
+        return Err("metadata.resourceVersion is missing".to_owned());
+    }
+    for name in [IDENTITY, RELEASE] {
+        if !matches!(raw_notes[name], Value::Null | Value::String(_)) {
+            return Err(format!("annotation {name} is not a text"));
+        }
+    }
+    let holder = match &spec["holderIdentity"] {
+        Value::Null => "",
+        Value::String(name) => name.as_str(),
+        other => return Err(format!("holderIdentity is {other}, not a text")),
+    };
+    let seconds = duration(spec)?;
+    let epoch = match spec["leaseTransitions"].as_u64() {
+        Some(epoch) if epoch > 0 => epoch,
+        _ => {
+            return Err(format!(
+                "leaseTransitions is {}, not a count",
+                spec["leaseTransitions"]
+            ));
+        }
+    };
+    if holder.is_empty() {
+        return released(spec, meta, seconds, epoch);
+    }
+    held(spec, meta, holder, seconds, epoch)
+}
+
+/// leaseDurationSeconds, if it can be a D.
+fn duration(spec: &Value) -> Result<u64, String> {
+    let raw = &spec["leaseDurationSeconds"];
+    match raw.as_u64() {
+        Some(seconds) if seconds > 0 && seconds <= TTL_MAX_MS / 1000 => Ok(seconds),
+        _ => Err(format!(
+            "leaseDurationSeconds is {raw}; right is 1 to {}",
+            TTL_MAX_MS / 1000
+        )),
+    }
+}
+
+/// D as our annotation repeats it; the spec carries it rounded up to seconds.
+fn same_ttl(ttl_ms: u64, seconds: u64) -> Result<(), String> {
+    if ttl_ms > 0 && ttl_ms.div_ceil(1000) == seconds {
+        return Ok(());
+    }
+    Err(format!(
+        "leaseDurationSeconds is {seconds}, but its writer set {ttl_ms} ms"
+    ))
+}
+
+fn held(
+    spec: &Value,
+    meta: &Meta,
+    holder: &str,
+    seconds: u64,
+    epoch: u64,
+) -> Result<LockState, String> {
+    let acquire_time = instant(spec, "acquireTime")?;
+    instant(spec, "renewTime")?;
+    let stranger = |why: &str| format!("\"{holder}\" holds it without an identity of ours: {why}");
+    let raw = meta
+        .note(IDENTITY)
+        .ok_or_else(|| stranger("no annotation"))?;
+    let note: IdentityNote = serde_json::from_str(raw)
+        .map_err(|error| stranger(&format!("annotation unreadable: {error}")))?;
+    if note.schema != SCHEMA {
+        return Err(stranger(&format!(
+            "schema {} instead of {SCHEMA}",
+            note.schema
+        )));
+    }
+    // L1: an annotation about another holder, acquisition or epoch is a left-over, not a statement.
+    if note.leader != holder {
+        return Err(stranger("the annotation names another leader"));
+    }
+    if instant_of(&note.acquire_time) != instant_of(acquire_time) {
+        return Err(stranger("the annotation is about another acquisition"));
+    }
+    if note.transitions != epoch {
+        return Err(stranger("the annotation is about another epoch"));
+    }
+    if note.pod_uid.is_empty() || note.incarnation.is_empty() {
+        return Err(stranger("pod UID or incarnation is empty"));
+    }
+    same_ttl(note.ttl_ms, seconds)?;
+    Ok(LockState::Held(Held {
+        holder: Identity {
+            name: note.leader,
+            pod_uid: note.pod_uid,
+            incarnation: note.incarnation,
+        },
+        epoch,
+        ttl_ms: note.ttl_ms,
+        acquire_time: acquire_time.to_owned(),
+        nonce: note.nonce,
+        place: note.place.into(),
+    }))
+}
+
+fn released(spec: &Value, meta: &Meta, seconds: u64, epoch: u64) -> Result<LockState, String> {
+    let empty = |why: &str| format!("nobody holds it, but it was not released: {why}");
+    for field in ["acquireTime", "renewTime"] {
+        if !spec[field].is_null() {
+            instant(spec, field)?;
+        }
+    }
+    let raw = meta
+        .note(RELEASE)
+        .ok_or_else(|| empty("no release annotation"))?;
+    let note: ReleaseNote = serde_json::from_str(raw)
+        .map_err(|error| empty(&format!("annotation unreadable: {error}")))?;
+    if note.schema != SCHEMA {
+        return Err(empty(&format!(
+            "schema {} instead of {SCHEMA}",
+            note.schema
+        )));
+    }
+    if note.transitions != epoch {
+        return Err(empty("the annotation is about another epoch"));
+    }
+    if note.leader.is_empty() || note.pod_uid.is_empty() || note.incarnation.is_empty() {
+        return Err(empty("the annotation does not say by whom"));
+    }
+    same_ttl(note.ttl_ms, seconds)?;
+    Ok(LockState::Released(Released {
+        by: Identity {
+            name: note.leader,
+            pod_uid: note.pod_uid,
+            incarnation: note.incarnation,
+        },
+        epoch,
+        ttl_ms: note.ttl_ms,
+        verified: note.verified,
+    }))
+}
+
+/// A timestamp of the spec, as text; it is checked for form and never compared with a clock.
+fn instant<'a>(spec: &'a Value, field: &str) -> Result<&'a str, String> {
+    let raw = &spec[field];
+    raw.as_str()
+        .filter(|text| instant_of(text).is_some())
+        .ok_or_else(|| format!("{field} is {raw}, not a time"))
+}
+
+/// The instant a text means, to the microsecond: a server may write the same one differently.
+pub(super) fn instant_of(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_microsecond)
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "lease_fuzz.rs"]
+mod fuzz;

@@ -1,0 +1,92 @@
+//! The route to the leader: reading, comparing and swapping its EndpointSlices (L7).
+
+use super::calls::WithoutValue;
+use super::client::Dcs;
+use super::codec::route::{Family, Plan, RouteTarget, plan};
+use super::error::DcsError;
+use super::request::Ask;
+use crate::ha::lock::Outcome;
+use serde_json::Value;
+use tokio::time::Instant;
+
+const GROUP: &str = "apis/discovery.k8s.io/v1";
+const RESOURCE: &str = "endpointslices";
+/// A slice swapped under our hands is looked at again this often; the epoch decides each time.
+const LOOKS: usize = 3;
+
+impl Dcs {
+    /// Point the leader Service at `target`, or with `None` at nobody; `Done(false)`: it was so already.
+    ///
+    /// `Conflict`: a higher epoch has written, the route is not ours any more.
+    pub async fn publish_route(&self, epoch: u64, target: Option<&RouteTarget>) -> Outcome<bool> {
+        let mut changed = false;
+        for family in Family::ALL {
+            match self.publish_family(family, epoch, target).await {
+                Outcome::Done(wrote) => changed |= wrote,
+                other => return other,
+            }
+        }
+        Outcome::Done(changed)
+    }
+
+    async fn publish_family(
+        &self,
+        family: Family,
+        epoch: u64,
+        target: Option<&RouteTarget>,
+    ) -> Outcome<bool> {
+        let deadline = Instant::now() + self.call;
+        for _ in 0..LOOKS {
+            let stored = match self.read_slice(family, deadline).await {
+                Ok(stored) => stored,
+                Err(error) => return of_error(error),
+            };
+            let name = family.object_name(&self.names().scope);
+            let what = format!("publish the route in {name}");
+            let ask = match plan(self.names(), family, stored.as_ref(), epoch, target) {
+                Plan::Nothing => return Outcome::Done(false),
+                Plan::HigherEpoch(_) => return Outcome::Conflict,
+                Plan::Create(body) => Ask::create(&what, &self.collection(GROUP, RESOURCE), &body),
+                Plan::Patch(body) => Ask::patch(&what, &self.path(GROUP, RESOURCE, &name), &body),
+            };
+            match self.write_until(&ask, deadline).await.0 {
+                Outcome::Done(_) => return Outcome::Done(true),
+                Outcome::Conflict => {}
+                other => return other.without_value(),
+            }
+        }
+        Outcome::Conflict
+    }
+
+    async fn read_slice(
+        &self,
+        family: Family,
+        deadline: Instant,
+    ) -> Result<Option<Value>, DcsError> {
+        let name = family.object_name(&self.names().scope);
+        let ask = Ask::get(&format!("read {name}"), &self.path(GROUP, RESOURCE, &name));
+        match self.read_until(&ask, deadline).await {
+            Ok(slice) => Ok(Some(slice)),
+            Err(DcsError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn of_error<T>(error: DcsError) -> Outcome<T> {
+    match error {
+        DcsError::Refused {
+            status,
+            why,
+            retry_after_ms,
+            ..
+        } => Outcome::Refused {
+            status,
+            why,
+            retry_after_ms,
+        },
+        other => Outcome::Unknown {
+            why: other.to_string(),
+        },
+    }
+}

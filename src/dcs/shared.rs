@@ -1,0 +1,122 @@
+//! Swapping the shared objects: configuration, synchronous set, failover request.
+
+use super::calls::WithoutValue;
+use super::client::Dcs;
+use super::codec::config::{self, ConfigView};
+use super::codec::object::{Meta, Notes, create_body, patch_body};
+use super::codec::{failover, sync};
+use crate::ha::lock::Outcome;
+use crate::ha::shared::{ConfigRecord, FailoverRecord, SharedWrite, SyncRecord};
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// The shared object as stored by a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SharedPart {
+    /// `<scope>-config`.
+    Config(ConfigRecord),
+    /// `<scope>-sync`.
+    Sync(SyncRecord),
+    /// `<scope>-failover`.
+    Failover(FailoverRecord),
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Config,
+    Sync,
+    Failover,
+}
+
+impl Dcs {
+    /// Swap one of the shared objects.
+    pub async fn write_shared(&self, write: &SharedWrite) -> Outcome<SharedPart> {
+        let (notes, expect, part): (Notes, _, Part) = match write {
+            SharedWrite::Initialize { value, expect } => {
+                (config::initialize_notes(value), expect, Part::Config)
+            }
+            SharedWrite::History {
+                history,
+                epoch,
+                ttl_ms,
+                expect,
+            } => (
+                config::history_notes(history, *epoch, *ttl_ms),
+                expect,
+                Part::Config,
+            ),
+            SharedWrite::Config { expect } => (
+                config::config_notes(&self.shared.initial_config),
+                expect,
+                Part::Config,
+            ),
+            SharedWrite::Sync {
+                leader,
+                standbys,
+                expect,
+            } => (sync::notes(leader, standbys), expect, Part::Sync),
+            SharedWrite::Failover {
+                from: None,
+                to: None,
+                expect: None,
+            } => {
+                return Outcome::Done(SharedPart::Failover(FailoverRecord::default()));
+            }
+            SharedWrite::Failover { from, to, expect } => (
+                failover::notes(from.as_ref(), to.as_ref()),
+                expect,
+                Part::Failover,
+            ),
+        };
+        self.write_part(part, &notes, expect.as_deref()).await
+    }
+
+    /// Store a dynamic configuration.
+    pub async fn write_config(&self, config: &Value, expect: Option<&str>) -> Outcome<SharedPart> {
+        self.write_part(Part::Config, &config::config_notes(config), expect)
+            .await
+    }
+
+    async fn write_part(
+        &self,
+        part: Part,
+        notes: &Notes,
+        expect: Option<&str>,
+    ) -> Outcome<SharedPart> {
+        let names = self.names();
+        let name = match part {
+            Part::Config => names.config_name(),
+            Part::Sync => names.sync_name(),
+            Part::Failover => names.failover_name(),
+        };
+        let body = match expect {
+            Some(_) => patch_body(names, notes, expect),
+            None => create_body(names, ("v1", "ConfigMap"), &name, notes),
+        };
+        let what = format!("write {name}");
+        let ask = self.ask(&what, ("api/v1", "configmaps"), &name, &body, expect);
+        match self.write_until(&ask, Instant::now() + self.call).await.0 {
+            Outcome::Done(object) => Outcome::Done(self.decode_part(part, &Meta::of(&object))),
+            other => other.without_value(),
+        }
+    }
+
+    fn decode_part(&self, part: Part, meta: &Meta) -> SharedPart {
+        // What was just written has no problems worth telling; the watch tells those of strangers.
+        let mut problems = Vec::new();
+        match part {
+            Part::Config => {
+                let last = ConfigView::default();
+                let resolve = &*self.shared.resolve;
+                let view = config::decode(Some(meta), &last, resolve, &mut problems);
+                SharedPart::Config(view.record)
+            }
+            Part::Sync => SharedPart::Sync(sync::decode(
+                Some(meta),
+                &SyncRecord::default(),
+                &mut problems,
+            )),
+            Part::Failover => SharedPart::Failover(failover::decode(Some(meta), &mut problems)),
+        }
+    }
+}

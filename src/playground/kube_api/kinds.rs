@@ -1,0 +1,361 @@
+//! What each kind must satisfy beyond its metadata.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::Value;
+
+use super::names;
+use super::resources::Resource;
+use super::status::Cause;
+use super::validate::{Relaxed, note};
+
+const DATA_LIMIT_BYTES: usize = 1024 * 1024;
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
+
+pub(super) fn check(
+    resource: &Resource,
+    object: &Value,
+    before: Option<&Value>,
+    relaxed: Relaxed,
+    causes: &mut Vec<Cause>,
+) {
+    match resource.plural {
+        "leases" => lease(object, causes),
+        "endpoints" => {
+            // Addresses that were stored once are not looked at again.
+            if before.is_none_or(|it| it["subsets"] != object["subsets"]) {
+                endpoints(object, relaxed, causes);
+            }
+        }
+        "endpointslices" => slice(object, before, relaxed, causes),
+        "configmaps" | "secrets" => data(resource, object, before, causes),
+        "pods" => pod(object, before, causes),
+        "services" => service(object, causes),
+        "events" => event(object, before, causes),
+        _ => {}
+    }
+}
+
+fn items<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = (usize, &'a Value)> + use<'a> {
+    object[field].as_array().into_iter().flatten().enumerate()
+}
+
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object[field].as_str().unwrap_or_default()
+}
+
+fn lease(object: &Value, causes: &mut Vec<Cause>) {
+    let spec = &object["spec"];
+    let below = |field: &str, least: i64| spec[field].as_i64().is_some_and(|it| it < least);
+    for (field, least, must) in [
+        ("leaseDurationSeconds", 1, "must be greater than 0"),
+        ("leaseTransitions", 0, "must be greater than or equal to 0"),
+    ] {
+        if below(field, least) {
+            causes.push(Cause::invalid(format!("spec.{field}"), &spec[field], must));
+        }
+    }
+    if !text(spec, "preferredHolder").is_empty() && text(spec, "strategy").is_empty() {
+        let must = "may only be specified if `strategy` is defined";
+        causes.push(Cause::forbidden("spec.preferredHolder", must));
+    }
+}
+
+fn endpoints(object: &Value, relaxed: Relaxed, causes: &mut Vec<Cause>) {
+    for (index, subset) in items(object, "subsets") {
+        let path = format!("subsets[{index}]");
+        let lists = ["addresses", "notReadyAddresses"];
+        if lists
+            .iter()
+            .all(|list| items(subset, list).next().is_none())
+        {
+            let must = "must specify `addresses` or `notReadyAddresses`";
+            causes.push(Cause::required(path.clone(), must));
+        }
+        for list in lists {
+            for (at, address) in items(subset, list) {
+                let path = format!("{path}.{list}[{at}]");
+                let hostname = text(address, "hostname");
+                if !hostname.is_empty() {
+                    let field = format!("{path}.hostname");
+                    note(causes, field, hostname, names::dns_label(hostname));
+                }
+                ip(&format!("{path}.ip"), text(address, "ip"), relaxed, causes);
+            }
+        }
+        ports(
+            subset,
+            &path,
+            items(subset, "ports").count() > 1,
+            true,
+            causes,
+        );
+    }
+}
+
+fn slice(object: &Value, before: Option<&Value>, relaxed: Relaxed, causes: &mut Vec<Cause>) {
+    let family = text(object, "addressType");
+    if family.is_empty() {
+        causes.push(Cause::required("addressType", ""));
+    } else if !ADDRESS_TYPES.contains(&family) {
+        causes.push(Cause::unsupported("addressType", family, &ADDRESS_TYPES));
+    }
+    ports(object, "", false, false, causes);
+    if before.is_none_or(|it| it["endpoints"] != object["endpoints"]) {
+        for (index, endpoint) in items(object, "endpoints") {
+            slice_endpoint(
+                &format!("endpoints[{index}]"),
+                endpoint,
+                family,
+                relaxed,
+                causes,
+            );
+        }
+    }
+    if before.is_some_and(|it| it["addressType"] != object["addressType"]) {
+        causes.push(Cause::invalid(
+            "addressType",
+            &family.into(),
+            "field is immutable",
+        ));
+    }
+}
+
+fn slice_endpoint(
+    path: &str,
+    endpoint: &Value,
+    family: &str,
+    relaxed: Relaxed,
+    causes: &mut Vec<Cause>,
+) {
+    let list = format!("{path}.addresses");
+    if items(endpoint, "addresses").next().is_none() {
+        causes.push(Cause::required(
+            list.clone(),
+            "must contain at least 1 address",
+        ));
+    }
+    for (index, address) in items(endpoint, "addresses") {
+        let address = address.as_str().unwrap_or_default();
+        let field = format!("{list}[{index}]");
+        if family == "FQDN" {
+            note(causes, field, address, names::dns_subdomain(address));
+        } else if let Some(parsed) = ip(&field, address, relaxed, causes)
+            && parsed.is_ipv4() != (family == "IPv4")
+        {
+            let must = format!("must be an {family} address");
+            causes.push(Cause::invalid(list.clone(), &address.into(), &must));
+        }
+    }
+    let hostname = text(endpoint, "hostname");
+    if !hostname.is_empty() {
+        note(
+            causes,
+            format!("{path}.hostname"),
+            hostname,
+            names::dns_label(hostname),
+        );
+    }
+}
+
+fn ports(object: &Value, path: &str, named: bool, numbered: bool, causes: &mut Vec<Cause>) {
+    let mut seen = Vec::new();
+    for (index, port) in items(object, "ports") {
+        let path = if path.is_empty() {
+            "ports".to_owned()
+        } else {
+            format!("{path}.ports")
+        };
+        let path = format!("{path}[{index}]");
+        let name = text(port, "name");
+        if !name.is_empty() {
+            note(causes, format!("{path}.name"), name, names::dns_label(name));
+        } else if named {
+            causes.push(Cause::required(format!("{path}.name"), ""));
+        }
+        if !numbered && seen.contains(&name) {
+            let message = "duplicate port name";
+            causes.push(Cause::invalid(
+                format!("{path}.name"),
+                &name.into(),
+                message,
+            ));
+        }
+        seen.push(name);
+        let number = port["port"].as_i64().unwrap_or_default();
+        if numbered && !(1..=65535).contains(&number) {
+            let must = "must be between 1 and 65535, inclusive";
+            causes.push(Cause::invalid(format!("{path}.port"), &number.into(), must));
+        }
+        let protocol = text(port, "protocol");
+        if !PROTOCOLS.contains(&protocol) {
+            causes.push(Cause::unsupported(
+                format!("{path}.protocol"),
+                protocol,
+                &PROTOCOLS,
+            ));
+        }
+    }
+}
+
+/// An address that traffic may be sent to; the answer is for further checks.
+fn ip(field: &str, address: &str, relaxed: Relaxed, causes: &mut Vec<Cause>) -> Option<IpAddr> {
+    let Ok(parsed) = address.parse::<IpAddr>() else {
+        let must = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        causes.push(Cause::invalid(field, &address.into(), must));
+        return None;
+    };
+    let (link_local, link_local_multicast) = match parsed {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (
+            v6.segments()[0] & 0xffc0 == 0xfe80,
+            v6.segments()[0] & 0xff0f == 0xff02,
+        ),
+    };
+    let wrong = if parsed.is_unspecified() {
+        format!("may not be unspecified ({address})")
+    } else if parsed.is_loopback() && !relaxed.loopback {
+        "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned()
+    } else if link_local {
+        "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned()
+    } else if link_local_multicast {
+        "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned()
+    } else {
+        return Some(parsed);
+    };
+    causes.push(Cause::invalid(field, &address.into(), &wrong));
+    None
+}
+
+fn data(resource: &Resource, object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
+    let mut total_bytes = 0;
+    for field in ["data", "binaryData"] {
+        for (key, value) in object[field].as_object().into_iter().flatten() {
+            note(causes, format!("{field}[{key}]"), key, names::data_key(key));
+            let length = value.as_str().unwrap_or_default().len();
+            // Both are base64 there; the limit counts what it stands for.
+            let encoded = field == "binaryData" || resource.plural == "secrets";
+            total_bytes += if encoded { length / 4 * 3 } else { length };
+        }
+    }
+    if total_bytes > DATA_LIMIT_BYTES {
+        let field = if resource.plural == "secrets" {
+            "data"
+        } else {
+            ""
+        };
+        causes.push(Cause::too_long(field, DATA_LIMIT_BYTES));
+    }
+    let Some(before) = before else { return };
+    if before["immutable"] == true {
+        for field in ["data", "binaryData", "immutable"] {
+            if before[field] != object[field] {
+                let must = "field is immutable when `immutable` is set";
+                causes.push(Cause::forbidden(field, must));
+            }
+        }
+    }
+    if before["type"] != object["type"] {
+        causes.push(Cause::invalid(
+            "type",
+            &object["type"],
+            "field is immutable",
+        ));
+    }
+}
+
+fn pod(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
+    if items(&object["spec"], "containers").next().is_none() {
+        causes.push(Cause::required("spec.containers", ""));
+    }
+    for (index, container) in items(&object["spec"], "containers") {
+        for field in ["name", "image"] {
+            if text(container, field).is_empty() {
+                causes.push(Cause::required(
+                    format!("spec.containers[{index}].{field}"),
+                    "",
+                ));
+            }
+        }
+    }
+    let fixed = |pod: &Value| {
+        let mut spec = pod["spec"].clone();
+        for list in ["containers", "initContainers"] {
+            for container in spec[list].as_array_mut().into_iter().flatten() {
+                container["image"] = Value::Null;
+            }
+        }
+        for field in [
+            "activeDeadlineSeconds",
+            "tolerations",
+            "terminationGracePeriodSeconds",
+        ] {
+            spec[field] = Value::Null;
+        }
+        spec
+    };
+    if before.is_some_and(|it| fixed(it) != fixed(object)) {
+        let must = "pod updates may not change fields other than \
+            `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
+            `spec.tolerations` (only additions to existing tolerations),\
+            `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+        causes.push(Cause::forbidden("spec", must));
+    }
+}
+
+fn service(object: &Value, causes: &mut Vec<Cause>) {
+    let spec = &object["spec"];
+    let headless = spec["clusterIP"] == "None" || spec["type"] == "ExternalName";
+    if !headless && items(spec, "ports").next().is_none() {
+        causes.push(Cause::required("spec.ports", ""));
+    }
+    for (index, port) in items(spec, "ports") {
+        let number = port["port"].as_i64().unwrap_or_default();
+        if !(1..=65535).contains(&number) {
+            let field = format!("spec.ports[{index}].port");
+            let must = "must be between 1 and 65535, inclusive";
+            causes.push(Cause::invalid(field, &number.into(), must));
+        }
+    }
+}
+
+fn event(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
+    let about = text(&object["involvedObject"], "namespace");
+    if about != text(&object["metadata"], "namespace") {
+        let must = "does not match event.namespace";
+        causes.push(Cause::invalid(
+            "involvedObject.namespace",
+            &about.into(),
+            must,
+        ));
+    }
+    // Events of the older API carry no eventTime and are excused from the rest.
+    if before.is_some() || object["eventTime"].is_null() {
+        return;
+    }
+    for (field, named) in [
+        ("reportingComponent", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+        ("action", "action"),
+        ("reason", "reason"),
+    ] {
+        if text(object, field).is_empty() {
+            causes.push(Cause::required(named, ""));
+        }
+    }
+    if !["Normal", "Warning"].contains(&text(object, "type")) {
+        causes.push(Cause::invalid("type", &object["type"], "has invalid value"));
+    }
+}
+
+/// The address a Service of this name gets: fixed by its name, so that a run can be repeated.
+pub(super) fn cluster_ip(namespace: &str, name: &str) -> String {
+    let mut hash: u32 = 2_166_136_261;
+    for byte in namespace.bytes().chain([b'/']).chain(name.bytes()) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    }
+    let host = (hash % 65_000) as u16 + 100;
+    let [high, low] = host.to_be_bytes();
+    Ipv4Addr::new(10, 96, high, low).to_string()
+}

@@ -1,0 +1,343 @@
+//! The verbs on one object, each one atomic: decide and commit under the store's lock.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::defaults;
+use super::patch::{self, Format, PatchError};
+use super::resources::Resource;
+use super::status::ApiError;
+use super::store::{Key, Store};
+use super::validate::{self, Relaxed};
+
+/// The object a request is about.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) resource: &'static Resource,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Only `status` is written (or, without it, all but `status`).
+    pub(super) status: bool,
+}
+
+impl Target {
+    pub(super) fn key(&self) -> Key {
+        Key {
+            plural: self.resource.plural,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    fn find<'s>(&self, store: &'s Store) -> Result<&'s Arc<Value>, ApiError> {
+        let found = store.get(&self.key());
+        found.ok_or_else(|| ApiError::not_found(self.resource, &self.name))
+    }
+}
+
+/// The body of a DELETE, and what of it counts here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DeleteOptions {
+    preconditions: Preconditions,
+    grace_period_seconds: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// A body as its kind: type checked, pruned, in its stored form.
+fn decode(resource: &Resource, mut body: Value) -> Result<Value, ApiError> {
+    let (version, kind) = (resource.api_version(), resource.kind);
+    let Some(fields) = body.as_object_mut() else {
+        return Err(ApiError::bad_request(
+            "the body of the request is not a JSON object",
+        ));
+    };
+    for (field, wanted) in [("apiVersion", version.as_str()), ("kind", kind)] {
+        let given = fields.entry(field).or_insert_with(|| wanted.into());
+        if given != wanted {
+            let message = format!(
+                "the object provided is unrecognized (must be of type {kind}): {field} is {given}, \
+                 expected {wanted:?}"
+            );
+            return Err(ApiError::bad_request(message));
+        }
+    }
+    fields.entry("metadata").or_insert_with(|| json!({}));
+    let object = resource.normalise(body).map_err(|error| {
+        let message =
+            format!("{kind} in version \"v1\" cannot be handled as a {kind}: json: {error}");
+        ApiError::bad_request(message)
+    })?;
+    Ok(defaults::to_stored(resource, object))
+}
+
+pub(super) fn create(
+    store: &mut Store,
+    target: &Target,
+    body: Value,
+    relaxed: Relaxed,
+) -> Result<Value, ApiError> {
+    let resource = target.resource;
+    let mut object = decode(resource, body)?;
+    check_namespace(target, &object)?;
+    if !text(&object, "resourceVersion").is_empty() {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::bad_request(message));
+    }
+    let metadata = &mut object["metadata"];
+    let prefix = metadata["generateName"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if metadata["name"].as_str().unwrap_or_default().is_empty() && !prefix.is_empty() {
+        metadata["name"] = format!("{prefix}{}", defaults::name_suffix()).into();
+    }
+    metadata["namespace"] = target.namespace.clone().into();
+    metadata["uid"] = defaults::new_uid().into();
+    metadata["creationTimestamp"] = defaults::timestamp().into();
+    if resource.has_status
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.remove("status");
+    }
+    defaults::apply(resource, &mut object);
+    validate::check(resource, &object, None, relaxed)?;
+    let target = Target {
+        name: text(&object, "name").to_owned(),
+        ..target.clone()
+    };
+    if store.get(&target.key()).is_some() {
+        return Err(ApiError::already_exists(resource, &target.name));
+    }
+    Ok(defaults::to_served(
+        resource,
+        &store.put(target.key(), object),
+    ))
+}
+
+fn check_namespace(target: &Target, object: &Value) -> Result<(), ApiError> {
+    let given = text(object, "namespace");
+    if !given.is_empty() && given != target.namespace {
+        let message =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(())
+}
+
+fn check_name(target: &Target, object: &Value) -> Result<(), ApiError> {
+    let given = text(object, "name");
+    if given == target.name {
+        return Ok(());
+    }
+    let message = if given.is_empty() {
+        "the name of the object must be specified and match the name on the URL".to_owned()
+    } else {
+        format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            target.name
+        )
+    };
+    Err(ApiError::bad_request(message))
+}
+
+/// PUT. The flag says that it created.
+pub(super) fn update(
+    store: &mut Store,
+    target: &Target,
+    body: Value,
+    relaxed: Relaxed,
+) -> Result<(Value, bool), ApiError> {
+    let resource = target.resource;
+    let mut object = decode(resource, body.clone())?;
+    check_name(target, &object)?;
+    check_namespace(target, &object)?;
+    let Some(before) = store.get(&target.key()).cloned() else {
+        if resource.create_on_update
+            && !target.status
+            && text(&object, "resourceVersion").is_empty()
+        {
+            return create(store, target, body, relaxed).map(|created| (created, true));
+        }
+        return Err(ApiError::not_found(resource, &target.name));
+    };
+    let version = text(&object, "resourceVersion");
+    if version.is_empty() && !resource.unconditional_update {
+        let must = "must be specified for an update";
+        let cause = super::status::Cause::invalid("metadata.resourceVersion", &0.into(), must);
+        return Err(ApiError::invalid(resource, &target.name, vec![cause]));
+    }
+    if !version.is_empty() && version != text(&before, "resourceVersion") {
+        return Err(ApiError::modified(resource, &target.name));
+    }
+    defaults::apply(resource, &mut object);
+    commit(store, target, &before, object, relaxed).map(|updated| (updated, false))
+}
+
+/// PATCH. A resourceVersion in the patch makes it a compare-and-swap.
+pub(super) fn patch(
+    store: &mut Store,
+    target: &Target,
+    format: Format,
+    body: &Value,
+    relaxed: Relaxed,
+) -> Result<Value, ApiError> {
+    let resource = target.resource;
+    let before = Arc::clone(target.find(store)?);
+    let served = defaults::to_served(resource, &before);
+    let patched = patch::apply(format, &served, body).map_err(|error| match error {
+        PatchError::Malformed(message) => ApiError::bad_request(message),
+        PatchError::Unfitting(message) => ApiError::unprocessable(message),
+    })?;
+    let mut object = decode(resource, patched).map_err(|error| {
+        // What cannot be decoded after patching is the patch's fault, hence 422.
+        if error.code == 400 {
+            ApiError::unprocessable(error.to_string())
+        } else {
+            error
+        }
+    })?;
+    check_name(target, &object)?;
+    check_namespace(target, &object)?;
+    let version = text(&object, "resourceVersion");
+    if !version.is_empty() && version != text(&before, "resourceVersion") {
+        return Err(ApiError::modified(resource, &target.name));
+    }
+    defaults::apply(resource, &mut object);
+    commit(store, target, &before, object, relaxed)
+}
+
+/// The common end of PUT and PATCH: keep what a client may not change, validate, store if changed.
+fn commit(
+    store: &mut Store,
+    target: &Target,
+    before: &Value,
+    mut object: Value,
+    relaxed: Relaxed,
+) -> Result<Value, ApiError> {
+    let resource = target.resource;
+    let uid = text(&object, "uid");
+    if !uid.is_empty() && uid != text(before, "uid") {
+        return Err(wrong_uid(resource, &target.name, uid, text(before, "uid")));
+    }
+    for field in [
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "resourceVersion",
+        "generateName",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        object["metadata"][field] = before["metadata"][field].clone();
+    }
+    if resource.has_status {
+        let kept = if target.status { "spec" } else { "status" };
+        object[kept] = before[kept].clone();
+    }
+    // The detour drops the nulls of the copying above and makes the comparison one of like with like.
+    let object = defaults::to_served(resource, &object);
+    let object = decode(resource, object)?;
+    validate::check(resource, &object, Some(before), relaxed)?;
+    if object == *before {
+        return Ok(defaults::to_served(resource, before));
+    }
+    let leaves = object["metadata"]["finalizers"].is_null()
+        && object["metadata"]["deletionGracePeriodSeconds"] == 0;
+    let stored = store.put(target.key(), object);
+    if leaves {
+        store.remove(&target.key());
+    }
+    Ok(defaults::to_served(resource, &stored))
+}
+
+fn wrong_uid(resource: &Resource, name: &str, wanted: &str, found: &str) -> ApiError {
+    let why =
+        format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+    ApiError::conflict(resource, name, &why)
+}
+
+/// DELETE. A pod on a node, and whatever has finalizers, is only marked at first.
+pub(super) fn delete(
+    store: &mut Store,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Value, ApiError> {
+    let resource = target.resource;
+    let before = Arc::clone(target.find(store)?);
+    let (uid, version) = (text(&before, "uid"), text(&before, "resourceVersion"));
+    if let Some(wanted) = &options.preconditions.uid
+        && wanted != uid
+    {
+        return Err(wrong_uid(resource, &target.name, wanted, uid));
+    }
+    if let Some(wanted) = &options.preconditions.resource_version
+        && wanted != version
+    {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {version}"
+        );
+        return Err(ApiError::conflict(resource, &target.name, &why));
+    }
+    let grace = grace_s(resource, &before, options);
+    if grace > 0 || !before["metadata"]["finalizers"].is_null() {
+        return Ok(mark_deleted(store, target, &before, grace));
+    }
+    let removed = store.remove(&target.key());
+    let removed = removed.as_deref().unwrap_or(&before);
+    if resource.returns_deleted {
+        return Ok(defaults::to_served(resource, removed));
+    }
+    let mut details = json!({"name": target.name, "kind": resource.plural, "uid": uid});
+    if !resource.group.is_empty() {
+        details["group"] = resource.group.into();
+    }
+    Ok(
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "details": details}),
+    )
+}
+
+/// Only a pod that a kubelet may be running is given time.
+fn grace_s(resource: &Resource, pod: &Value, options: &DeleteOptions) -> i64 {
+    let over = pod
+        .pointer("/status/phase")
+        .is_some_and(|it| it == "Succeeded" || it == "Failed");
+    if resource.plural != "pods" || over || pod["spec"]["nodeName"].is_null() {
+        return 0;
+    }
+    let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64();
+    options.grace_period_seconds.or(own).unwrap_or(30).max(0)
+}
+
+fn mark_deleted(store: &mut Store, target: &Target, before: &Value, grace_s: i64) -> Value {
+    let mut marked = before.clone();
+    let metadata = &mut marked["metadata"];
+    if metadata["deletionTimestamp"].is_null() {
+        let due = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace_s);
+        metadata["deletionTimestamp"] = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        metadata["deletionGracePeriodSeconds"] = grace_s.into();
+    }
+    if marked == *before {
+        return defaults::to_served(target.resource, before);
+    }
+    defaults::to_served(target.resource, &store.put(target.key(), marked))
+}
+
+/// GET of one object from the present or from a snapshot of the past.
+pub(super) fn served(target: &Target, found: Option<&Arc<Value>>) -> Result<Value, ApiError> {
+    let found = found.ok_or_else(|| ApiError::not_found(target.resource, &target.name))?;
+    Ok(defaults::to_served(target.resource, found))
+}
