@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::defaults;
 use super::patch::{self, Format, PatchError};
 use super::resources::Resource;
-use super::status::ApiError;
+use super::status::{ApiError, Cause};
 use super::store::{Key, Store};
 use super::validate::{self, Relaxed};
 
@@ -176,11 +176,15 @@ pub(super) fn update(
     let version = text(&object, "resourceVersion");
     if version.is_empty() && !resource.unconditional_update {
         let must = "must be specified for an update";
-        let cause = super::status::Cause::invalid("metadata.resourceVersion", &0.into(), must);
+        let cause = Cause::invalid("metadata.resourceVersion", &0.into(), must);
         return Err(ApiError::invalid(resource, &target.name, vec![cause]));
     }
     if !version.is_empty() && version != text(&before, "resourceVersion") {
         return Err(ApiError::modified(resource, &target.name));
+    }
+    let uid = text(&object, "uid");
+    if !uid.is_empty() && uid != text(&before, "uid") {
+        return Err(wrong_uid(resource, &target.name, uid, text(&before, "uid")));
     }
     defaults::apply(resource, &mut object);
     commit(store, target, &before, object, relaxed).map(|updated| (updated, false))
@@ -215,6 +219,11 @@ pub(super) fn patch(
     if !version.is_empty() && version != text(&before, "resourceVersion") {
         return Err(ApiError::modified(resource, &target.name));
     }
+    let uid = &object["metadata"]["uid"];
+    if !uid.is_null() && *uid != before["metadata"]["uid"] {
+        let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
+        return Err(ApiError::invalid(resource, &target.name, vec![cause]));
+    }
     defaults::apply(resource, &mut object);
     commit(store, target, &before, object, relaxed)
 }
@@ -228,10 +237,6 @@ fn commit(
     relaxed: Relaxed,
 ) -> Result<Value, ApiError> {
     let resource = target.resource;
-    let uid = text(&object, "uid");
-    if !uid.is_empty() && uid != text(before, "uid") {
-        return Err(wrong_uid(resource, &target.name, uid, text(before, "uid")));
-    }
     for field in [
         "namespace",
         "uid",
