@@ -185,11 +185,16 @@ async fn put_to_an_unknown_name() {
         .await
         .expect("Endpoints too");
     let config = config_map("c", json!({}));
-    let refused = rig
-        .put("configmaps", "c", &config)
-        .await
-        .expect_err("a ConfigMap is not");
-    assert_eq!(essence(&refused), (404, "NotFound", vec![]));
+    // Those that are not created by PUT are safe from it.
+    let mut anonymous = config_map("c", json!({}));
+    anonymous["metadata"]["resourceVersion"] = version(&config).into();
+    for body in [config, anonymous] {
+        let refused = rig
+            .put("configmaps", "c", &body)
+            .await
+            .expect_err("not created");
+        assert_eq!(essence(&refused), (404, "NotFound", vec![]));
+    }
 }
 
 #[tokio::test]

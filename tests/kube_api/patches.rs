@@ -55,6 +55,13 @@ async fn a_version_in_the_patch_is_a_compare_and_swap() {
         let kept = rig.get("endpoints", "e").await.expect("it exists");
         assert_eq!(version(&kept), version(&patched));
     }
+    // Even one that would change nothing.
+    let body = json!({"metadata": {"resourceVersion": version(&first)}});
+    let refused = rig
+        .patch("endpoints", "e", MERGE, &body)
+        .await
+        .expect_err("old");
+    assert_eq!(essence(&refused), (409, "Conflict", vec![]));
     let body = json!([
         {"op": "test", "path": "/metadata/resourceVersion", "value": version(&first)},
         {"op": "add", "path": "/metadata/annotations/leader", "value": "d"},
@@ -243,10 +250,39 @@ async fn patches_that_make_no_sense() {
             .await
             .expect_err("another uid");
         assert_eq!(
-            (refused.code, refused.reason.as_str()),
-            (409, "Conflict"),
+            essence(&refused),
+            (422, "Invalid", vec!["metadata.uid"]),
             "{format}"
         );
+        let body = json!({"metadata": {"annotations": {"number": 5}}});
+        let refused = rig
+            .patch("leases", "l", format, &body)
+            .await
+            .expect_err("not a text");
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (422, "Invalid"),
+            "{format}"
+        );
+        // Taking the version away makes an update without one, which a Lease does not allow.
+        for version in [Value::Null, "".into()] {
+            let body =
+                json!({"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": "z"}});
+            let refused = rig
+                .patch("leases", "l", format, &body)
+                .await
+                .expect_err("no version");
+            assert_eq!(
+                essence(&refused),
+                (422, "Invalid", vec!["metadata.resourceVersion"])
+            );
+        }
+        let body = json!({"metadata": {"resourceVersion": "soon"}});
+        let refused = rig
+            .patch("leases", "l", format, &body)
+            .await
+            .expect_err("not a version");
+        assert_eq!(refused.code, 500, "{format}");
     }
     assert_eq!(
         rig.get("leases", "l").await.expect("kept")["spec"],

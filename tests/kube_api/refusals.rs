@@ -146,6 +146,7 @@ async fn a_version_has_no_place_in_a_creation() {
         "{}",
         refused.message
     );
+    assert_eq!(refused.code, 500, "odd, but so it is");
     assert_eq!(
         rig.get("leases", "l").await.expect_err("not created").code,
         404
