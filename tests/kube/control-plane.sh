@@ -20,7 +20,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${PGWARDEN_KUBE_CACHE:-$HERE/../../target/kube-rig}
 VERSION=v1.36.3
 READY_WITHIN_S=120
-STOP_WITHIN_S=15
+STOP_WITHIN_S=3
 
 say() { echo "control-plane: $*" >&2; }
 skip() { echo "SKIPPED: $*" >&2; exit 77; }

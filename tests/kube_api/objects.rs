@@ -185,6 +185,41 @@ async fn put_to_an_unknown_name() {
         .await
         .expect("Endpoints too");
     let config = config_map("c", json!({}));
+    let refused = rig
+        .put("configmaps", "c", &config)
+        .await
+        .expect_err("a ConfigMap is not");
+    assert_eq!(essence(&refused), (404, "NotFound", vec![]));
+}
+
+/// The trap in PUT as a compare-and-swap: only the uid protects from reviving what was deleted.
+#[tokio::test]
+async fn put_to_a_deleted_object() {
+    let rig = Rig::start("put-deleted").await;
+    let first = rig.create("leases", &lease("l")).await.expect("created");
+    rig.delete("leases", "l", &Value::Null)
+        .await
+        .expect("deleted");
+    let refused = rig
+        .put("leases", "l", &first)
+        .await
+        .expect_err("the uid is gone");
+    assert_eq!(essence(&refused), (409, "Conflict", vec![]));
+    let mut anonymous = first.clone();
+    anonymous["metadata"] = json!({"name": "l", "resourceVersion": version(&first)});
+    let revived = rig
+        .put("leases", "l", &anonymous)
+        .await
+        .expect("created, whatever the version");
+    assert_ne!(revived["metadata"]["uid"], first["metadata"]["uid"]);
+
+    let config = rig
+        .create("configmaps", &config_map("c", json!({})))
+        .await
+        .expect("created");
+    rig.delete("configmaps", "c", &Value::Null)
+        .await
+        .expect("deleted");
     // Those that are not created by PUT are safe from it.
     let mut anonymous = config_map("c", json!({}));
     anonymous["metadata"]["resourceVersion"] = version(&config).into();
