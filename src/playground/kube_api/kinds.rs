@@ -139,13 +139,18 @@ fn slice_endpoint(
     for (index, address) in items(endpoint, "addresses") {
         let address = address.as_str().unwrap_or_default();
         let field = format!("{list}[{index}]");
-        if family == "FQDN" {
-            note(causes, field, address, names::dns_subdomain(address));
-        } else if let Some(parsed) = ip(&field, address, relaxed, causes)
-            && parsed.is_ipv4() != (family == "IPv4")
-        {
-            let must = format!("must be an {family} address");
-            causes.push(Cause::invalid(list.clone(), &address.into(), &must));
+        match family {
+            "FQDN" => note(causes, field, address, names::dns_subdomain(address)),
+            "IPv4" | "IPv6" => {
+                if let Some(parsed) = ip(&field, address, relaxed, causes)
+                    && parsed.is_ipv4() != (family == "IPv4")
+                {
+                    let must = format!("must be an {family} address");
+                    causes.push(Cause::invalid(list.clone(), &address.into(), &must));
+                }
+            }
+            // Refused already; what it should look like nobody knows.
+            _ => {}
         }
     }
     let hostname = text(endpoint, "hostname");

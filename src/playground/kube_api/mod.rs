@@ -78,7 +78,10 @@ impl KubeApi {
     pub async fn start(mut options: Options) -> io::Result<Handle> {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
-        let state = options.state.take().unwrap_or_default();
+        let state = options
+            .state
+            .take()
+            .unwrap_or_else(Snapshot::of_a_new_cluster);
         let shared = Arc::new(Shared::new(options, state));
         let (stop, stopped) = latest::channel(false);
         let task = tokio::spawn(server::serve(listener, Arc::clone(&shared), stopped));
@@ -141,6 +144,8 @@ impl Handle {
             .expect("a socket address makes a valid URL");
         let mut config = kube::Config::new(url);
         config.auth_info.token = Some(client.to_owned().into());
+        // Else kube::Client asks again by itself after 429, 503 and 504, and hides what was answered.
+        config.default_retry = false;
         config
     }
 

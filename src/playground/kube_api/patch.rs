@@ -94,9 +94,16 @@ fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
         match text("op")? {
             "add" => add(target, path, value()?.clone())?,
             "remove" => drop(remove(target, path)?),
+            // Upstream's library lets `replace` add a missing field; only its parent must exist.
             "replace" => {
-                let place = target.pointer_mut(path).ok_or_else(|| missing(path))?;
-                *place = value()?.clone();
+                let value = value()?.clone();
+                if target.pointer(path).is_none() && !is_field(target, path) {
+                    return Err(missing(path));
+                }
+                match target.pointer_mut(path) {
+                    Some(place) => *place = value,
+                    None => add(target, path, value)?,
+                }
             }
             "move" => {
                 let moved = remove(target, text("from")?)?;
@@ -130,6 +137,10 @@ fn parent<'a>(target: &'a mut Value, path: &str) -> Result<(&'a mut Value, Strin
     let (head, token) = path.rsplit_once('/').ok_or_else(|| missing(path))?;
     let container = target.pointer_mut(head).ok_or_else(|| missing(path))?;
     Ok((container, token.replace("~1", "/").replace("~0", "~")))
+}
+
+fn is_field(target: &mut Value, path: &str) -> bool {
+    parent(target, path).is_ok_and(|(container, _)| container.is_object())
 }
 
 fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
@@ -210,7 +221,7 @@ mod tests {
         let unfitting = [
             json!([{"op": "test", "path": "/a", "value": 2}]),
             json!([{"op": "remove", "path": "/b"}]),
-            json!([{"op": "replace", "path": "/b", "value": 1}]),
+            json!([{"op": "replace", "path": "/b/c", "value": 1}]),
         ];
         for patch in unfitting {
             assert!(matches!(refused(patch), PatchError::Unfitting(_)));

@@ -157,19 +157,27 @@ impl ApiError {
         error
     }
 
-    /// A patch that cannot be applied to the object as it is.
-    pub(super) fn unprocessable(message: impl Into<String>) -> Self {
-        let message = message.into();
+    /// A JSON patch whose operations do not fit the object; upstream does not say why.
+    pub(super) fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::new(422, "Invalid", message)
+    }
+
+    /// A patch after which the object is no longer one of its kind.
+    pub(super) fn misshapen(message: &str) -> Self {
         let mut error = Self::new(
             422,
             "Invalid",
-            "the server rejected our request due to an error in our request",
+            format!(" \"\" is invalid: patch: {message}"),
         );
-        error.details.insert(
-            "causes".into(),
-            json!([{ "message": message, "field": "patch" }]),
-        );
+        let cause = json!({"reason": "FieldValueInvalid", "message": message, "field": "patch"});
+        error.details.insert("causes".into(), json!([cause]));
         error
+    }
+
+    /// What upstream did not think of a client doing: 500 and no reason.
+    pub(super) fn unforeseen(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
     }
 
     pub(super) fn unsupported_media_type(accepted: &str) -> Self {
@@ -202,7 +210,7 @@ impl ApiError {
 
     /// A read that names a revision this store has not reached (after a restore, for one).
     pub(super) fn from_the_future(asked: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let mut error = Self::new(504, "Timeout", message);
         let cause = json!({"reason": "ResourceVersionTooLarge",
             "message": "Too large resource version"});
@@ -253,9 +261,11 @@ impl ApiError {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if !self.details.is_empty() {
             status["details"] = Value::Object(self.details.clone());
         }

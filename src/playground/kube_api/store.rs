@@ -33,6 +33,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A cluster that has seen some writes before any client came: small resourceVersions are too old.
+    pub(super) fn of_a_new_cluster() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            revision: 100,
+        }
+    }
+
     /// The store's resourceVersion when this snapshot was taken.
     pub fn revision(&self) -> u64 {
         self.revision

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::defaults;
 use super::patch::{self, Format, PatchError};
 use super::resources::Resource;
-use super::status::ApiError;
+use super::status::{ApiError, Cause};
 use super::store::{Key, Store};
 use super::validate::{self, Relaxed};
 
@@ -94,7 +94,7 @@ pub(super) fn create(
     check_namespace(target, &object)?;
     if !text(&object, "resourceVersion").is_empty() {
         let message = "resourceVersion should not be set on objects to be created";
-        return Err(ApiError::bad_request(message));
+        return Err(ApiError::unforeseen(message));
     }
     let metadata = &mut object["metadata"];
     let prefix = metadata["generateName"]
@@ -157,33 +157,54 @@ fn check_name(target: &Target, object: &Value) -> Result<(), ApiError> {
 pub(super) fn update(
     store: &mut Store,
     target: &Target,
-    body: Value,
+    mut body: Value,
     relaxed: Relaxed,
 ) -> Result<(Value, bool), ApiError> {
     let resource = target.resource;
     let mut object = decode(resource, body.clone())?;
     check_name(target, &object)?;
     check_namespace(target, &object)?;
-    let Some(before) = store.get(&target.key()).cloned() else {
-        if resource.create_on_update
-            && !target.status
-            && text(&object, "resourceVersion").is_empty()
-        {
-            return create(store, target, body, relaxed).map(|created| (created, true));
-        }
+    let before = store.get(&target.key()).cloned();
+    if before.is_none() && (!resource.create_on_update || target.status) {
         return Err(ApiError::not_found(resource, &target.name));
+    }
+    let uid = text(&object, "uid");
+    let stored_uid = before.as_ref().map_or("", |it| text(it, "uid"));
+    if !uid.is_empty() && uid != stored_uid {
+        return Err(wrong_uid(resource, &target.name, uid, stored_uid));
+    }
+    let Some(before) = before else {
+        // Upstream creates whatever resourceVersion the writer believed in: a compare-and-swap by PUT
+        // revives a deleted object unless it names the uid as well.
+        if let Some(metadata) = body["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        return create(store, target, body, relaxed).map(|created| (created, true));
     };
-    let version = text(&object, "resourceVersion");
-    if version.is_empty() && !resource.unconditional_update {
-        let must = "must be specified for an update";
-        let cause = super::status::Cause::invalid("metadata.resourceVersion", &0.into(), must);
-        return Err(ApiError::invalid(resource, &target.name, vec![cause]));
-    }
-    if !version.is_empty() && version != text(&before, "resourceVersion") {
-        return Err(ApiError::modified(resource, &target.name));
-    }
+    check_version(target, &object, &before)?;
     defaults::apply(resource, &mut object);
     commit(store, target, &before, object, relaxed).map(|updated| (updated, false))
+}
+
+/// The compare of compare-and-swap.
+fn check_version(target: &Target, object: &Value, before: &Value) -> Result<(), ApiError> {
+    let (resource, version) = (target.resource, text(object, "resourceVersion"));
+    if version.is_empty() {
+        if resource.unconditional_update {
+            return Ok(());
+        }
+        let must = "must be specified for an update";
+        let cause = Cause::invalid("metadata.resourceVersion", &0.into(), must);
+        return Err(ApiError::invalid(resource, &target.name, vec![cause]));
+    }
+    if version.parse::<u64>().is_err() {
+        let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+        return Err(ApiError::unforeseen(message));
+    }
+    if version != text(before, "resourceVersion") {
+        return Err(ApiError::modified(resource, &target.name));
+    }
+    Ok(())
 }
 
 /// PATCH. A resourceVersion in the patch makes it a compare-and-swap.
@@ -199,21 +220,24 @@ pub(super) fn patch(
     let served = defaults::to_served(resource, &before);
     let patched = patch::apply(format, &served, body).map_err(|error| match error {
         PatchError::Malformed(message) => ApiError::bad_request(message),
-        PatchError::Unfitting(message) => ApiError::unprocessable(message),
+        PatchError::Unfitting(_) => ApiError::unprocessable(),
     })?;
     let mut object = decode(resource, patched).map_err(|error| {
         // What cannot be decoded after patching is the patch's fault, hence 422.
         if error.code == 400 {
-            ApiError::unprocessable(error.to_string())
+            ApiError::misshapen(&error.to_string())
         } else {
             error
         }
     })?;
     check_name(target, &object)?;
     check_namespace(target, &object)?;
-    let version = text(&object, "resourceVersion");
-    if !version.is_empty() && version != text(&before, "resourceVersion") {
-        return Err(ApiError::modified(resource, &target.name));
+    // A patch that says nothing of the version got the stored one, and thus always passes.
+    check_version(target, &object, &before)?;
+    let uid = &object["metadata"]["uid"];
+    if !uid.is_null() && *uid != before["metadata"]["uid"] {
+        let cause = Cause::invalid("metadata.uid", uid, "field is immutable");
+        return Err(ApiError::invalid(resource, &target.name, vec![cause]));
     }
     defaults::apply(resource, &mut object);
     commit(store, target, &before, object, relaxed)
@@ -228,10 +252,6 @@ fn commit(
     relaxed: Relaxed,
 ) -> Result<Value, ApiError> {
     let resource = target.resource;
-    let uid = text(&object, "uid");
-    if !uid.is_empty() && uid != text(before, "uid") {
-        return Err(wrong_uid(resource, &target.name, uid, text(before, "uid")));
-    }
     for field in [
         "namespace",
         "uid",

@@ -64,22 +64,20 @@ pub(super) fn body(
     wanted: Wanted,
 ) -> StreamBody<impl Stream<Item = io::Result<Frame<Bytes>>> + Send> {
     let now = Instant::now();
-    let next_bookmark = wanted
-        .bookmarks
-        .then(|| now + shared.options.bookmark_interval);
     let ends = now + wanted.timeout;
     let mut watcher = Watcher {
         position: 0,
         incarnation: 0,
         pending: VecDeque::new(),
         ends,
-        next_bookmark,
+        next_bookmark: None,
         over: false,
         shared,
         call,
         wanted,
     };
     watcher.begin();
+    watcher.plan_bookmark(now);
     StreamBody::new(stream::unfold(watcher, |mut watcher| async move {
         let item = watcher.next().await?;
         Some((item.map(Frame::data), watcher))
@@ -165,15 +163,17 @@ impl Watcher {
             return Turn::End;
         }
         if self.next_bookmark.is_some_and(|due| now >= due) {
-            let last = self
-                .ends
-                .checked_sub(LAST_BOOKMARK_BEFORE_END)
-                .unwrap_or(self.ends);
-            let next = now + self.shared.options.bookmark_interval;
-            self.next_bookmark = (now < last).then(|| next.min(last));
+            self.plan_bookmark(now);
             return Turn::Deliver(line("BOOKMARK", &self.bookmark()));
         }
         Turn::Wait
+    }
+
+    fn plan_bookmark(&mut self, now: Instant) {
+        let next = now + self.shared.options.bookmark_interval;
+        let last = self.ends.checked_sub(LAST_BOOKMARK_BEFORE_END);
+        let last = last.filter(|last| self.wanted.bookmarks && now < *last);
+        self.next_bookmark = last.map(|last| last.min(next));
     }
 
     fn gone(&mut self, refusal: &ApiError) -> Turn {
