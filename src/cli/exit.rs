@@ -1,7 +1,7 @@
 //! Exit codes: one enum, one table, shown by `--help` and relied on by scripts and probes.
 //!
-//! The numbers from 64 to 78 are those of sysexits(3), so that what is not ours reads as everywhere;
-//! those from 100 are ours and have a meaning only here.
+//! The numbers from 64 to 78 are those of sysexits(3), so that they read as everywhere; those from
+//! 100 are ours and have a meaning only here.
 
 use std::fmt::Write;
 use std::process::{ExitCode, Termination};

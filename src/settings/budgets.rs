@@ -267,7 +267,7 @@ impl Budgets {
         };
         let width = to.ttl - from.ttl;
         let into = ttl_ms - from.ttl;
-        // Floor everywhere but where more is the safe side: S against R + 2c + E, K against reality.
+        // Floor but where more is the safe side: S against R + 2c + E, K against reality.
         let down = |a: u64, b: u64| a + (b - a) * into / width;
         let up = |a: u64, b: u64| a + ((b - a) * into).div_ceil(width);
         Self {

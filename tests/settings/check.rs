@@ -69,8 +69,8 @@ fn json_holds_the_same_and_no_secret() {
     let dir = Dir::new();
     let text = machine(&dir)
         + "  parameters: {archive_command: 'PGPASSWORD=hunter2 cp %p /x', ssl_passphrase_command: \
-           'echo hunter2', primary_conninfo: 'user=a password = hunter2', password_encryption: md5, \
-           restore_command: 'curl https://me:hunter2@host/%f'}\n";
+           'echo hunter2', primary_conninfo: 'user=a password = hunter2', \
+           password_encryption: md5, restore_command: 'curl https://me:hunter2@host/%f'}\n";
     let (exit, json) = run(&dir.file("a.yml", &text), Format::Json);
     assert_eq!(exit, Exit::Ok, "{json}");
     assert!(

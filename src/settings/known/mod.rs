@@ -1,5 +1,5 @@
 //! Every key that is known: of which kind, and whether this version uses it. The table is the one
-//! place that says so; the warnings, the nearest-name hints and the tests of the JSON schema read it.
+//! place that says so; warnings, nearest-name hints and the tests of the JSON schema read it.
 
 mod postgresql;
 mod table;

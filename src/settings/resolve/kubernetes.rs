@@ -53,8 +53,8 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
     Some(kubernetes)
 }
 
-/// Only the Lease exists yet. Silence cannot be taken for it: in Patroni's files it means ConfigMaps,
-/// and two dialects in one cluster are two locks.
+/// Only the Lease exists yet. Silence cannot be taken for it: in Patroni's files it means
+/// ConfigMaps, and two dialects in one cluster are two locks.
 fn lock(section: &Section<'_>, out: &Problems) -> Option<LockDialect> {
     if !section.present() {
         let message = format!("it is missing; {ONLY_LEASE} in this section");

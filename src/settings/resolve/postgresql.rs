@@ -110,7 +110,7 @@ fn data_dir(section: &Section<'_>) -> Option<PathBuf> {
     Some(dir)
 }
 
-/// Beside the data directory's parent is not always writable; the home directory is Patroni's choice.
+/// The data directory's parent is not always writable; the home directory is Patroni's choice.
 fn default_pgpass(data_dir: &Path, env: Env<'_>) -> Option<PathBuf> {
     match env("HOME").filter(|home| home.starts_with('/') && home.len() > 1) {
         Some(home) => Some(Path::new(&home).join("pgpass")),

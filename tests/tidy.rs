@@ -1,0 +1,119 @@
+//! The rules of the house that no compiler checks, checked. Each rule is a function from files to
+//! complaints; each has samples that it must and must not complain of.
+//!
+//! The lists of exceptions are ratchets: an entry names the size a file or function has today. It
+//! may only shrink, and an entry that is no longer needed must go.
+
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "tidy/layers.rs"]
+mod layers;
+#[path = "tidy/limits.rs"]
+mod limits;
+#[path = "tidy/scan.rs"]
+mod scan;
+#[path = "tidy/words.rs"]
+mod words;
+
+use scan::{Source, sources, texts};
+
+/// Files longer than the cap, with the length they have: (path, lines).
+const LONG_FILES: &[(&str, usize)] = &[];
+
+/// Lines of comments and texts wider than the cap, in all files together. It may only shrink.
+const WIDE_LINES: usize = 3;
+
+/// Functions longer than the cap, with the length they have: (path, name, lines).
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
+
+#[track_caller]
+fn none(complaints: Vec<String>) {
+    assert!(
+        complaints.is_empty(),
+        "{} complaints:\n{}",
+        complaints.len(),
+        complaints.join("\n")
+    );
+}
+
+fn each(rule: fn(&Source) -> Vec<String>) {
+    none(sources().iter().flat_map(rule).collect());
+}
+
+#[test]
+fn modules_import_only_what_stands_below_them() {
+    each(layers::imports);
+}
+
+#[test]
+fn the_core_is_pure() {
+    each(layers::purity);
+}
+
+#[test]
+fn crates_with_one_home_stay_there() {
+    each(layers::homes);
+}
+
+#[test]
+fn files_are_short() {
+    none(limits::file_lengths(&sources(), LONG_FILES));
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let files = sources();
+    for (path, name, lines) in limits::functions_over(&files, limits::SCREEN) {
+        eprintln!(
+            "note: {path}: {name} has {lines} lines, more than {}",
+            limits::SCREEN
+        );
+    }
+    none(limits::function_lengths(&files, LONG_FUNCTIONS));
+}
+
+#[test]
+fn main_is_a_door_and_no_room() {
+    none(limits::main_length(&sources()));
+}
+
+#[test]
+fn lines_have_no_tabs_and_no_loose_ends() {
+    each(words::blanks);
+}
+
+#[test]
+fn lines_are_narrow() {
+    let wide: Vec<String> = sources().iter().flat_map(words::wide).collect();
+    let (found, allowed) = (wide.len(), WIDE_LINES);
+    assert!(
+        found <= allowed,
+        "{found} wide lines, not {allowed}:\n{}",
+        wide.join("\n")
+    );
+    assert!(
+        found == allowed,
+        "{found} wide lines left: lower WIDE_LINES to that"
+    );
+}
+
+#[test]
+fn what_is_left_to_do_names_its_issue() {
+    each(words::promises);
+}
+
+#[test]
+fn modules_say_why_they_exist() {
+    each(words::opening);
+}
+
+#[test]
+fn queues_have_bounds() {
+    each(words::unbounded);
+}
+
+#[test]
+fn nothing_names_a_machine_or_a_registry() {
+    none(texts().iter().flat_map(words::places).collect());
+}
