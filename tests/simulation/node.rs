@@ -246,7 +246,7 @@ impl World {
                     .server_of(node, generation)
                     .is_some_and(|server| clean && server.frozen)
                 {
-                    return; // A frozen postmaster hears no polite signal.
+                    return self.schedule(300, Act::ServerStopped { node, generation, clean }); // Heard later.
                 }
                 self.server_gone(node, generation, clean, "stopped");
             }
@@ -484,7 +484,7 @@ impl World {
             .state
             .as_ref()
             .filter(|_| reachable)
-            .and_then(|s| s.peer_status());
+            .and_then(|s| s.peer_status(other.clock(self.now)));
         let name = other.name.clone();
         let delay = if reachable { 2 } else { 700 };
         let event = Box::new(Event::PeerAnswered {
