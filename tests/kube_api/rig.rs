@@ -18,7 +18,7 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 const JSON: &str = "application/json";
 
 /// Generous: only a hang reaches it.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A server to test, embedded or real, and the test's own namespace in it.
 pub(crate) struct Rig {
@@ -34,9 +34,10 @@ impl Rig {
         };
         let file = kube::config::Kubeconfig::read_from(&path)
             .unwrap_or_else(|error| panic!("PGWARDEN_KUBECONFIG={path}: {error}"));
-        let mut config = Config::from_custom_kubeconfig(file, &Default::default())
-            .await
-            .expect("a usable kubeconfig");
+        let mut config =
+            Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await
+                .expect("a usable kubeconfig");
         // What the server answers is what is tested, not what a second attempt would be told.
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client of the real API");

@@ -22,11 +22,9 @@ pub(super) fn check(
 ) {
     match resource.plural {
         "leases" => lease(object, causes),
-        "endpoints" => {
-            // Addresses that were stored once are not looked at again.
-            if before.is_none_or(|it| it["subsets"] != object["subsets"]) {
-                endpoints(object, relaxed, causes);
-            }
+        // Addresses that were stored once are not looked at again.
+        "endpoints" if before.is_none_or(|it| it["subsets"] != object["subsets"]) => {
+            endpoints(object, relaxed, causes);
         }
         "endpointslices" => slice(object, before, relaxed, causes),
         "configmaps" | "secrets" => data(resource, object, before, causes),
