@@ -4,6 +4,7 @@
 //! a task of one join set and ends in an event; nothing is detached, and the loop itself never
 //! waits for anything but its inbox, so its heartbeat (G5) says what it is meant to say.
 
+mod container;
 mod effects;
 mod journal;
 mod kube;
@@ -196,6 +197,7 @@ impl Runner {
         let mut work = JoinSet::new();
         work.spawn(prober::run(context.clone(), watchful.subscribe(), facts_sender));
         work.spawn(publisher::run(context.clone(), publish.subscribe()));
+        work.spawn(container::run(context.clone()));
         let runner = Self {
             context,
             state: parts.state,
