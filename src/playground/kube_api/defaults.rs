@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kinds::cluster_ip;
+use super::addresses::cluster_ip;
 use super::resources::Resource;
 
 /// Field names of the stored (core) event and of events.k8s.io.
