@@ -5,6 +5,7 @@
 #
 #   TARGETS="demo test"       which of the two to run
 #   MIRROR=URL                Debian's mirror, default deb.debian.org
+#   APT_CONF=FILE             apt's settings, where the mirror is not reached directly
 #
 # A chroot of bookworm in its smallest variant. The Rust toolchain comes from this host, bound
 # read-only; cargo's home is a new one, so that every crate is fetched anew.
@@ -14,6 +15,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 DIR=${1:-$(mktemp -d "${TMPDIR:-/tmp}/pgwarden-fresh.XXXXXX")}
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 TARGETS=${TARGETS:-demo test}
+APT_CONF=${APT_CONF:-}
 RUSTUP=${RUSTUP_HOME:-$HOME/.rustup}
 CARGO=${CARGO_HOME:-$HOME/.cargo}
 ROOT=$DIR/root
@@ -51,7 +53,7 @@ inside() {
 
 bootstrap() {
   nice -n 15 mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,make \
-    bookworm "$ROOT" "$MIRROR" </dev/null
+    ${APT_CONF:+--aptopt="$APT_CONF"} bookworm "$ROOT" "$MIRROR" </dev/null
 }
 
 enter() {
@@ -66,8 +68,7 @@ enter() {
   mount -o remount,bind,ro "$ROOT/opt/cargo-bin"
   mount -o remount,bind,ro "$ROOT/opt/rustup"
   cp /etc/resolv.conf "$ROOT/etc/resolv.conf"
-  # How this host reaches Debian and crates.io, where that is not the direct way.
-  if [ -d /etc/apt/apt.conf.d ]; then cp -n /etc/apt/apt.conf.d/*proxy* "$ROOT/etc/apt/apt.conf.d/" 2>/dev/null || true; fi
+  if [ -n "$APT_CONF" ]; then cp "$APT_CONF" "$ROOT/etc/apt/apt.conf.d/90fresh"; fi
   if [ -f "$CARGO/config.toml" ]; then cp "$CARGO/config.toml" "$ROOT/var/cache/cargo/"; fi
   git clone --quiet "$HERE" "$ROOT/srv/pgwarden"
 }
