@@ -244,6 +244,9 @@ impl Runner {
                 why: "nothing runs yet".into(),
             },
         });
+        if let Some(to) = hello.deadline_ms {
+            self.decide(Event::DeadlineMoved { to });
+        }
         if hello.terminating {
             self.decide(Event::Terminate);
         }
