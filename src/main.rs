@@ -1,8 +1,15 @@
 //! The program: everything is in the library; here the verbs are connected to their parts.
 
 use pgwarden::cli::{self, Dispatch};
+use pgwarden::{agent, runner};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main(&Dispatch::default())
+    cli::main(&Dispatch {
+        agent: Some(agent::run),
+        check: Some(cli::check::verb),
+        replay: Some(runner::replay_verb),
+        playground: None,
+        endpoint: Some(agent::endpoint),
+    })
 }

@@ -58,6 +58,8 @@ pub struct PeerExtras {
     pub incarnation: String,
     /// The epoch of the lock record it saw last.
     pub epoch: Option<u64>,
+    /// What it says in a race; `None`: it has no position to offer.
+    pub race: Option<crate::ha::event::PeerStatus>,
 }
 
 #[derive(Default, Deserialize)]

@@ -67,6 +67,7 @@ struct Extras<'a> {
     pod_uid: &'a str,
     incarnation: &'a str,
     epoch: Option<u64>,
+    race: Option<&'a crate::ha::event::PeerStatus>,
 }
 
 // serde asks for a function of a reference.
@@ -102,6 +103,7 @@ pub fn body(view: &View) -> String {
             pod_uid: &view.identity.pod_uid,
             incarnation: &view.identity.incarnation,
             epoch: view.epoch,
+            race: view.race.as_ref(),
         },
     };
     serde_json::to_string(&status).expect("plain data with text keys is always JSON")

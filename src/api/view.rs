@@ -64,6 +64,8 @@ pub struct View {
     pub ttl_ms: u64,
     /// The lag `/readiness` allows unless the question names one.
     pub maximum_lag_on_failover_bytes: u64,
+    /// What this member answers in a race for the lock; our own peers read it.
+    pub race: Option<crate::ha::event::PeerStatus>,
 }
 
 /// WAL positions of a running server.
@@ -137,6 +139,7 @@ impl View {
             beat_ms: now_ms,
             ttl_ms: 30_000,
             maximum_lag_on_failover_bytes: 1_048_576,
+            race: None,
         }
     }
 

@@ -64,7 +64,10 @@ impl Budgets {
         let row = if ttl_ms >= last[0] {
             last.map(|value| value * ttl_ms / last[0])
         } else {
-            let high = ROWS.iter().position(|row| row[0] > ttl_ms).unwrap_or(ROWS.len() - 1);
+            let high = ROWS
+                .iter()
+                .position(|row| row[0] > ttl_ms)
+                .unwrap_or(ROWS.len() - 1);
             let (low, high) = (&ROWS[high - 1], &ROWS[high]);
             let mut row = *low;
             for (at, value) in row.iter_mut().enumerate() {
@@ -77,8 +80,16 @@ impl Budgets {
 
     /// The only constructor: D, R, c, E, S, I, F, K in milliseconds, refused when G2 or G3 breaks.
     pub fn checked(row: [Ms; 8]) -> Result<Self, BadBudget> {
-        let [ttl_ms, renew_ms, call_ms, election_ms, fast_stop_ms, immediate_stop_ms, kill_ms, k] =
-            row;
+        let [
+            ttl_ms,
+            renew_ms,
+            call_ms,
+            election_ms,
+            fast_stop_ms,
+            immediate_stop_ms,
+            kill_ms,
+            k,
+        ] = row;
         let usable_ms = ttl_ms - ttl_ms * 2 * CLOCK_RATE_ERROR_PPM / 1_000_000;
         if kill_ms + k > usable_ms {
             return Err(BadBudget(format!(
@@ -128,7 +139,10 @@ mod tests {
     #[test]
     fn a_ttl_that_breaks_g2_is_refused_with_the_numbers() {
         let words = Budgets::for_ttl(5_999).unwrap_err().0;
-        assert!(words.contains("5999 ms") && words.contains("6000 ms"), "{words}");
+        assert!(
+            words.contains("5999 ms") && words.contains("6000 ms"),
+            "{words}"
+        );
         let mut row = ROWS[0];
         row[6] = 5_400;
         assert!(Budgets::checked(row).unwrap_err().0.contains("G2"));

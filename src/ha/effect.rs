@@ -188,13 +188,25 @@ impl fmt::Display for Effect {
             Self::ReadLock => write!(f, "read the lock by quorum"),
             Self::WriteLock { nonce, write, .. } => match write {
                 LockWrite::Acquire(claim) => {
-                    write!(f, "acquire the lock as epoch {} (attempt {nonce})", claim.epoch)
+                    write!(
+                        f,
+                        "acquire the lock as epoch {} (attempt {nonce})",
+                        claim.epoch
+                    )
                 }
                 LockWrite::Renew { claim, .. } => {
-                    write!(f, "renew the lock of epoch {} (attempt {nonce})", claim.epoch)
+                    write!(
+                        f,
+                        "renew the lock of epoch {} (attempt {nonce})",
+                        claim.epoch
+                    )
                 }
                 LockWrite::Release { release, .. } => {
-                    write!(f, "release the lock of epoch {} (attempt {nonce})", release.epoch)
+                    write!(
+                        f,
+                        "release the lock of epoch {} (attempt {nonce})",
+                        release.epoch
+                    )
                 }
             },
             Self::ReadShared => write!(f, "read the shared objects by quorum"),
@@ -202,14 +214,25 @@ impl fmt::Display for Effect {
             Self::MoveDeadline { to } => write!(f, "move the guardian's deadline to {to} ms"),
             Self::SeekProof { holder, .. } => write!(f, "look for proof that {holder} is dead"),
             Self::AskPeers { round, peers } => {
-                write!(f, "ask {} peers for their positions (round {round})", peers.len())
+                write!(
+                    f,
+                    "ask {} peers for their positions (round {round})",
+                    peers.len()
+                )
             }
             Self::Inspect => write!(f, "read the data directory"),
             Self::StartPrimary { sync_names } => {
-                write!(f, "start PostgreSQL as the primary, synchronous: {sync_names:?}")
+                write!(
+                    f,
+                    "start PostgreSQL as the primary, synchronous: {sync_names:?}"
+                )
             }
             Self::StartReplica { upstream } => {
-                write!(f, "start PostgreSQL as a replica of {}", upstream.as_deref().unwrap_or("nobody"))
+                write!(
+                    f,
+                    "start PostgreSQL as a replica of {}",
+                    upstream.as_deref().unwrap_or("nobody")
+                )
             }
             Self::Stop { how } => write!(f, "stop PostgreSQL ({how:?})"),
             Self::Promote => write!(f, "promote PostgreSQL"),

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 impl Turn<'_> {
     pub(super) fn absorb_answer(&mut self, round: u64, name: Name, status: Option<PeerStatus>) {
         if let Some(race) = self.s.race.as_mut().filter(|race| race.round == round) {
-            race.answers.insert(name, status.map_or(Answered::Unreachable, Answered::Said));
+            race.answers
+                .insert(name, status.map_or(Answered::Unreachable, Answered::Said));
         }
     }
 
@@ -34,9 +35,19 @@ impl Turn<'_> {
         if self.now < self.s.stand_aside_until {
             return self.wake_at(self.s.stand_aside_until);
         }
-        let fields = self.s.lock.snapshot.as_ref().map(|lock| lock.fields.clone());
+        let fields = self
+            .s
+            .lock
+            .snapshot
+            .as_ref()
+            .map(|lock| lock.fields.clone());
         let fields = fields.unwrap_or_default();
-        if self.s.race.as_ref().is_none_or(|race| race.fields != fields) {
+        if self
+            .s
+            .race
+            .as_ref()
+            .is_none_or(|race| race.fields != fields)
+        {
             self.start_race(fields, &because);
         }
         self.advance_race();
@@ -44,14 +55,26 @@ impl Turn<'_> {
 
     /// L5: look for proof while the record's age is no reason yet.
     fn seek_proof(&mut self) {
-        let Some(held) = self.s.other_holder().cloned() else { return };
-        let streaming = self.s.pg.facts.as_ref().is_some_and(|facts| facts.streaming);
+        let Some(held) = self.s.other_holder().cloned() else {
+            return;
+        };
+        let streaming = self
+            .s
+            .pg
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.streaming);
         let old = self.now >= self.s.lock.changed_at + 2 * self.s.budgets.renew_ms;
         if (streaming && !old) || self.s.pg.data == Some(DataDir::Empty) {
             return;
         }
         if !held.place.container_id.is_empty() && self.may("proof", 1_000) {
-            let fields = self.s.lock.snapshot.as_ref().map(|lock| lock.fields.clone());
+            let fields = self
+                .s
+                .lock
+                .snapshot
+                .as_ref()
+                .map(|lock| lock.fields.clone());
             self.emit(Effect::SeekProof {
                 fields: fields.unwrap_or_default(),
                 holder: held.holder,
@@ -65,11 +88,19 @@ impl Turn<'_> {
             return;
         }
         let mine = self.s.position();
-        let place = mine.map_or("no data".into(), |(tl, lsn)| format!("timeline {tl}, {lsn}"));
-        self.explain(Rule::Election, format!("the lock is free: {because}; I am at {place}"));
+        let place = mine.map_or("no data".into(), |(tl, lsn)| {
+            format!("timeline {tl}, {lsn}")
+        });
+        self.explain(
+            Rule::Election,
+            format!("the lock is free: {because}; I am at {place}"),
+        );
         self.s.rounds += 1;
         let peers = self.peers();
-        let answers = peers.iter().map(|(name, _)| (name.clone(), Answered::Waiting)).collect();
+        let answers = peers
+            .iter()
+            .map(|(name, _)| (name.clone(), Answered::Waiting))
+            .collect();
         self.s.race = Some(Race {
             round: self.s.rounds,
             fields,
@@ -79,17 +110,25 @@ impl Turn<'_> {
             confirmed: false,
         });
         if !peers.is_empty() {
-            self.emit(Effect::AskPeers { round: self.s.rounds, peers });
+            self.emit(Effect::AskPeers {
+                round: self.s.rounds,
+                peers,
+            });
         }
     }
 
     /// Members to ask; nobody when there is no cluster yet.
     fn peers(&self) -> Vec<(Name, String)> {
-        let Some(shared) = &self.s.shared else { return Vec::new() };
+        let Some(shared) = &self.s.shared else {
+            return Vec::new();
+        };
         if self.s.position().is_none() {
             return Vec::new();
         }
-        let others = shared.members.iter().filter(|(name, _)| **name != self.s.me.name);
+        let others = shared
+            .members
+            .iter()
+            .filter(|(name, _)| **name != self.s.me.name);
         others
             .filter(|(_, member)| !member.api_url.is_empty())
             .map(|(name, member)| (name.clone(), member.api_url.clone()))
@@ -97,11 +136,18 @@ impl Turn<'_> {
     }
 
     fn advance_race(&mut self) {
-        let Some(race) = self.s.race.clone() else { return };
+        let Some(race) = self.s.race.clone() else {
+            return;
+        };
         if race.confirmed {
             if self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at {
-                let Some(lock) = self.s.lock.snapshot.clone() else { return };
-                self.explain(Rule::L2, "the quorum read shows the same record: claim the lock");
+                let Some(lock) = self.s.lock.snapshot.clone() else {
+                    return;
+                };
+                self.explain(
+                    Rule::L2,
+                    "the quorum read shows the same record: claim the lock",
+                );
                 // A conflict or an unknown outcome starts over from a new read.
                 self.s.race = None;
                 self.claim(&lock);
@@ -111,7 +157,10 @@ impl Turn<'_> {
         if race.confirming {
             return;
         }
-        let waiting = race.answers.values().any(|answer| *answer == Answered::Waiting);
+        let waiting = race
+            .answers
+            .values()
+            .any(|answer| *answer == Answered::Waiting);
         if waiting && self.now < race.until {
             return self.wake_at(race.until);
         }
@@ -150,14 +199,15 @@ impl Turn<'_> {
         let mine = self.s.position().unwrap_or((0, Lsn(0)));
         let wanted = self.wanted_candidate();
         let may_lead = |name: &Name| self.sync_admits(name);
-        let better = said.iter().filter(|(name, status)| status.eligible && may_lead(name)).find(
-            |(name, status)| {
+        let better = said
+            .iter()
+            .filter(|(name, status)| status.eligible && may_lead(name))
+            .find(|(name, status)| {
                 let theirs = (status.timeline, status.lsn);
                 let chosen = wanted.as_ref() == Some(name);
                 let before = theirs == mine && **name < self.s.me.name;
                 chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
-            },
-        );
+            });
         if let Some((name, status)) = better
             && !self.s.sabotaged(Sabotage::TimelineCheckOff)
         {
@@ -170,12 +220,19 @@ impl Turn<'_> {
             let words = format!("{name} should have led and did not act for {patience_ms} ms");
             return Ok(words);
         }
-        Ok(format!("nobody of {heard} who answered (of {} asked) is ahead", answers.len()))
+        Ok(format!(
+            "nobody of {heard} who answered (of {} asked) is ahead",
+            answers.len()
+        ))
     }
 
     /// A more advanced member gets a whole D to act; one that only sorts first, a moment.
     fn patience_ms(&self, ahead: bool) -> Ms {
-        if ahead { self.s.rules.ttl_ms } else { self.s.budgets.renew_ms }
+        if ahead {
+            self.s.rules.ttl_ms
+        } else {
+            self.s.budgets.renew_ms
+        }
     }
 
     fn failover_to_me(&self) -> bool {
@@ -190,7 +247,9 @@ impl Turn<'_> {
     /// Synchronous mode: only the recorded leader and its published standbys hold every
     /// acknowledged commit.
     pub(super) fn sync_admits(&self, name: &str) -> bool {
-        let Some(shared) = &self.s.shared else { return false };
+        let Some(shared) = &self.s.shared else {
+            return false;
+        };
         let binding = self.s.rules.synchronous_mode
             || (shared.config.rules.is_none() && shared.sync.leader.is_some());
         let record = &shared.sync;
@@ -202,7 +261,9 @@ impl Turn<'_> {
 
     /// Whether I may lead at all; the reason not to, in words.
     pub(super) fn eligible(&self) -> Result<(), String> {
-        let Some(shared) = &self.s.shared else { return Err("the cluster is not known yet".into()) };
+        let Some(shared) = &self.s.shared else {
+            return Err("the cluster is not known yet".into());
+        };
         if self.s.terminating {
             return Err("I am terminating".into());
         }
@@ -210,7 +271,9 @@ impl Turn<'_> {
             (Process::Unknown, _) | (Process::Down, None) => {
                 return Err("PostgreSQL's state is not known yet".into());
             }
-            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => return self.may_bootstrap(),
+            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => {
+                return self.may_bootstrap();
+            }
             (Process::Down, Some(DataDir::Unusable(why))) => return Err(why.clone()),
             (Process::Down, Some(DataDir::Present(data))) if data.standby_signal => {
                 return Err("my replica is to be started first".into());
@@ -223,7 +286,9 @@ impl Turn<'_> {
         if !self.s.repaired() {
             return Err("a tag forbids it, or my data has to be repaired first".into());
         }
-        let Some((timeline, lsn)) = self.s.position() else { return Err("no position yet".into()) };
+        let Some((timeline, lsn)) = self.s.position() else {
+            return Err("no position yet".into());
+        };
         if let Some(foreign) = self.foreign_system_id() {
             return Err(foreign);
         }
@@ -246,33 +311,46 @@ impl Turn<'_> {
             return Ok(());
         }
         let history = self.s.shared.as_ref().map(|shared| &shared.config.history);
-        let cluster = history.and_then(|entries| entries.last()).map_or(1, |last| last.timeline + 1);
+        let cluster = history
+            .and_then(|entries| entries.last())
+            .map_or(1, |last| last.timeline + 1);
         if timeline < cluster {
-            return Err(format!("my timeline {timeline} is behind the cluster's {cluster}"));
+            return Err(format!(
+                "my timeline {timeline} is behind the cluster's {cluster}"
+            ));
         }
         let optime = self.s.lock.snapshot.as_ref().and_then(|lock| lock.optime);
         let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
         let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
         if !self.s.rules.synchronous_mode && lag_bytes > allowed_bytes {
-            return Err(format!("{lag_bytes} bytes behind the leader; {allowed_bytes} are allowed"));
+            return Err(format!(
+                "{lag_bytes} bytes behind the leader; {allowed_bytes} are allowed"
+            ));
         }
         Ok(())
     }
 
     /// L9: no initdb where a trace of a cluster exists.
     pub(super) fn may_bootstrap(&self) -> Result<(), String> {
-        let Some(shared) = &self.s.shared else { return Err("the cluster is not known yet".into()) };
+        let Some(shared) = &self.s.shared else {
+            return Err("the cluster is not known yet".into());
+        };
         if let Initialize::Done(id) = &shared.config.initialize {
-            return Err(format!("I have no data, and the cluster {id} exists: waiting for its leader"));
+            return Err(format!(
+                "I have no data, and the cluster {id} exists: waiting for its leader"
+            ));
         }
         if !shared.config.history.is_empty() {
             return Err("I have no data, and a history of the cluster exists".into());
         }
-        let other = shared.members.iter().find(|(name, member)| {
-            **name != self.s.me.name && member.system_id.is_some()
-        });
+        let other = shared
+            .members
+            .iter()
+            .find(|(name, member)| **name != self.s.me.name && member.system_id.is_some());
         if let Some((name, _)) = other {
-            return Err(format!("I have no data, and {name} has: it has to lead first"));
+            return Err(format!(
+                "I have no data, and {name} has: it has to lead first"
+            ));
         }
         if self.s.nofailover {
             return Err("tag nofailover".into());

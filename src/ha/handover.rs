@@ -17,25 +17,48 @@ const ASKS_MAX: usize = 8;
 
 impl Turn<'_> {
     pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {
-        let busy = self.s.shared.as_ref().is_none_or(|shared| !shared.failover.is_empty());
+        let busy = self
+            .s
+            .shared
+            .as_ref()
+            .is_none_or(|shared| !shared.failover.is_empty());
         if busy || self.s.asks.len() >= ASKS_MAX {
-            let text = "another switchover or failover is in progress, or the cluster is not known yet";
-            return self.emit(Effect::Answer { id, done: false, text: text.into() });
+            let text =
+                "another switchover or failover is in progress, or the cluster is not known yet";
+            return self.emit(Effect::Answer {
+                id,
+                done: false,
+                text: text.into(),
+            });
         }
         let (failover, from, to) = match ask {
             Ask::Switchover { from, to } => (false, Some(from), to),
             Ask::Failover { to } => (true, None, Some(to)),
         };
         let until = self.now + FAST_STOP_MAX_MS + 2 * self.s.rules.ttl_ms;
-        let words = format!("asked for a {}", if failover { "failover" } else { "switchover" });
+        let words = format!(
+            "asked for a {}",
+            if failover { "failover" } else { "switchover" }
+        );
         self.explain(Rule::Handover, format!("{words} from {from:?} to {to:?}"));
-        self.s.asks.push(PendingAsk { id, failover, from, to, written: false, until });
+        self.s.asks.push(PendingAsk {
+            id,
+            failover,
+            from,
+            to,
+            written: false,
+            until,
+        });
     }
 
     /// Write the questions down, and answer those that are decided.
     pub(super) fn answer_asks(&mut self) {
-        let Some(shared) = self.s.shared.clone() else { return };
-        let Some(mut ask) = self.s.asks.first().cloned() else { return };
+        let Some(shared) = self.s.shared.clone() else {
+            return;
+        };
+        let Some(mut ask) = self.s.asks.first().cloned() else {
+            return;
+        };
         let record = &shared.failover;
         let is_written = record.from == ask.from && record.to == ask.to && !record.is_empty();
         if !ask.written && !is_written && record.is_empty() {
@@ -49,23 +72,36 @@ impl Turn<'_> {
         self.s.asks[0].written = ask.written;
         let leader = self.primary_now();
         let moved = leader.as_ref().filter(|name| {
-            ask.from.as_ref() != Some(*name) && (ask.from.is_some() || ask.to.as_ref() == Some(*name))
+            ask.from.as_ref() != Some(*name)
+                && (ask.from.is_some() || ask.to.as_ref() == Some(*name))
         });
         let answer = match moved {
             Some(name) if ask.written => Some((true, said(&ask, name))),
             _ if ask.written && record.is_empty() && leader.is_some() => {
-                let what = if ask.failover { "Failover failed" } else { "Switchover failed" };
+                let what = if ask.failover {
+                    "Failover failed"
+                } else {
+                    "Switchover failed"
+                };
                 Some((false, what.to_owned()))
             }
             _ if self.now >= ask.until => {
-                let what = if ask.failover { "Failover" } else { "Switchover" };
+                let what = if ask.failover {
+                    "Failover"
+                } else {
+                    "Switchover"
+                };
                 Some((false, format!("{what} status unknown")))
             }
             _ => None,
         };
         if let Some((done, text)) = answer {
             self.s.asks.remove(0);
-            self.emit(Effect::Answer { id: ask.id, done, text });
+            self.emit(Effect::Answer {
+                id: ask.id,
+                done,
+                text,
+            });
         } else {
             self.wake_at(ask.until);
         }
@@ -86,7 +122,9 @@ impl Turn<'_> {
         if self.s.handover.is_none() {
             self.begin_handover();
         }
-        let Some(handover) = self.s.handover.clone() else { return false };
+        let Some(handover) = self.s.handover.clone() else {
+            return false;
+        };
         match handover.phase {
             HandoverPhase::Checkpoint => {
                 if self.s.pg.op.is_none() {
@@ -106,7 +144,11 @@ impl Turn<'_> {
                 self.stop(Stop::Fast, Rule::Handover, &handover.because);
                 let late = self.s.pg.stopping_since + FAST_STOP_MAX_MS;
                 if self.now >= late {
-                    self.stop(Stop::Immediate, Rule::Handover, "the fast stop takes too long");
+                    self.stop(
+                        Stop::Immediate,
+                        Rule::Handover,
+                        "the fast stop takes too long",
+                    );
                 }
             }
             HandoverPhase::Releasing => {
@@ -133,7 +175,9 @@ impl Turn<'_> {
             let because = "terminating: hand the lock over".to_owned();
             return self.start_handover(None, because);
         }
-        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else { return };
+        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else {
+            return;
+        };
         let to_me = record.to.as_ref() == Some(&self.s.me.name);
         if record.is_empty() || to_me || !self.s.is_primary() {
             return;
@@ -149,7 +193,11 @@ impl Turn<'_> {
                 self.start_handover(Some(name), because);
             }
             Err(why) => {
-                self.explain_once("handover", Rule::Handover, format!("the request is refused: {why}"));
+                self.explain_once(
+                    "handover",
+                    Rule::Handover,
+                    format!("the request is refused: {why}"),
+                );
                 self.clear_failover_request();
             }
         }
@@ -159,8 +207,17 @@ impl Turn<'_> {
         self.explain(Rule::Handover, because.clone());
         let until = self.now + 30_000;
         let running = self.s.is_primary() && self.s.pg.op.is_none() && self.s.pg.stopping.is_none();
-        let phase = if running { HandoverPhase::Checkpoint } else { HandoverPhase::Stopping };
-        self.s.handover = Some(Handover { to, because, phase, until });
+        let phase = if running {
+            HandoverPhase::Checkpoint
+        } else {
+            HandoverPhase::Stopping
+        };
+        self.s.handover = Some(Handover {
+            to,
+            because,
+            phase,
+            until,
+        });
         if running {
             self.begin(Op::Checkpoint, Effect::Checkpoint);
         }
@@ -169,8 +226,12 @@ impl Turn<'_> {
     /// A member that can take over now, as the request says.
     fn candidate(&self, record: &FailoverRecord) -> Result<Name, String> {
         let by_hand = record.from.is_none();
-        let Some(shared) = &self.s.shared else { return Err("the cluster is not known".into()) };
-        let Some(facts) = &self.s.pg.facts else { return Err("PostgreSQL does not answer".into()) };
+        let Some(shared) = &self.s.shared else {
+            return Err("the cluster is not known".into());
+        };
+        let Some(facts) = &self.s.pg.facts else {
+            return Err("PostgreSQL does not answer".into());
+        };
         let usable = |name: &Name| -> Result<(), String> {
             let Some(member) = shared.members.get(name) else {
                 return Err(format!("{name} is no member"));
@@ -181,8 +242,13 @@ impl Turn<'_> {
             if !by_hand && !self.sync_admits(name) {
                 return Err(format!("{name} is not in the synchronous set"));
             }
-            let sender = facts.walsenders.iter().find(|w| w.name == *name && w.state == "streaming");
-            let Some(sender) = sender else { return Err(format!("{name} is not streaming")) };
+            let sender = facts
+                .walsenders
+                .iter()
+                .find(|w| w.name == *name && w.state == "streaming");
+            let Some(sender) = sender else {
+                return Err(format!("{name} is not streaming"));
+            };
             let lag_bytes = facts.lsn.0.saturating_sub(sender.flush_lsn.0);
             if !by_hand && lag_bytes > self.s.rules.maximum_lag_on_failover_bytes {
                 return Err(format!("{name} is {lag_bytes} bytes behind"));
@@ -192,18 +258,31 @@ impl Turn<'_> {
         if let Some(name) = &record.to {
             return usable(name).map(|()| name.clone());
         }
-        let mut senders: Vec<_> = facts.walsenders.iter().filter(|w| usable(&w.name).is_ok()).collect();
+        let mut senders: Vec<_> = facts
+            .walsenders
+            .iter()
+            .filter(|w| usable(&w.name).is_ok())
+            .collect();
         senders.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
-        senders.first().map(|w| w.name.clone()).ok_or_else(|| "no healthy candidate".into())
+        senders
+            .first()
+            .map(|w| w.name.clone())
+            .ok_or_else(|| "no healthy candidate".into())
     }
 
     /// A request that is fulfilled, refused or about another leader.
     pub(super) fn clear_failover_request(&mut self) {
-        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else { return };
+        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else {
+            return;
+        };
         let mine = self.s.asks.iter().any(|ask| !ask.written);
         if !record.is_empty() && !mine {
             let expect = record.resource_version;
-            self.write_shared(SharedWrite::Failover { from: None, to: None, expect });
+            self.write_shared(SharedWrite::Failover {
+                from: None,
+                to: None,
+                expect,
+            });
         }
     }
 }

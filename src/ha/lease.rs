@@ -31,7 +31,10 @@ impl Turn<'_> {
         }
         self.settled("read");
         let number = |lock: &LockSnapshot| lock.resource_version.as_ref()?.parse::<u64>().ok();
-        let (new, known) = (number(&lock), self.s.lock.snapshot.as_ref().and_then(number));
+        let (new, known) = (
+            number(&lock),
+            self.s.lock.snapshot.as_ref().and_then(number),
+        );
         if new.is_some() && new < known && !quorum {
             return; // A watch that lags behind a write or a read of mine.
         }
@@ -41,7 +44,11 @@ impl Turn<'_> {
             self.s.lock.last_quorum_version = new;
         }
         let belief = &mut self.s.lock;
-        if belief.snapshot.as_ref().is_none_or(|known| known.fields != lock.fields) {
+        if belief
+            .snapshot
+            .as_ref()
+            .is_none_or(|known| known.fields != lock.fields)
+        {
             belief.changed_at = self.now;
             belief.proof = None;
         }
@@ -93,7 +100,10 @@ impl Turn<'_> {
             LockState::Held(held) if self.is_predecessor(held) => ProofKind::Predecessor,
             _ => return,
         };
-        self.s.lock.proof = Some(Proof { fields: lock.fields.clone(), kind });
+        self.s.lock.proof = Some(Proof {
+            fields: lock.fields.clone(),
+            kind,
+        });
     }
 
     /// Same boot, PID namespace, volume and directory: the guardian that held them is gone, since
@@ -109,7 +119,10 @@ impl Turn<'_> {
     pub(super) fn absorb_proof(&mut self, proof: Proof) {
         let current = self.s.lock.snapshot.as_ref().map(|lock| &lock.fields);
         if current == Some(&proof.fields) && self.s.lock.proof.is_none() {
-            self.explain(Rule::L5, format!("proof that the holder is dead: {:?}", proof.kind));
+            self.explain(
+                Rule::L5,
+                format!("proof that the holder is dead: {:?}", proof.kind),
+            );
             self.s.lock.proof = Some(proof);
         }
     }
@@ -118,7 +131,13 @@ impl Turn<'_> {
         let version = lock.resource_version.clone().unwrap_or_default();
         match &lock.state {
             LockState::Held(held) if self.s.is_me(held) => {
-                let attempt = self.s.lease.attempts.iter().find(|a| a.nonce == held.nonce).cloned();
+                let attempt = self
+                    .s
+                    .lease
+                    .attempts
+                    .iter()
+                    .find(|a| a.nonce == held.nonce)
+                    .cloned();
                 if let Some(attempt) = attempt.filter(|attempt| !attempt.release) {
                     self.credit(held, &attempt, version);
                 }
@@ -143,14 +162,18 @@ impl Turn<'_> {
 
     /// G1: an acknowledged write moves the deadline to its own `sent_at + F`, never from a read.
     fn credit(&mut self, held: &Held, attempt: &Attempt, version: String) {
-        let Ok(budgets) = Budgets::for_ttl(held.ttl_ms) else { return };
+        let Ok(budgets) = Budgets::for_ttl(held.ttl_ms) else {
+            return;
+        };
         let until = attempt.sent_at + budgets.kill_ms;
         let mine = self.s.lease.held.as_ref();
         let known = mine.is_some_and(|mine| mine.acked_sent_at >= attempt.sent_at);
         if known || until <= self.now {
             return;
         }
-        let since = mine.filter(|mine| mine.epoch == held.epoch).map(|mine| mine.since);
+        let since = mine
+            .filter(|mine| mine.epoch == held.epoch)
+            .map(|mine| mine.since);
         if since.is_none() {
             self.explain(Rule::L2, format!("the lock is mine, epoch {}", held.epoch));
             self.s.race = None;
@@ -180,11 +203,18 @@ impl Turn<'_> {
                 self.absorb_lock(lock, false);
             }
             Outcome::Conflict => {
-                self.explain(Rule::L6, format!("attempt {nonce}: somebody wrote before me; look"));
+                self.explain(
+                    Rule::L6,
+                    format!("attempt {nonce}: somebody wrote before me; look"),
+                );
                 self.s.race = None;
                 self.read_lock();
             }
-            Outcome::Refused { status, why, retry_after_ms } => {
+            Outcome::Refused {
+                status,
+                why,
+                retry_after_ms,
+            } => {
                 let words = format!("the lock write was refused ({status}): {why}");
                 self.explain_once("lock-write", Rule::L6, words);
                 let wait_ms = retry_after_ms.unwrap_or(step_ms).clamp(step_ms, 10_000);
@@ -208,13 +238,18 @@ impl Turn<'_> {
 
     /// G3: stop before the guardian kills.
     pub(super) fn self_fence(&mut self) {
-        let Some(until) = self.s.holds_until() else { return };
+        let Some(until) = self.s.holds_until() else {
+            return;
+        };
         let budgets = self.s.budgets;
         let fast_at = until.saturating_sub(budgets.kill_ms - budgets.fast_stop_ms);
         let immediate_at = until.saturating_sub(budgets.kill_ms - budgets.immediate_stop_ms);
         if self.now >= until {
             self.s.lease.held = None;
-            self.explain(Rule::G3, "no renewal was acknowledged in time: the lock is not mine");
+            self.explain(
+                Rule::G3,
+                "no renewal was acknowledged in time: the lock is not mine",
+            );
         } else if self.s.may_be_writable() {
             if self.now >= immediate_at {
                 self.stop(Stop::Immediate, Rule::G3, "no renewal was acknowledged");
@@ -247,9 +282,14 @@ impl Turn<'_> {
         if self.now < self.s.lease.retry_at {
             return self.wake_at(self.s.lease.retry_at);
         }
-        let Some(held) = self.s.lease.held.clone() else { return self.adopt(&lock) };
-        let releasing =
-            self.s.handover.as_ref().is_some_and(|h| h.phase == HandoverPhase::Releasing);
+        let Some(held) = self.s.lease.held.clone() else {
+            return self.adopt(&lock);
+        };
+        let releasing = self
+            .s
+            .handover
+            .as_ref()
+            .is_some_and(|h| h.phase == HandoverPhase::Releasing);
         match &lock.state {
             LockState::Held(record) if self.s.is_me(record) => {
                 let due = self.renewal_due(&held);
@@ -260,7 +300,10 @@ impl Turn<'_> {
                 }
             }
             LockState::Absent | LockState::Garbled { .. } if !releasing => {
-                self.explain(Rule::L4, "my lock record was deleted or damaged: write it again");
+                self.explain(
+                    Rule::L4,
+                    "my lock record was deleted or damaged: write it again",
+                );
                 self.claim(&lock);
             }
             _ => {}
@@ -290,7 +333,13 @@ impl Turn<'_> {
 
     fn renew(&mut self, lock: &LockSnapshot, epoch: u64, acquire_time: String) {
         let claim = self.new_claim(epoch);
-        self.write_lock(lock, LockWrite::Renew { claim, acquire_time });
+        self.write_lock(
+            lock,
+            LockWrite::Renew {
+                claim,
+                acquire_time,
+            },
+        );
     }
 
     /// Become the holder, or again after the record was lost, under a new epoch (L1).
@@ -300,7 +349,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn release(&mut self, epoch: u64) {
-        let Some(lock) = self.s.lock.snapshot.clone() else { return };
+        let Some(lock) = self.s.lock.snapshot.clone() else {
+            return;
+        };
         let release = Released {
             by: self.s.me.clone(),
             epoch,
@@ -344,7 +395,13 @@ impl Turn<'_> {
         if let Some(held) = &mut self.s.lease.held {
             held.until = held.until.min(self.now + budgets.kill_ms);
             let to = held.until;
-            self.explain(Rule::G2, format!("ttl falls to {} ms: lower the deadline first", budgets.ttl_ms));
+            self.explain(
+                Rule::G2,
+                format!(
+                    "ttl falls to {} ms: lower the deadline first",
+                    budgets.ttl_ms
+                ),
+            );
             self.emit(Effect::MoveDeadline { to });
         }
     }
@@ -360,28 +417,52 @@ impl Turn<'_> {
         if self.s.lease.attempts.len() == ATTEMPTS_MAX {
             self.s.lease.attempts.remove(0);
         }
-        self.s.lease.attempts.push(Attempt { nonce, sent_at: self.now, ttl_ms, release });
+        self.s.lease.attempts.push(Attempt {
+            nonce,
+            sent_at: self.now,
+            ttl_ms,
+            release,
+        });
         self.s.lease.in_flight = Some(nonce);
-        self.emit(Effect::WriteLock { nonce, expect: lock.resource_version.clone(), write });
+        self.emit(Effect::WriteLock {
+            nonce,
+            expect: lock.resource_version.clone(),
+            write,
+        });
     }
 
     /// L3, L4, L5: may the lock be taken?
     pub(super) fn vacancy(&self) -> Vacancy {
         let belief = &self.s.lock;
-        let Some(lock) = &belief.snapshot else { return Vacancy::Held { until: self.now + 1_000 } };
-        let proven = belief.proof.as_ref().filter(|proof| proof.fields == lock.fields);
+        let Some(lock) = &belief.snapshot else {
+            return Vacancy::Held {
+                until: self.now + 1_000,
+            };
+        };
+        let proven = belief
+            .proof
+            .as_ref()
+            .filter(|proof| proof.fields == lock.fields);
         if let Some(proof) = proven {
-            return Vacancy::Free { because: format!("proof: {:?}", proof.kind) };
+            return Vacancy::Free {
+                because: format!("proof: {:?}", proof.kind),
+            };
         }
         let wait_ms = match &lock.state {
             LockState::Held(held) if self.s.is_me(held) => {
-                return Vacancy::Free { because: "the record is my own and I stopped".into() };
+                return Vacancy::Free {
+                    because: "the record is my own and I stopped".into(),
+                };
             }
             LockState::Held(held) => held.ttl_ms,
             LockState::Released(released) => released.ttl_ms,
             LockState::Absent if self.s.sabotaged(Sabotage::AbsenceIsRelease) => 0,
             LockState::Absent | LockState::Garbled { .. } => {
-                let noted = self.s.shared.as_ref().map_or(0, |shared| shared.config.ttl_ms);
+                let noted = self
+                    .s
+                    .shared
+                    .as_ref()
+                    .map_or(0, |shared| shared.config.ttl_ms);
                 noted.max(belief.last_good_ttl_ms).max(self.s.rules.ttl_ms)
             }
         };
@@ -392,9 +473,15 @@ impl Turn<'_> {
         let what = match &lock.state {
             LockState::Absent => "a missing record".to_owned(),
             LockState::Garbled { why, .. } => format!("a damaged record ({why})"),
-            LockState::Held(held) => format!("the record of {} (epoch {})", held.holder.name, held.epoch),
-            LockState::Released(released) => format!("an unverified release of {}", released.by.name),
+            LockState::Held(held) => {
+                format!("the record of {} (epoch {})", held.holder.name, held.epoch)
+            }
+            LockState::Released(released) => {
+                format!("an unverified release of {}", released.by.name)
+            }
         };
-        Vacancy::Free { because: format!("{what} did not change for {wait_ms} ms") }
+        Vacancy::Free {
+            because: format!("{what} did not change for {wait_ms} ms"),
+        }
     }
 }

@@ -35,7 +35,12 @@ impl Turn<'_> {
 
     /// The shared objects were read by quorum since the lock became mine; asks for it if not.
     fn knows_cluster(&mut self) -> bool {
-        let since = self.s.lease.held.as_ref().map_or(u64::MAX, |held| held.since);
+        let since = self
+            .s
+            .lease
+            .held
+            .as_ref()
+            .map_or(u64::MAX, |held| held.since);
         if self.s.shared.is_some() && self.s.shared_read_at.is_some_and(|at| at >= since) {
             return true;
         }
@@ -51,7 +56,10 @@ impl Turn<'_> {
             return false;
         }
         if let Err(why) = self.admitted() {
-            self.explain(Rule::Sync, format!("the lock is mine but I must not lead: {why}"));
+            self.explain(
+                Rule::Sync,
+                format!("the lock is mine but I must not lead: {why}"),
+            );
             if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
                 && self.s.lease.in_flight.is_none()
             {
@@ -114,9 +122,15 @@ impl Turn<'_> {
         if fresh.is_some_and(|at| at >= self.s.pg.down_since)
             && self.may("StartPrimary", self.s.budgets.renew_ms)
         {
-            let sync_names =
-                if self.s.rules.synchronous_mode { self.s.sync_record().standbys } else { vec![] };
-            self.explain(Rule::Primary, "start as the primary under an acknowledged lock");
+            let sync_names = if self.s.rules.synchronous_mode {
+                self.s.sync_record().standbys
+            } else {
+                vec![]
+            };
+            self.explain(
+                Rule::Primary,
+                "start as the primary under an acknowledged lock",
+            );
             self.s.sync.asked.clone_from(&sync_names);
             self.begin(Op::StartPrimary, Effect::StartPrimary { sync_names });
         }
@@ -124,7 +138,9 @@ impl Turn<'_> {
 
     /// Nothing runs here and another can do better: release with proof.
     fn give_up(&mut self, why: &str) {
-        let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch) else { return };
+        let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch) else {
+            return;
+        };
         if self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at {
             self.explain(Rule::Handover, format!("release the lock: {why}"));
             self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
@@ -140,7 +156,9 @@ impl Turn<'_> {
         if let Err(why) = self.may_bootstrap() {
             return self.give_up(&why);
         }
-        let Some(config) = self.s.shared.as_ref().map(|shared| shared.config.clone()) else { return };
+        let Some(config) = self.s.shared.as_ref().map(|shared| shared.config.clone()) else {
+            return;
+        };
         let mine = Initialize::Running(self.s.me.to_string());
         if config.initialize == mine {
             if self.may("Initdb", self.s.budgets.renew_ms) {
@@ -149,7 +167,10 @@ impl Turn<'_> {
             }
         } else {
             let expect = config.resource_version;
-            self.write_shared(SharedWrite::Initialize { value: mine, expect });
+            self.write_shared(SharedWrite::Initialize {
+                value: mine,
+                expect,
+            });
         }
     }
 
@@ -158,7 +179,10 @@ impl Turn<'_> {
             return;
         }
         if self.may("Promote", self.s.budgets.renew_ms) {
-            self.explain(Rule::Primary, "promote: the claim is acknowledged, the guardian is armed");
+            self.explain(
+                Rule::Primary,
+                "promote: the claim is acknowledged, the guardian is armed",
+            );
             self.s.sync.asked.clear();
             self.s.sync.in_force = None;
             self.begin(Op::Promote, Effect::Promote);
@@ -168,7 +192,9 @@ impl Turn<'_> {
     fn duties(&mut self, facts: &PgFacts) {
         self.s.pg.upstream = None;
         self.s.pg.rewind_failed = false;
-        let Some(shared) = self.s.shared.clone() else { return };
+        let Some(shared) = self.s.shared.clone() else {
+            return;
+        };
         if !self.knows_cluster() {
             return;
         }
@@ -194,13 +220,18 @@ impl Turn<'_> {
     }
 
     fn write_history(&mut self, facts: &PgFacts, epoch: u64, expect: Option<String>) {
-        let known = self.s.shared.as_ref().map(|s| s.config.history.clone()).unwrap_or_default();
+        let known = self
+            .s
+            .shared
+            .as_ref()
+            .map(|s| s.config.history.clone())
+            .unwrap_or_default();
         let mut history = facts.history.clone();
         for entry in &mut history {
             // The server's file knows positions; names and times come from the leaders of then.
-            let old = known.iter().find(|old| {
-                old.timeline == entry.timeline && old.switch_lsn == entry.switch_lsn
-            });
+            let old = known
+                .iter()
+                .find(|old| old.timeline == entry.timeline && old.switch_lsn == entry.switch_lsn);
             if let Some(old) = old {
                 *entry = old.clone();
             } else if entry.timeline + 1 == facts.timeline {
@@ -208,7 +239,12 @@ impl Turn<'_> {
             }
         }
         let ttl_ms = self.s.budgets.ttl_ms;
-        self.write_shared(SharedWrite::History { history, epoch, ttl_ms, expect });
+        self.write_shared(SharedWrite::History {
+            history,
+            epoch,
+            ttl_ms,
+            expect,
+        });
     }
 
     fn keep_slots(&mut self, mut members: BTreeSet<Name>) {

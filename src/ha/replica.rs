@@ -49,14 +49,22 @@ impl Turn<'_> {
         let budgets = self.s.budgets;
         let patience_ms = budgets.immediate_stop_ms - budgets.fast_stop_ms;
         let stolen = self.s.other_holder().is_some();
-        let late = self.s.pg.stopping.is_some()
-            && self.now >= self.s.pg.stopping_since + patience_ms;
-        let how = if stolen || late { Stop::Immediate } else { Stop::Fast };
+        let late =
+            self.s.pg.stopping.is_some() && self.now >= self.s.pg.stopping_since + patience_ms;
+        let how = if stolen || late {
+            Stop::Immediate
+        } else {
+            Stop::Fast
+        };
         self.stop(how, Rule::Replica, "writable without the lock");
         if self.s.pg.stopping == Some(Stop::Immediate)
             && self.now >= self.s.pg.stopping_since + 2 * patience_ms
         {
-            self.stop(Stop::Kill, Rule::Replica, "the immediate stop did not end it");
+            self.stop(
+                Stop::Kill,
+                Rule::Replica,
+                "the immediate stop did not end it",
+            );
         }
         self.wake_at(self.now + patience_ms);
     }
@@ -75,7 +83,10 @@ impl Turn<'_> {
 
     /// The recorded leader, whether or not it serves.
     fn leader_name(&self) -> Option<Name> {
-        self.s.other_holder().map(|held| held.holder.name.clone()).filter(|n| *n != self.s.me.name)
+        self.s
+            .other_holder()
+            .map(|held| held.holder.name.clone())
+            .filter(|n| *n != self.s.me.name)
     }
 
     /// The leader as a running primary: the only one to clone or rewind from.
@@ -123,8 +134,12 @@ impl Turn<'_> {
     }
 
     fn keep_streaming(&mut self) {
-        let Some(facts) = self.s.pg.facts.clone() else { return };
-        let Some(leader) = self.leader_name() else { return };
+        let Some(facts) = self.s.pg.facts.clone() else {
+            return;
+        };
+        let Some(leader) = self.leader_name() else {
+            return;
+        };
         if let Some((name, member)) = self.primary_leader()
             && !facts.streaming
             && matches!(
@@ -202,16 +217,27 @@ impl Turn<'_> {
 
     /// Compare by the history that the leader published.
     fn relation(&self, mine: Timeline, lsn: Lsn, replica: bool, leader: &Member) -> Relation {
-        let Some(theirs) = leader.timeline else { return Relation::Unknown };
-        let Some(shared) = &self.s.shared else { return Relation::Unknown };
+        let Some(theirs) = leader.timeline else {
+            return Relation::Unknown;
+        };
+        let Some(shared) = &self.s.shared else {
+            return Relation::Unknown;
+        };
         if mine == theirs {
-            return if replica { Relation::Behind } else { Relation::Twin };
+            return if replica {
+                Relation::Behind
+            } else {
+                Relation::Twin
+            };
         }
         if mine > theirs {
             return Relation::Forked;
         }
         let history = &shared.config.history;
-        if history.last().is_none_or(|last| last.timeline + 1 != theirs) {
+        if history
+            .last()
+            .is_none_or(|last| last.timeline + 1 != theirs)
+        {
             return Relation::Unknown;
         }
         match history.iter().find(|entry| entry.timeline == mine) {

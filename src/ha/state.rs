@@ -257,7 +257,13 @@ pub struct SyncTask {
 
 impl State {
     /// A member that knows nothing yet but its settings.
-    pub fn new(me: Identity, place: Place, nofailover: bool, rules: Rules, budgets: Budgets) -> Self {
+    pub fn new(
+        me: Identity,
+        place: Place,
+        nofailover: bool,
+        rules: Rules,
+        budgets: Budgets,
+    ) -> Self {
         Self {
             me,
             place,
@@ -301,7 +307,11 @@ impl State {
 
     /// A name other than mine that the record shows as the holder, whatever its age.
     pub fn other_holder(&self) -> Option<&Held> {
-        self.lock.snapshot.as_ref()?.held().filter(|held| !self.is_me(held))
+        self.lock
+            .snapshot
+            .as_ref()?
+            .held()
+            .filter(|held| !self.is_me(held))
     }
 
     /// L1: the record is mine only by name, pod and incarnation together.
@@ -321,7 +331,12 @@ impl State {
     pub fn may_be_writable(&self) -> bool {
         match self.pg.process {
             Process::Running { as_primary } => {
-                as_primary || self.pg.facts.as_ref().is_some_and(|facts| !facts.in_recovery)
+                as_primary
+                    || self
+                        .pg
+                        .facts
+                        .as_ref()
+                        .is_some_and(|facts| !facts.in_recovery)
             }
             Process::Unknown | Process::Down => false,
         }
@@ -330,7 +345,11 @@ impl State {
     /// The server answers as a primary.
     pub fn is_primary(&self) -> bool {
         matches!(self.pg.process, Process::Running { .. })
-            && self.pg.facts.as_ref().is_some_and(|facts| !facts.in_recovery)
+            && self
+                .pg
+                .facts
+                .as_ref()
+                .is_some_and(|facts| !facts.in_recovery)
     }
 
     /// My position for an election: from SQL when up, from the control file when down.
@@ -344,7 +363,10 @@ impl State {
 
     /// The synchronous set as published.
     pub fn sync_record(&self) -> SyncRecord {
-        self.shared.as_ref().map(|shared| shared.sync.clone()).unwrap_or_default()
+        self.shared
+            .as_ref()
+            .map(|shared| shared.sync.clone())
+            .unwrap_or_default()
     }
 
     /// What the shared state should show of me; addresses, tags and version come with `base`.
@@ -379,8 +401,14 @@ impl State {
             lsn: self.position().map(|(_, lsn)| lsn),
             receive_lsn: replica.and_then(|facts| facts.receive_lsn),
             replay_lsn: replica.and_then(|facts| facts.replay_lsn),
-            replication_state: replica
-                .map(|f| if f.streaming { "streaming" } else { "in archive recovery" }.to_owned()),
+            replication_state: replica.map(|f| {
+                if f.streaming {
+                    "streaming"
+                } else {
+                    "in archive recovery"
+                }
+                .to_owned()
+            }),
             system_id: facts
                 .map(|facts| facts.system_id.clone())
                 .or_else(|| data.map(|data| data.system_id.clone())),
@@ -394,7 +422,12 @@ impl State {
     /// What I answer to a peer's question in a race.
     pub fn peer_status(&self) -> Option<PeerStatus> {
         let (timeline, lsn) = self.position()?;
-        Some(PeerStatus { primary: self.is_primary(), timeline, lsn, eligible: self.repaired() })
+        Some(PeerStatus {
+            primary: self.is_primary(),
+            timeline,
+            lsn,
+            eligible: self.repaired(),
+        })
     }
 
     /// The data directory may lead: whole, not being rebuilt, not forbidden by a tag.

@@ -16,7 +16,12 @@ const IDLE_MS: Ms = 1_000;
 
 /// One step: the only way the state changes. `now` never goes backwards.
 pub fn step(state: &mut State, event: Event, now: Ms) -> Vec<Effect> {
-    let mut turn = Turn { s: state, now, out: Vec::new(), wake: now + IDLE_MS };
+    let mut turn = Turn {
+        s: state,
+        now,
+        out: Vec::new(),
+        wake: now + IDLE_MS,
+    };
     turn.absorb(event);
     turn.decide();
     let at = turn.wake.max(now + 1);
@@ -38,7 +43,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn explain(&mut self, rule: Rule, words: impl Into<String>) {
-        self.out.push(Effect::Explain { rule, words: words.into() });
+        self.out.push(Effect::Explain {
+            rule,
+            words: words.into(),
+        });
     }
 
     /// Explain once, until the words under this topic change.
@@ -66,13 +74,18 @@ impl Turn<'_> {
             self.wake_at(due);
             return false;
         }
-        self.s.not_before.insert(topic.to_owned(), self.now + every_ms);
+        self.s
+            .not_before
+            .insert(topic.to_owned(), self.now + every_ms);
         true
     }
 
     /// Begin an operation on PostgreSQL; the effect must belong to it.
     pub(super) fn begin(&mut self, op: Op, effect: Effect) {
-        debug_assert!(self.s.pg.op.is_none() || op == Op::Stop, "one operation at a time");
+        debug_assert!(
+            self.s.pg.op.is_none() || op == Op::Stop,
+            "one operation at a time"
+        );
         self.s.pg.op = Some(op);
         self.emit(effect);
     }
@@ -83,7 +96,11 @@ impl Turn<'_> {
             Event::LockSeen { lock, quorum } => self.absorb_lock(lock, quorum),
             Event::LockReadFailed { why } => {
                 self.s.reading_lock = None;
-                self.explain_once("read", Rule::L6, format!("the lock could not be read: {why}"));
+                self.explain_once(
+                    "read",
+                    Rule::L6,
+                    format!("the lock could not be read: {why}"),
+                );
             }
             Event::LockWritten { nonce, outcome } => self.absorb_lock_write(nonce, outcome),
             Event::SharedSeen { shared, quorum } => self.absorb_shared(shared, quorum),
@@ -91,7 +108,10 @@ impl Turn<'_> {
             Event::DeadlineMoved { .. } => {}
             Event::DeadlineLatched => {
                 self.s.lease.held = None;
-                self.explain(Rule::G1, "the deadline has passed: PostgreSQL dies, the lock is not mine");
+                self.explain(
+                    Rule::G1,
+                    "the deadline has passed: PostgreSQL dies, the lock is not mine",
+                );
             }
             Event::PostmasterRuns { as_primary } => {
                 self.s.pg.process = Process::Running { as_primary };
@@ -99,12 +119,20 @@ impl Turn<'_> {
             Event::PostmasterGone { why } => self.absorb_gone(&why),
             Event::PgSeen(facts) => self.absorb_facts(facts),
             Event::PgSilent { why } => {
-                self.explain_once("silent", Rule::G9, format!("PostgreSQL does not answer: {why}"));
+                self.explain_once(
+                    "silent",
+                    Rule::G9,
+                    format!("PostgreSQL does not answer: {why}"),
+                );
             }
             Event::DataSeen(data) => self.absorb_data(data),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
             Event::SyncNamesSet { names, lsn } => self.s.sync.in_force = Some((names, lsn)),
-            Event::PeerAnswered { round, name, status } => self.absorb_answer(round, name, status),
+            Event::PeerAnswered {
+                round,
+                name,
+                status,
+            } => self.absorb_answer(round, name, status),
             Event::ProofFound(proof) => self.absorb_proof(proof),
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
             Event::Asked { id, ask } => self.absorb_ask(id, ask),
@@ -134,7 +162,14 @@ impl Turn<'_> {
         pg.not_serving = None;
         if matches!(
             pg.op,
-            Some(Op::Stop | Op::Promote | Op::Follow | Op::Checkpoint | Op::StartPrimary | Op::StartReplica)
+            Some(
+                Op::Stop
+                    | Op::Promote
+                    | Op::Follow
+                    | Op::Checkpoint
+                    | Op::StartPrimary
+                    | Op::StartReplica
+            )
         ) {
             pg.op = None;
         }
@@ -166,7 +201,11 @@ impl Turn<'_> {
         }
         match op {
             Op::StartPrimary => {
-                self.s.pg.failed_starts = if failed { self.s.pg.failed_starts + 1 } else { 0 };
+                self.s.pg.failed_starts = if failed {
+                    self.s.pg.failed_starts + 1
+                } else {
+                    0
+                };
             }
             Op::Rewind => {
                 self.s.pg.rewind_failed = failed;
@@ -190,7 +229,9 @@ impl Turn<'_> {
         }
         if failed {
             let wait_ms = self.s.budgets.renew_ms;
-            self.s.not_before.insert(format!("{op:?}"), self.now + wait_ms);
+            self.s
+                .not_before
+                .insert(format!("{op:?}"), self.now + wait_ms);
         }
     }
 
@@ -205,7 +246,9 @@ impl Turn<'_> {
         {
             keep_newer(&mut shared.config, &known.config, |r| &r.resource_version);
             keep_newer(&mut shared.sync, &known.sync, |r| &r.resource_version);
-            keep_newer(&mut shared.failover, &known.failover, |r| &r.resource_version);
+            keep_newer(&mut shared.failover, &known.failover, |r| {
+                &r.resource_version
+            });
         }
         if let Some(rules) = &shared.config.rules {
             self.s.rules = rules.clone();
@@ -225,13 +268,25 @@ impl Turn<'_> {
             }
             Outcome::Conflict => self.emit(Effect::ReadShared),
             Outcome::Refused { status, why, .. } => {
-                self.explain_once("shared", Rule::L6, format!("write refused ({status}): {why}"));
-                self.s.not_before.insert("shared".into(), self.now + self.s.budgets.renew_ms);
+                self.explain_once(
+                    "shared",
+                    Rule::L6,
+                    format!("write refused ({status}): {why}"),
+                );
+                self.s
+                    .not_before
+                    .insert("shared".into(), self.now + self.s.budgets.renew_ms);
             }
             Outcome::Unknown { why } => {
-                self.explain_once("shared", Rule::L6, format!("write with unknown outcome: {why}"));
+                self.explain_once(
+                    "shared",
+                    Rule::L6,
+                    format!("write with unknown outcome: {why}"),
+                );
                 self.emit(Effect::ReadShared);
-                self.s.not_before.insert("shared".into(), self.now + self.s.budgets.renew_ms / 2);
+                self.s
+                    .not_before
+                    .insert("shared".into(), self.now + self.s.budgets.renew_ms / 2);
             }
         }
     }
@@ -296,14 +351,21 @@ impl Shared {
                 self.config.initialize = value;
                 self.config.resource_version = version;
             }
-            SharedWrite::History { history, epoch, ttl_ms, .. } => {
+            SharedWrite::History {
+                history,
+                epoch,
+                ttl_ms,
+                ..
+            } => {
                 self.config.history = history;
                 self.config.epoch = epoch;
                 self.config.ttl_ms = ttl_ms;
                 self.config.resource_version = version;
             }
             SharedWrite::Config { .. } => self.config.resource_version = version,
-            SharedWrite::Sync { leader, standbys, .. } => {
+            SharedWrite::Sync {
+                leader, standbys, ..
+            } => {
                 self.sync.leader = Some(leader);
                 self.sync.standbys = standbys;
                 self.sync.resource_version = version;

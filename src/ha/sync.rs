@@ -14,7 +14,11 @@ impl Turn<'_> {
         let record = self.s.sync_record();
         let published = record.standbys.clone();
         let mine = record.leader.as_ref() == Some(&self.s.me.name);
-        let wanted = if self.s.rules.synchronous_mode { self.choose(facts, &published) } else { None };
+        let wanted = if self.s.rules.synchronous_mode {
+            self.choose(facts, &published)
+        } else {
+            None
+        };
         let wanted: Vec<Name> = wanted.into_iter().collect();
         if !self.s.rules.synchronous_mode && record.leader.is_none() && published.is_empty() {
             return self.enforce(&[]);
@@ -33,7 +37,11 @@ impl Turn<'_> {
         }
         self.enforce(&wanted);
         if self.is_enforced(facts, &wanted) {
-            self.explain_once("sync", Rule::Sync, format!("publish {wanted:?}: it is enforced"));
+            self.explain_once(
+                "sync",
+                Rule::Sync,
+                format!("publish {wanted:?}: it is enforced"),
+            );
             self.publish(wanted);
         }
     }
@@ -41,7 +49,10 @@ impl Turn<'_> {
     /// The published standby gets one R to come back before it is given up.
     fn patient(&mut self, facts: &PgFacts, published: &[Name]) -> bool {
         let streaming = |name: &Name| {
-            facts.walsenders.iter().any(|w| w.name == *name && w.state == "streaming")
+            facts
+                .walsenders
+                .iter()
+                .any(|w| w.name == *name && w.state == "streaming")
         };
         if !self.s.rules.synchronous_mode || published.iter().all(streaming) {
             self.s.sync.missing_since = None;
@@ -60,38 +71,54 @@ impl Turn<'_> {
             .walsenders
             .iter()
             .filter(|w| w.state == "streaming" && w.name != self.s.me.name)
-            .filter(|w| members.get(&w.name).is_some_and(|m| !m.nosync() && !m.nofailover()))
+            .filter(|w| {
+                members
+                    .get(&w.name)
+                    .is_some_and(|m| !m.nosync() && !m.nofailover())
+            })
             .collect();
         streaming.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
         let sticky = streaming.iter().find(|w| published.contains(&w.name));
         let chosen = sticky.or_else(|| {
             // The one already asked for, so that two equals do not take turns.
-            streaming.iter().find(|w| self.s.sync.asked.contains(&w.name))
+            streaming
+                .iter()
+                .find(|w| self.s.sync.asked.contains(&w.name))
         });
         chosen.or(streaming.first()).map(|w| w.name.clone())
     }
 
     /// Tell PostgreSQL, unless it was told.
     fn enforce(&mut self, names: &[Name]) {
-        let in_force = self.s.sync.in_force.as_ref().map(|(names, _)| names.as_slice());
+        let in_force = self
+            .s
+            .sync
+            .in_force
+            .as_ref()
+            .map(|(names, _)| names.as_slice());
         if in_force == Some(names) {
             return;
         }
         let asked = self.s.sync.asked == names;
         if !asked || self.may("sync-names", self.s.budgets.renew_ms) {
             self.s.sync.asked = names.to_vec();
-            self.emit(Effect::SetSyncNames { names: names.to_vec() });
+            self.emit(Effect::SetSyncNames {
+                names: names.to_vec(),
+            });
         }
     }
 
     /// The server shows them as synchronous, and they flushed past the reload.
     fn is_enforced(&self, facts: &PgFacts, names: &[Name]) -> bool {
-        let Some((in_force, lsn)) = &self.s.sync.in_force else { return false };
+        let Some((in_force, lsn)) = &self.s.sync.in_force else {
+            return false;
+        };
         in_force == names
             && names.iter().all(|name| {
-                facts.walsenders.iter().any(|w| {
-                    w.name == *name && w.sync_state == "sync" && w.flush_lsn >= *lsn
-                })
+                facts
+                    .walsenders
+                    .iter()
+                    .any(|w| w.name == *name && w.sync_state == "sync" && w.flush_lsn >= *lsn)
             })
     }
 

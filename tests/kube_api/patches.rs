@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{
-    JSON_PATCH, MERGE, Rig, STRATEGIC, config_map, endpoints, essence, lease, revision, slice,
-    version,
-};
+use crate::bodies::{config_map, endpoints, lease, slice};
+use crate::rig::{JSON_PATCH, MERGE, Rig, STRATEGIC, essence, revision, version};
 
 #[tokio::test]
 async fn null_removes_an_annotation() {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{MERGE, Rig, STRATEGIC, essence, pod, version};
+use crate::bodies::pod;
+use crate::rig::{MERGE, Rig, STRATEGIC, essence, version};
 
 fn running(container: &str) -> Value {
     json!({"name": "postgres", "ready": true, "restartCount": 0, "image": "demo:1", "imageID": "",

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{MERGE, Rig, config_map, endpoints, essence, lease, service, slice};
+use crate::bodies::{config_map, endpoints, lease, service, slice};
+use crate::rig::{MERGE, Rig, essence};
 
 const JSON: &str = "application/json";
 

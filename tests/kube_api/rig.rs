@@ -7,6 +7,7 @@ use futures::AsyncBufReadExt as _;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::Request;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config};
 use pgwarden::playground::kube_api::{Handle, KubeApi, Options};
@@ -18,7 +19,7 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 const JSON: &str = "application/json";
 
 /// Generous: only a hang reaches it.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A server to test, embedded or real, and the test's own namespace in it.
 pub(crate) struct Rig {
@@ -32,9 +33,9 @@ impl Rig {
         let Ok(path) = std::env::var("PGWARDEN_KUBECONFIG") else {
             return Self::embedded(Options::default()).await;
         };
-        let file = kube::config::Kubeconfig::read_from(&path)
+        let file = Kubeconfig::read_from(&path)
             .unwrap_or_else(|error| panic!("PGWARDEN_KUBECONFIG={path}: {error}"));
-        let mut config = Config::from_custom_kubeconfig(file, &Default::default())
+        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
             .await
             .expect("a usable kubeconfig");
         // What the server answers is what is tested, not what a second attempt would be told.
@@ -313,55 +314,4 @@ pub(crate) fn essence(status: &Status) -> (u16, &str, Vec<&str>) {
     let mut fields: Vec<&str> = causes.iter().map(|it| it.field.as_str()).collect();
     fields.dedup();
     (status.code, &status.reason, fields)
-}
-
-pub(crate) fn lease(name: &str) -> Value {
-    json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
-        "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15, "leaseTransitions": 1,
-            "acquireTime": "2024-05-01T10:00:00.000000Z",
-            "renewTime": "2024-05-01T10:00:00.123456Z"}})
-}
-
-pub(crate) fn config_map(name: &str, labels: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": name, "labels": labels, "annotations": {"a": "1", "b": "2"}},
-        "data": {"key": "value"}})
-}
-
-pub(crate) fn endpoints(name: &str, ips: &[&str]) -> Value {
-    let addresses: Vec<Value> = ips.iter().map(|ip| json!({ "ip": ip })).collect();
-    json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": name},
-        "subsets": [{"addresses": addresses, "ports": [{"name": "postgresql", "port": 5432}]}]})
-}
-
-pub(crate) fn slice(name: &str, family: &str, ips: &[&str]) -> Value {
-    let endpoints: Vec<Value> = ips.iter().map(|ip| json!({"addresses": [ip]})).collect();
-    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "demo"}},
-        "addressType": family, "endpoints": endpoints,
-        "ports": [{"name": "postgresql", "port": 5432}]})
-}
-
-pub(crate) fn pod(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "demo"}},
-        "spec": {"containers": [{"name": "postgres", "image": "demo:1"}]}})
-}
-
-pub(crate) fn service(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"ports": [{"name": "postgresql", "port": 5432}]}})
-}
-
-pub(crate) fn event(rig: &Rig, name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name},
-        "involvedObject": {"kind": "Pod", "name": "p", "namespace": rig.namespace},
-        "reason": "Promoted", "message": "p is the primary", "type": "Normal"})
-}
-
-pub(crate) fn new_event(rig: &Rig, name: &str) -> Value {
-    json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name},
-        "eventTime": "2024-05-01T10:00:00.000000Z", "reportingController": "pgwarden.io/agent",
-        "reportingInstance": "p", "action": "Promote", "reason": "Promoted", "type": "Normal",
-        "note": "p is the primary",
-        "regarding": {"kind": "Pod", "name": "p", "namespace": rig.namespace}})
 }

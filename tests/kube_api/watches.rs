@@ -6,7 +6,8 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::rig::{MERGE, Rig, config_map, lease, revision, version};
+use crate::bodies::{config_map, lease};
+use crate::rig::{MERGE, Rig, revision, version};
 
 #[tokio::test]
 async fn from_a_version_everything_in_order() {

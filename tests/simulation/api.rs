@@ -67,7 +67,10 @@ impl Store {
     }
 
     pub(crate) fn shared_view(&self) -> Shared {
-        Shared { members: self.members.clone(), ..self.shared.clone() }
+        Shared {
+            members: self.members.clone(),
+            ..self.shared.clone()
+        }
     }
 
     pub(crate) fn write_lock(
@@ -92,9 +95,10 @@ impl Store {
         };
         let (state, optime) = match write {
             LockWrite::Acquire(claim) => (held(claim, format!("at {wall_ms}")), claim.optime),
-            LockWrite::Renew { claim, acquire_time } => {
-                (held(claim, acquire_time.clone()), claim.optime)
-            }
+            LockWrite::Renew {
+                claim,
+                acquire_time,
+            } => (held(claim, acquire_time.clone()), claim.optime),
             LockWrite::Release { release, optime } => {
                 (LockState::Released(release.clone()), *optime)
             }
@@ -117,7 +121,14 @@ impl Store {
                 (self.objects, 0)
             }
         };
-        self.lock = Some(StoredLock { uid, version, writes, state, optime, wall_ms });
+        self.lock = Some(StoredLock {
+            uid,
+            version,
+            writes,
+            state,
+            optime,
+            wall_ms,
+        });
     }
 
     pub(crate) fn delete_lock(&mut self) {
@@ -136,7 +147,9 @@ impl Store {
             | SharedWrite::History { expect, .. }
             | SharedWrite::Config { expect } => (&self.shared.config.resource_version, expect),
             SharedWrite::Sync { expect, .. } => (&self.shared.sync.resource_version, expect),
-            SharedWrite::Failover { expect, .. } => (&self.shared.failover.resource_version, expect),
+            SharedWrite::Failover { expect, .. } => {
+                (&self.shared.failover.resource_version, expect)
+            }
         };
         if current != expect && !self.ignore_versions {
             return Outcome::Conflict;
@@ -148,7 +161,12 @@ impl Store {
                 self.shared.config.initialize = value;
                 self.shared.config.resource_version = stored;
             }
-            SharedWrite::History { history, epoch, ttl_ms, .. } => {
+            SharedWrite::History {
+                history,
+                epoch,
+                ttl_ms,
+                ..
+            } => {
                 self.shared.config.history = history;
                 self.shared.config.epoch = epoch;
                 self.shared.config.ttl_ms = ttl_ms;
@@ -158,7 +176,9 @@ impl Store {
                 self.shared.config.rules = Some(self.local_rules.clone());
                 self.shared.config.resource_version = stored;
             }
-            SharedWrite::Sync { leader, standbys, .. } => {
+            SharedWrite::Sync {
+                leader, standbys, ..
+            } => {
                 self.shared.sync.leader = Some(leader);
                 self.shared.sync.standbys = standbys;
                 self.shared.sync.resource_version = stored;

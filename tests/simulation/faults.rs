@@ -29,7 +29,8 @@ impl Fault {
             }
             5 => {
                 world.note(|| format!("FAULT postgres of {target} killed"));
-                if let Some(generation) = world.nodes[target].server.as_ref().map(|s| s.generation) {
+                if let Some(generation) = world.nodes[target].server.as_ref().map(|s| s.generation)
+                {
                     world.server_gone(target, generation, false, "killed");
                 }
             }
@@ -68,7 +69,11 @@ impl Fault {
             17 => Self::garble(world),
             18 => Self::ask(world, any, target),
             19 => {
-                let ttl_ms = if world.rng.percent(50) { TTL_MS } else { 15_000 };
+                let ttl_ms = if world.rng.percent(50) {
+                    TTL_MS
+                } else {
+                    15_000
+                };
                 world.note(|| format!("FAULT the stored ttl is set to {ttl_ms}"));
                 world.store.edit_rules(|rules| rules.ttl_ms = ttl_ms);
                 world.shared_changed();
@@ -77,7 +82,14 @@ impl Fault {
                 world.note(|| format!("FAULT SIGTERM to {target}"));
                 let life = world.nodes[target].life;
                 let event = Box::new(Event::Terminate);
-                world.schedule(1, Act::Deliver { node: target, life, event });
+                world.schedule(
+                    1,
+                    Act::Deliver {
+                        node: target,
+                        life,
+                        event,
+                    },
+                );
             }
             21 => {
                 if world.store.is_bootstrapped() {
@@ -113,7 +125,10 @@ impl Fault {
 
     /// A replica's pod dies and its volume is lost; never the only up-to-date copy.
     fn wipe_replica(world: &mut World, node: usize) {
-        let healthy = world.nodes.iter().all(|n| n.dir.whole().is_some() && n.guardian != 0);
+        let healthy = world
+            .nodes
+            .iter()
+            .all(|n| n.dir.whole().is_some() && n.guardian != 0);
         let leader = world.leader();
         if !healthy || leader.is_none() || leader == Some(node) {
             return;
@@ -124,9 +139,14 @@ impl Fault {
     }
 
     fn garble(world: &mut World) {
-        let Some(epoch) = world.store.lock_snapshot().epoch() else { return };
+        let Some(epoch) = world.store.lock_snapshot().epoch() else {
+            return;
+        };
         world.note(|| "FAULT the lock record is damaged by hand".into());
-        let state = LockState::Garbled { why: "edited by hand".into(), epoch: Some(epoch) };
+        let state = LockState::Garbled {
+            why: "edited by hand".into(),
+            epoch: Some(epoch),
+        };
         world.store.put_lock(state, None, world.now as i64);
         world.lock_changed();
     }
@@ -138,17 +158,29 @@ impl Fault {
         let ask = if world.rng.percent(20) && !world.options.synchronous {
             Ask::Failover { to }
         } else {
-            Ask::Switchover { from, to: world.rng.percent(50).then_some(to) }
+            Ask::Switchover {
+                from,
+                to: world.rng.percent(50).then_some(to),
+            }
         };
         world.note(|| format!("FAULT {asked} is asked for {ask:?}"));
         let (id, life): (u64, Life) = (world.next_id(), world.nodes[asked].life);
         let event = Box::new(Event::Asked { id, ask });
-        world.schedule(1, Act::Deliver { node: asked, life, event });
+        world.schedule(
+            1,
+            Act::Deliver {
+                node: asked,
+                life,
+                event,
+            },
+        );
     }
 
     /// A second pod under the name of another: two UIDs, one name.
     fn twin(world: &mut World, node: usize) {
-        let Some(leader) = world.leader().filter(|leader| *leader != node) else { return };
+        let Some(leader) = world.leader().filter(|leader| *leader != node) else {
+            return;
+        };
         // The synchronous set is kept by name: another volume under a listed name is outside of its
         // promise.
         if world.nodes[node].guardian == 0 || world.options.synchronous {
@@ -159,7 +191,13 @@ impl Fault {
         world.kill_pod(node);
         world.nodes[node].name = name;
         let delay = world.rng.range(50, 2_000);
-        world.schedule(delay, Act::StartPod { node, new_uid: true });
+        world.schedule(
+            delay,
+            Act::StartPod {
+                node,
+                new_uid: true,
+            },
+        );
     }
 
     /// etcd comes back from a backup.
@@ -190,7 +228,13 @@ impl Fault {
                 world.nodes[node].name = own;
             }
             let delay = world.rng.range(10, 4_000);
-            world.schedule(delay, Act::StartPod { node, new_uid: false });
+            world.schedule(
+                delay,
+                Act::StartPod {
+                    node,
+                    new_uid: false,
+                },
+            );
         }
     }
 }

@@ -30,7 +30,12 @@ fn from_env(name: &str) -> Option<u64> {
 
 fn run(seed: u64, bug: Bug, trace: bool) -> (Result<(), Failure>, u64) {
     // Even seeds replicate synchronously.
-    let options = Options { seed, synchronous: seed.is_multiple_of(2), bug, trace };
+    let options = Options {
+        seed,
+        synchronous: seed.is_multiple_of(2),
+        bug,
+        trace,
+    };
     let mut world = World::new(options);
     let result = world.run();
     (result, world.now)
@@ -67,7 +72,9 @@ fn seeds() {
 
 #[test]
 fn one_seed() {
-    let Some(seed) = from_env("PGWARDEN_SEED") else { return };
+    let Some(seed) = from_env("PGWARDEN_SEED") else {
+        return;
+    };
     let bug = std::env::var("PGWARDEN_BUG").map_or(Bug::None, |name| Bug::parse(&name));
     let (result, _) = run(seed, bug, true);
     if let Err(failure) = result {
@@ -80,7 +87,10 @@ fn one_seed() {
 fn is_caught(bug: Bug) {
     for seed in 1..=SABOTAGE_SEEDS {
         if let (Err(failure), _) = run(seed, bug, false) {
-            println!("{bug:?} is seen by seed {seed}: {} ({})", failure.invariant, failure.words);
+            println!(
+                "{bug:?} is seen by seed {seed}: {} ({})",
+                failure.invariant, failure.words
+            );
             return;
         }
     }

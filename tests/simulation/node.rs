@@ -95,9 +95,18 @@ impl Node {
 
     pub(crate) fn summary(&self) -> String {
         let state = self.state.as_ref().map(|state| {
-            format!("{:?} op {:?} explained {:?}", state.pg, state.pg.op, state.explained)
+            format!(
+                "{:?} op {:?} explained {:?}",
+                state.pg, state.pg.op, state.explained
+            )
         });
-        format!("{} guardian {} {:?} dir {:?}", self.name, self.guardian, state, self.dir.inspect())
+        format!(
+            "{} guardian {} {:?} dir {:?}",
+            self.name,
+            self.guardian,
+            state,
+            self.dir.inspect()
+        )
     }
 }
 
@@ -109,13 +118,24 @@ impl World {
                     self.deliver(node, *event);
                 }
             }
-            Act::Tick { node, life, generation } => {
+            Act::Tick {
+                node,
+                life,
+                generation,
+            } => {
                 let n = &self.nodes[node];
                 if n.life == life && n.tick_generation == generation {
                     self.deliver(node, Event::Tick);
                 }
             }
-            Act::ApplyLock { node, life, nonce, expect, write, answer_at } => {
+            Act::ApplyLock {
+                node,
+                life,
+                nonce,
+                expect,
+                write,
+                answer_at,
+            } => {
                 let wall = self.nodes[node].wall(self.now);
                 let outcome = self.store.write_lock(expect.as_deref(), &write, wall);
                 let done = matches!(outcome, Outcome::Done(_));
@@ -125,38 +145,89 @@ impl World {
                 }
                 self.answer(node, life, answer_at, Event::LockWritten { nonce, outcome });
             }
-            Act::ApplyShared { node, life, what, answer_at } => {
+            Act::ApplyShared {
+                node,
+                life,
+                what,
+                answer_at,
+            } => {
                 let outcome = self.store.write_shared(&what);
                 self.note(|| format!("store: {what:?} of node {node}: {outcome:?}"));
                 if matches!(outcome, Outcome::Done(_)) {
                     self.shared_changed();
                 }
-                self.answer(node, life, answer_at, Event::SharedWritten { what: *what, outcome });
+                self.answer(
+                    node,
+                    life,
+                    answer_at,
+                    Event::SharedWritten {
+                        what: *what,
+                        outcome,
+                    },
+                );
             }
-            Act::ReadLock { node, life, answer_at } => {
+            Act::ReadLock {
+                node,
+                life,
+                answer_at,
+            } => {
                 let lock = self.store.lock_snapshot();
-                self.answer(node, life, answer_at, Event::LockSeen { lock, quorum: true });
+                self.answer(
+                    node,
+                    life,
+                    answer_at,
+                    Event::LockSeen { lock, quorum: true },
+                );
             }
-            Act::ReadShared { node, life, answer_at } => {
+            Act::ReadShared {
+                node,
+                life,
+                answer_at,
+            } => {
                 let shared = self.store.shared_view();
-                self.answer(node, life, answer_at, Event::SharedSeen { shared, quorum: true });
+                self.answer(
+                    node,
+                    life,
+                    answer_at,
+                    Event::SharedSeen {
+                        shared,
+                        quorum: true,
+                    },
+                );
             }
             Act::WatchLock { node } => {
                 self.nodes[node].watch_lock_due = false;
                 if !self.nodes[node].cut_api {
                     let lock = self.store.lock_snapshot();
-                    self.deliver_if_alive(node, Event::LockSeen { lock, quorum: false });
+                    self.deliver_if_alive(
+                        node,
+                        Event::LockSeen {
+                            lock,
+                            quorum: false,
+                        },
+                    );
                 }
             }
             Act::WatchShared { node } => {
                 self.nodes[node].watch_shared_due = false;
                 if !self.nodes[node].cut_api {
                     let shared = self.store.shared_view();
-                    self.deliver_if_alive(node, Event::SharedSeen { shared, quorum: false });
+                    self.deliver_if_alive(
+                        node,
+                        Event::SharedSeen {
+                            shared,
+                            quorum: false,
+                        },
+                    );
                 }
             }
             Act::PublishMember { node, life } => self.publish_member(node, life),
-            Act::PeerReply { node, life, round, peer } => self.peer_reply(node, life, round, peer),
+            Act::PeerReply {
+                node,
+                life,
+                round,
+                peer,
+            } => self.peer_reply(node, life, round, peer),
             Act::Deadline { node, guardian } => self.guardian_looks(node, guardian),
             Act::GuardianKill { node, guardian } => self.guardian_kills(node, guardian),
             Act::ServerUp { node, generation } => self.server_up(node, generation),
@@ -166,15 +237,34 @@ impl World {
                     server.checkpointed = true;
                 }
             }
-            Act::ServerStopped { node, generation, clean } => {
-                if self.server_of(node, generation).is_some_and(|server| clean && server.frozen) {
+            Act::ServerStopped {
+                node,
+                generation,
+                clean,
+            } => {
+                if self
+                    .server_of(node, generation)
+                    .is_some_and(|server| clean && server.frozen)
+                {
                     return; // A frozen postmaster hears no polite signal.
                 }
                 self.server_gone(node, generation, clean, "stopped");
             }
-            Act::OpDone { node, life, op, source } => self.op_done(node, life, op, source),
-            Act::SyncNamesSet { node, generation, life, names } => {
-                let Some(server) = self.server_of(node, generation) else { return };
+            Act::OpDone {
+                node,
+                life,
+                op,
+                source,
+            } => self.op_done(node, life, op, source),
+            Act::SyncNamesSet {
+                node,
+                generation,
+                life,
+                names,
+            } => {
+                let Some(server) = self.server_of(node, generation) else {
+                    return;
+                };
                 server.sync_names.clone_from(&names);
                 if names.is_empty() {
                     self.release_pending(node);
@@ -189,7 +279,11 @@ impl World {
             }
             Act::StartAgent { node, guardian } => self.start_agent(node, guardian),
             Act::StartPod { node, new_uid } => self.start_pod(node, new_uid),
-            Act::HungCheck { node, guardian, life } => {
+            Act::HungCheck {
+                node,
+                guardian,
+                life,
+            } => {
                 let n = &self.nodes[node];
                 if n.guardian == guardian && n.life == life && n.frozen {
                     self.note(|| format!("node {node}: the guardian kills the hung agent"));
@@ -203,7 +297,10 @@ impl World {
     }
 
     fn server_of(&mut self, node: usize, generation: u64) -> Option<&mut Server> {
-        self.nodes[node].server.as_mut().filter(|server| server.generation == generation)
+        self.nodes[node]
+            .server
+            .as_mut()
+            .filter(|server| server.generation == generation)
     }
 
     fn deliver_if_alive(&mut self, node: usize, event: Event) {
@@ -219,10 +316,24 @@ impl World {
             && !lost
         {
             let delay = at.saturating_sub(self.now);
-            self.schedule(delay, Act::Deliver { node, life, event: Box::new(event) });
+            self.schedule(
+                delay,
+                Act::Deliver {
+                    node,
+                    life,
+                    event: Box::new(event),
+                },
+            );
         } else {
             let event = timed_out(event);
-            self.schedule(750, Act::Deliver { node, life, event: Box::new(event) });
+            self.schedule(
+                750,
+                Act::Deliver {
+                    node,
+                    life,
+                    event: Box::new(event),
+                },
+            );
         }
     }
 
@@ -282,8 +393,14 @@ impl World {
             self.believe_the_wall_clock(node, local);
         }
         let quiet = matches!(event, Event::Tick | Event::PgSeen(_));
-        let words = if quiet || !self.options.trace { String::new() } else { format!("{event:?}").chars().take(140).collect() };
-        let Some(state) = &mut self.nodes[node].state else { return };
+        let words = if quiet || !self.options.trace {
+            String::new()
+        } else {
+            format!("{event:?}").chars().take(140).collect()
+        };
+        let Some(state) = &mut self.nodes[node].state else {
+            return;
+        };
         let effects = step(state, event, local);
         if self.options.trace && (!quiet || effects.len() > 1) {
             self.note(|| format!("node {node} <- {words}"));
@@ -312,7 +429,9 @@ impl World {
     /// L3 switched off: what a naive observer would compute from the record's own timestamp.
     fn believe_the_wall_clock(&mut self, node: usize, local: u64) {
         let wall = self.nodes[node].wall(self.now);
-        let Some(written) = self.store.lock.as_ref().map(|lock| lock.wall_ms) else { return };
+        let Some(written) = self.store.lock.as_ref().map(|lock| lock.wall_ms) else {
+            return;
+        };
         if let Some(state) = &mut self.nodes[node].state {
             let age = (wall - written).max(0) as u64;
             state.lock.changed_at = local.saturating_sub(age);
@@ -361,10 +480,18 @@ impl World {
     fn peer_reply(&mut self, node: usize, life: Life, round: u64, peer: usize) {
         let (me, other) = (&self.nodes[node], &self.nodes[peer]);
         let reachable = !me.cut_peers && !other.cut_peers && !other.frozen;
-        let status = other.state.as_ref().filter(|_| reachable).and_then(|s| s.peer_status());
+        let status = other
+            .state
+            .as_ref()
+            .filter(|_| reachable)
+            .and_then(|s| s.peer_status());
         let name = other.name.clone();
         let delay = if reachable { 2 } else { 700 };
-        let event = Box::new(Event::PeerAnswered { round, name, status });
+        let event = Box::new(Event::PeerAnswered {
+            round,
+            name,
+            status,
+        });
         self.schedule(delay, Act::Deliver { node, life, event });
     }
 
@@ -374,8 +501,13 @@ impl World {
         let Some(server) = &n.server else { return };
         if server.frozen {
             // G9's own measure: max(D, 10 s) without an answer.
-            if n.server_frozen_since.is_some_and(|since| now >= since + TTL_MS.max(10_000)) {
-                let event = Event::Serving { ok: false, why: "no answer".into() };
+            if n.server_frozen_since
+                .is_some_and(|since| now >= since + TTL_MS.max(10_000))
+            {
+                let event = Event::Serving {
+                    ok: false,
+                    why: "no answer".into(),
+                };
                 self.deliver_if_alive(node, event);
             }
             return;
@@ -403,14 +535,20 @@ impl World {
 
     fn guardian_kills(&mut self, node: usize, guardian: u64) {
         let n = &self.nodes[node];
-        let passed = n.deadline.is_some_and(|deadline| n.clock(self.now) >= deadline);
+        let passed = n
+            .deadline
+            .is_some_and(|deadline| n.clock(self.now) >= deadline);
         if n.guardian != guardian || !passed {
             return;
         }
         if self.nodes[node].is_pid1 {
             self.kill_agent(node);
         }
-        match self.nodes[node].server.as_ref().map(|server| server.generation) {
+        match self.nodes[node]
+            .server
+            .as_ref()
+            .map(|server| server.generation)
+        {
             Some(generation) => self.server_gone(node, generation, false, "killed at the deadline"),
             None => self.nodes[node].deadline = None,
         }
@@ -419,7 +557,9 @@ impl World {
     /// All processes of the server are gone, and the guardian has seen it.
     pub(crate) fn server_gone(&mut self, node: usize, generation: u64, clean: bool, why: &str) {
         let id = self.next_id();
-        let Some(server) = self.server_of(node, generation).cloned() else { return };
+        let Some(server) = self.server_of(node, generation).cloned() else {
+            return;
+        };
         self.note(|| format!("node {node}: server gone ({why}, clean {clean})"));
         if let Some(disk) = self.nodes[node].dir.disk() {
             disk.state = match (server.started, server.in_recovery, clean) {
@@ -430,7 +570,10 @@ impl World {
                 (true, false, false) => ControlState::InProduction,
             };
             if server.is_writable() && clean {
-                disk.log.push(Record { timeline: disk.timeline, id });
+                disk.log.push(Record {
+                    timeline: disk.timeline,
+                    id,
+                });
             }
         }
         if server.is_writable() && clean {
@@ -453,13 +596,18 @@ impl World {
     }
 
     fn release_pending(&mut self, node: usize) {
-        let Some(server) = &mut self.nodes[node].server else { return };
+        let Some(server) = &mut self.nodes[node].server else {
+            return;
+        };
         let pending = std::mem::take(&mut server.pending);
         if !server.is_writable() {
             return;
         }
         for pending in pending {
-            let record = self.nodes[node].dir.whole().map(|d| d.log[pending.position - 1]);
+            let record = self.nodes[node]
+                .dir
+                .whole()
+                .map(|d| d.log[pending.position - 1]);
             if let Some(record) = record {
                 self.acknowledge(node, record);
             }
@@ -470,7 +618,9 @@ impl World {
         let id = self.next_id();
         let armed = self.armed(node);
         let life = self.nodes[node].life;
-        let Some(server) = self.server_of(node, generation) else { return };
+        let Some(server) = self.server_of(node, generation) else {
+            return;
+        };
         server.started = true;
         let primary = !server.in_recovery;
         if primary && !armed {
@@ -479,13 +629,20 @@ impl World {
         if let Some(disk) = self.nodes[node].dir.disk() {
             if primary {
                 // Crash recovery ends with a checkpoint.
-                disk.log.push(Record { timeline: disk.timeline, id });
+                disk.log.push(Record {
+                    timeline: disk.timeline,
+                    id,
+                });
                 disk.state = ControlState::InProduction;
             } else {
                 disk.state = ControlState::InArchiveRecovery;
             }
         }
-        let op = if primary { Op::StartPrimary } else { Op::StartReplica };
+        let op = if primary {
+            Op::StartPrimary
+        } else {
+            Op::StartReplica
+        };
         let event = Box::new(Event::OpDone { op, result: Ok(()) });
         self.schedule(1, Act::Deliver { node, life, event });
         self.probe(node);
@@ -493,14 +650,17 @@ impl World {
 
     fn armed(&self, node: usize) -> bool {
         let n = &self.nodes[node];
-        n.deadline.is_some_and(|deadline| n.clock(self.now) < deadline)
+        n.deadline
+            .is_some_and(|deadline| n.clock(self.now) < deadline)
     }
 
     fn server_promoted(&mut self, node: usize, generation: u64) {
         let id = self.next_id();
         let armed = self.armed(node);
         let life = self.nodes[node].life;
-        let Some(server) = self.server_of(node, generation) else { return };
+        let Some(server) = self.server_of(node, generation) else {
+            return;
+        };
         if server.frozen {
             // The signal waits until it is scheduled again.
             return self.schedule(300, Act::ServerPromoted { node, generation });
@@ -522,7 +682,10 @@ impl World {
         }
         let delay = self.rng.range(50, 3_000);
         self.schedule(delay, Act::ServerCheckpointed { node, generation });
-        let event = Box::new(Event::OpDone { op: Op::Promote, result: Ok(()) });
+        let event = Box::new(Event::OpDone {
+            op: Op::Promote,
+            result: Ok(()),
+        });
         self.schedule(1, Act::Deliver { node, life, event });
         self.probe(node);
     }
@@ -535,9 +698,16 @@ impl World {
         let id = self.next_id();
         let mut result = Ok(());
         let copy: Option<Disk> = source.and_then(|from| {
-            let good = self.nodes[from].server.as_ref().is_some_and(|s| s.is_writable() && !s.frozen);
+            let good = self.nodes[from]
+                .server
+                .as_ref()
+                .is_some_and(|s| s.is_writable() && !s.frozen);
             let linked = !self.nodes[from].cut_peers && !self.nodes[node].cut_peers;
-            self.nodes[from].dir.whole().filter(|_| good && linked).cloned()
+            self.nodes[from]
+                .dir
+                .whole()
+                .filter(|_| good && linked)
+                .cloned()
         });
         match &op {
             Op::Initdb => {
@@ -555,7 +725,10 @@ impl World {
             },
             Op::CrashRecover => {
                 if let Some(disk) = self.nodes[node].dir.disk() {
-                    disk.log.push(Record { timeline: disk.timeline, id });
+                    disk.log.push(Record {
+                        timeline: disk.timeline,
+                        id,
+                    });
                     disk.state = ControlState::ShutDown;
                 }
             }
@@ -612,7 +785,10 @@ impl World {
     }
 
     fn start_agent(&mut self, node: usize, guardian: u64) {
-        if self.nodes[node].guardian != guardian || guardian == 0 || self.nodes[node].state.is_some() {
+        if self.nodes[node].guardian != guardian
+            || guardian == 0
+            || self.nodes[node].state.is_some()
+        {
             return;
         }
         let rules = self.store.local_rules.clone();
@@ -638,15 +814,22 @@ impl World {
         let life = n.life;
         n.state = Some(Box::new(state));
         let event = match &n.server {
-            Some(server) => Event::PostmasterRuns { as_primary: server.as_primary },
-            None => Event::PostmasterGone { why: "nothing runs".into() },
+            Some(server) => Event::PostmasterRuns {
+                as_primary: server.as_primary,
+            },
+            None => Event::PostmasterGone {
+                why: "nothing runs".into(),
+            },
         };
         self.note(|| format!("node {node}: agent starts"));
         self.deliver(node, event);
         let delay = self.rng.range(5, 60);
         if !self.nodes[node].cut_api {
             let shared = self.store.shared_view();
-            let event = Box::new(Event::SharedSeen { shared, quorum: false });
+            let event = Box::new(Event::SharedSeen {
+                shared,
+                quorum: false,
+            });
             self.schedule(delay, Act::Deliver { node, life, event });
         }
     }
@@ -661,7 +844,13 @@ impl World {
         } else if let Some(server) = &mut self.nodes[node].server {
             server.frozen = false;
             self.nodes[node].server_frozen_since = None;
-            self.deliver_if_alive(node, Event::Serving { ok: true, why: String::new() });
+            self.deliver_if_alive(
+                node,
+                Event::Serving {
+                    ok: true,
+                    why: String::new(),
+                },
+            );
         }
     }
 
@@ -680,7 +869,10 @@ impl World {
         let life = self.nodes[node].life;
         if as_primary && !self.armed(node) {
             let result = Err("the guardian is not armed".to_owned());
-            let event = Box::new(Event::OpDone { op: Op::StartPrimary, result });
+            let event = Box::new(Event::OpDone {
+                op: Op::StartPrimary,
+                result,
+            });
             return self.schedule(1, Act::Deliver { node, life, event });
         }
         self.nodes[node].server = Some(server);
@@ -701,26 +893,67 @@ impl World {
                 let n = &mut self.nodes[node];
                 n.tick_generation += 1;
                 let (generation, delay) = (n.tick_generation, n.until(self.now, at));
-                self.schedule(delay, Act::Tick { node, life, generation });
+                self.schedule(
+                    delay,
+                    Act::Tick {
+                        node,
+                        life,
+                        generation,
+                    },
+                );
             }
             Effect::ReadLock => {
                 let (there, answer_at) = self.request(node);
                 match there {
-                    Some(delay) => self.schedule(delay, Act::ReadLock { node, life, answer_at }),
+                    Some(delay) => self.schedule(
+                        delay,
+                        Act::ReadLock {
+                            node,
+                            life,
+                            answer_at,
+                        },
+                    ),
                     None => {
-                        let event = Event::LockReadFailed { why: "timeout".into() };
-                        self.schedule(750, Act::Deliver { node, life, event: Box::new(event) });
+                        let event = Event::LockReadFailed {
+                            why: "timeout".into(),
+                        };
+                        self.schedule(
+                            750,
+                            Act::Deliver {
+                                node,
+                                life,
+                                event: Box::new(event),
+                            },
+                        );
                     }
                 }
             }
             Effect::ReadShared => {
                 let (there, answer_at) = self.request(node);
                 match there {
-                    Some(delay) => self.schedule(delay, Act::ReadShared { node, life, answer_at }),
-                    None => self.schedule(750, Act::Tick { node, life, generation: 0 }),
+                    Some(delay) => self.schedule(
+                        delay,
+                        Act::ReadShared {
+                            node,
+                            life,
+                            answer_at,
+                        },
+                    ),
+                    None => self.schedule(
+                        750,
+                        Act::Tick {
+                            node,
+                            life,
+                            generation: 0,
+                        },
+                    ),
                 }
             }
-            Effect::WriteLock { nonce, expect, write } => {
+            Effect::WriteLock {
+                nonce,
+                expect,
+                write,
+            } => {
                 self.send_lock(node, nonce, expect, Box::new(write));
             }
             Effect::WriteShared(what) => self.send_shared(node, what),
@@ -735,14 +968,28 @@ impl World {
                     self.schedule(delay, Act::Deadline { node, guardian });
                     Event::DeadlineMoved { to }
                 };
-                self.schedule(0, Act::Deliver { node, life, event: Box::new(event) });
+                self.schedule(
+                    0,
+                    Act::Deliver {
+                        node,
+                        life,
+                        event: Box::new(event),
+                    },
+                );
             }
-            Effect::SeekProof { fields, holder, place } => {
+            Effect::SeekProof {
+                fields,
+                holder,
+                place,
+            } => {
                 let dead = self.nodes.iter().any(|other| {
                     other.uid == holder.pod_uid && other.terminated.contains(&place.container_id)
                 });
                 if dead && !self.nodes[node].cut_api {
-                    let proof = Proof { fields, kind: ProofKind::Terminated };
+                    let proof = Proof {
+                        fields,
+                        kind: ProofKind::Terminated,
+                    };
                     let event = Box::new(Event::ProofFound(proof));
                     let delay = self.rng.range(5, 40);
                     self.schedule(delay, Act::Deliver { node, life, event });
@@ -750,36 +997,79 @@ impl World {
             }
             Effect::AskPeers { round, peers } => {
                 for (name, _) in peers {
-                    let peer = self.nodes.iter().position(|n| n.name == name && n.index != node);
+                    let peer = self
+                        .nodes
+                        .iter()
+                        .position(|n| n.name == name && n.index != node);
                     let delay = self.rng.range(1, 15);
                     if let Some(peer) = peer {
-                        self.schedule(delay, Act::PeerReply { node, life, round, peer });
+                        self.schedule(
+                            delay,
+                            Act::PeerReply {
+                                node,
+                                life,
+                                round,
+                                peer,
+                            },
+                        );
                     } else {
-                        let event = Event::PeerAnswered { round, name, status: None };
-                        self.schedule(700, Act::Deliver { node, life, event: Box::new(event) });
+                        let event = Event::PeerAnswered {
+                            round,
+                            name,
+                            status: None,
+                        };
+                        self.schedule(
+                            700,
+                            Act::Deliver {
+                                node,
+                                life,
+                                event: Box::new(event),
+                            },
+                        );
                     }
                 }
             }
             Effect::Bye => {
                 self.kill_pod(node);
                 let delay = self.rng.range(500, 3_000);
-                self.schedule(delay, Act::StartPod { node, new_uid: true });
+                self.schedule(
+                    delay,
+                    Act::StartPod {
+                        node,
+                        new_uid: true,
+                    },
+                );
             }
             other => self.run_postgres_effect(node, life, other),
         }
     }
 
-    fn send_lock(&mut self, node: usize, nonce: u64, expect: Option<String>, write: Box<LockWrite>) {
+    fn send_lock(
+        &mut self,
+        node: usize,
+        nonce: u64,
+        expect: Option<String>,
+        write: Box<LockWrite>,
+    ) {
         let life = self.nodes[node].life;
         let (there, answer_at) = self.request(node);
         if let Some(delay) = there {
-            let act = Act::ApplyLock { node, life, nonce, expect, write, answer_at };
+            let act = Act::ApplyLock {
+                node,
+                life,
+                nonce,
+                expect,
+                write,
+                answer_at,
+            };
             self.schedule(delay, act);
             if answer_at.is_some() {
                 return;
             }
         }
-        let outcome = Outcome::Unknown { why: "timeout".into() };
+        let outcome = Outcome::Unknown {
+            why: "timeout".into(),
+        };
         let event = Box::new(Event::LockWritten { nonce, outcome });
         self.schedule(750, Act::Deliver { node, life, event });
     }
@@ -788,19 +1078,29 @@ impl World {
         let life = self.nodes[node].life;
         let (there, answer_at) = self.request(node);
         if let Some(delay) = there {
-            let act = Act::ApplyShared { node, life, what: Box::new(what.clone()), answer_at };
+            let act = Act::ApplyShared {
+                node,
+                life,
+                what: Box::new(what.clone()),
+                answer_at,
+            };
             self.schedule(delay, act);
             if answer_at.is_some() {
                 return;
             }
         }
-        let outcome = Outcome::Unknown { why: "timeout".into() };
+        let outcome = Outcome::Unknown {
+            why: "timeout".into(),
+        };
         let event = Box::new(Event::SharedWritten { what, outcome });
         self.schedule(750, Act::Deliver { node, life, event });
     }
 
     fn run_postgres_effect(&mut self, node: usize, life: Life, effect: Effect) {
-        let generation = self.nodes[node].server.as_ref().map(|server| server.generation);
+        let generation = self.nodes[node]
+            .server
+            .as_ref()
+            .map(|server| server.generation);
         match effect {
             Effect::Inspect => {
                 let data = self.nodes[node].dir.inspect();
@@ -834,7 +1134,14 @@ impl World {
                     }
                 }
                 let clean = how == Stop::Fast;
-                self.schedule(delay, Act::ServerStopped { node, generation, clean });
+                self.schedule(
+                    delay,
+                    Act::ServerStopped {
+                        node,
+                        generation,
+                        clean,
+                    },
+                );
             }
             Effect::Promote => {
                 if let Some(generation) = generation {
@@ -863,7 +1170,15 @@ impl World {
             Effect::SetSyncNames { names } => {
                 if let Some(generation) = generation {
                     let delay = self.rng.range(2, 60);
-                    self.schedule(delay, Act::SyncNamesSet { node, generation, life, names });
+                    self.schedule(
+                        delay,
+                        Act::SyncNamesSet {
+                            node,
+                            generation,
+                            life,
+                            names,
+                        },
+                    );
                 }
             }
             other => panic!("no twin for {other}"),
@@ -871,17 +1186,30 @@ impl World {
     }
 
     fn source(&self, node: usize, name: &str) -> usize {
-        self.nodes.iter().position(|n| n.name == name && n.index != node).unwrap_or(node)
+        self.nodes
+            .iter()
+            .position(|n| n.name == name && n.index != node)
+            .unwrap_or(node)
     }
 
     fn finish(&mut self, node: usize, op: Op, source: Option<usize>, (low, high): (u64, u64)) {
         let (life, delay) = (self.nodes[node].life, self.rng.range(low, high));
-        self.schedule(delay, Act::OpDone { node, life, op, source });
+        self.schedule(
+            delay,
+            Act::OpDone {
+                node,
+                life,
+                op,
+                source,
+            },
+        );
     }
 
     /// The pod's process table for the fault injector.
     pub(crate) fn leader(&self) -> Option<usize> {
-        self.nodes.iter().position(|n| n.server.as_ref().is_some_and(|s| s.is_writable()))
+        self.nodes
+            .iter()
+            .position(|n| n.server.as_ref().is_some_and(|s| s.is_writable()))
     }
 
     pub(crate) fn freeze_agent(&mut self, node: usize, ms: u64) {
@@ -894,7 +1222,14 @@ impl World {
         let primary = n.server.as_ref().is_some_and(|s| s.is_writable());
         let hung = if primary { TTL_MS / 4 } else { 30_000 };
         self.schedule(ms, Act::Thaw { node, agent: true });
-        self.schedule(hung, Act::HungCheck { node, guardian, life });
+        self.schedule(
+            hung,
+            Act::HungCheck {
+                node,
+                guardian,
+                life,
+            },
+        );
     }
 
     pub(crate) fn freeze_server(&mut self, node: usize, ms: u64) {
@@ -908,7 +1243,10 @@ impl World {
     }
 
     pub(crate) fn is_idle(&self, node: usize) -> bool {
-        self.nodes[node].state.as_ref().is_some_and(|s| s.pg.process != Process::Unknown)
+        self.nodes[node]
+            .state
+            .as_ref()
+            .is_some_and(|s| s.pg.process != Process::Unknown)
     }
 
     pub(crate) fn bug(&self) -> Option<Sabotage> {
@@ -923,12 +1261,14 @@ impl World {
 fn timed_out(event: Event) -> Event {
     let why = "timeout".to_owned();
     match event {
-        Event::LockWritten { nonce, .. } => {
-            Event::LockWritten { nonce, outcome: Outcome::Unknown { why } }
-        }
-        Event::SharedWritten { what, .. } => {
-            Event::SharedWritten { what, outcome: Outcome::Unknown { why } }
-        }
+        Event::LockWritten { nonce, .. } => Event::LockWritten {
+            nonce,
+            outcome: Outcome::Unknown { why },
+        },
+        Event::SharedWritten { what, .. } => Event::SharedWritten {
+            what,
+            outcome: Outcome::Unknown { why },
+        },
         Event::LockSeen { .. } => Event::LockReadFailed { why },
         _ => Event::Tick,
     }

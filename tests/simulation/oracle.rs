@@ -23,15 +23,20 @@ impl Oracle {
     /// *No acknowledged synchronous commit lost*: every acknowledged record is in this log.
     pub(crate) fn missing_from<'a>(&'a self, log: &[Record]) -> Vec<&'a Acked> {
         let present: std::collections::HashSet<u64> = log.iter().map(|record| record.id).collect();
-        self.acked.iter().filter(|acked| !present.contains(&acked.record.id)).collect()
+        self.acked
+            .iter()
+            .filter(|acked| !present.contains(&acked.record.id))
+            .collect()
     }
 }
 
 /// *At most one writable*: the nodes that could acknowledge a commit at this instant.
 pub(crate) fn writable_conflict(writable: &[(usize, String)]) -> Option<String> {
     (writable.len() > 1).then(|| {
-        let names: Vec<String> =
-            writable.iter().map(|(node, name)| format!("node {node} as {name}")).collect();
+        let names: Vec<String> = writable
+            .iter()
+            .map(|(node, name)| format!("node {node} as {name}"))
+            .collect();
         format!("writable at once: {}", names.join(", "))
     })
 }

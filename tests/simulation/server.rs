@@ -110,7 +110,11 @@ impl Disk {
 
     /// How many records this log shares with another, from the beginning.
     pub(crate) fn common(&self, other: &Self) -> usize {
-        self.log.iter().zip(&other.log).take_while(|(a, b)| a == b).count()
+        self.log
+            .iter()
+            .zip(&other.log)
+            .take_while(|(a, b)| a == b)
+            .count()
     }
 
     pub(crate) fn is_prefix_of(&self, other: &Self) -> bool {
@@ -128,7 +132,10 @@ impl Disk {
             new_leader: None,
         });
         self.timeline += 1;
-        self.log.push(Record { timeline: self.timeline, id: record_id });
+        self.log.push(Record {
+            timeline: self.timeline,
+            id: record_id,
+        });
         self.state = ControlState::InProduction;
         self.standby_signal = false;
     }
@@ -180,7 +187,12 @@ impl Server {
                 .map(|(name, (flushed, _))| Walsender {
                     name: name.clone(),
                     state: "streaming".into(),
-                    sync_state: if first_sync == Some(name) { "sync" } else { "async" }.into(),
+                    sync_state: if first_sync == Some(name) {
+                        "sync"
+                    } else {
+                        "async"
+                    }
+                    .into(),
                     flush_lsn: Lsn(*flushed as u64),
                     replay_lsn: Lsn(*flushed as u64),
                 })

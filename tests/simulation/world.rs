@@ -43,7 +43,9 @@ impl Bug {
             "timeline" => Self::Core(Sabotage::TimelineCheckOff),
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
-            other => panic!("PGWARDEN_BUG={other}: one of identity, absence, timeline, cas, wallclock"),
+            other => {
+                panic!("PGWARDEN_BUG={other}: one of identity, absence, timeline, cas, wallclock")
+            }
         }
     }
 }
@@ -67,36 +69,127 @@ pub(crate) struct Failure {
 /// Things that happen at an instant.
 pub(crate) enum Act {
     /// An event reaches the agent of this life.
-    Deliver { node: usize, life: Life, event: Box<Event> },
+    Deliver {
+        node: usize,
+        life: Life,
+        event: Box<Event>,
+    },
     /// A timer of the core.
-    Tick { node: usize, life: Life, generation: u64 },
+    Tick {
+        node: usize,
+        life: Life,
+        generation: u64,
+    },
     /// A lock write reaches the store; its answer leaves.
-    ApplyLock { node: usize, life: Life, nonce: u64, expect: Option<String>, write: Box<LockWrite>, answer_at: Option<u64> },
-    ApplyShared { node: usize, life: Life, what: Box<SharedWrite>, answer_at: Option<u64> },
-    ReadLock { node: usize, life: Life, answer_at: Option<u64> },
-    ReadShared { node: usize, life: Life, answer_at: Option<u64> },
+    ApplyLock {
+        node: usize,
+        life: Life,
+        nonce: u64,
+        expect: Option<String>,
+        write: Box<LockWrite>,
+        answer_at: Option<u64>,
+    },
+    ApplyShared {
+        node: usize,
+        life: Life,
+        what: Box<SharedWrite>,
+        answer_at: Option<u64>,
+    },
+    ReadLock {
+        node: usize,
+        life: Life,
+        answer_at: Option<u64>,
+    },
+    ReadShared {
+        node: usize,
+        life: Life,
+        answer_at: Option<u64>,
+    },
     /// A watch delivers what the store holds now.
-    WatchLock { node: usize },
-    WatchShared { node: usize },
-    PublishMember { node: usize, life: Life },
-    PeerReply { node: usize, life: Life, round: u64, peer: usize },
+    WatchLock {
+        node: usize,
+    },
+    WatchShared {
+        node: usize,
+    },
+    PublishMember {
+        node: usize,
+        life: Life,
+    },
+    PeerReply {
+        node: usize,
+        life: Life,
+        round: u64,
+        peer: usize,
+    },
     /// The guardian looks at its deadline.
-    Deadline { node: usize, guardian: u64 },
-    GuardianKill { node: usize, guardian: u64 },
-    ServerUp { node: usize, generation: u64 },
-    ServerPromoted { node: usize, generation: u64 },
-    ServerCheckpointed { node: usize, generation: u64 },
-    ServerStopped { node: usize, generation: u64, clean: bool },
-    OpDone { node: usize, life: Life, op: Op, source: Option<usize> },
-    SyncNamesSet { node: usize, generation: u64, life: Life, names: Vec<String> },
-    Probe { node: usize },
-    Stream { node: usize },
-    Client { node: usize },
-    StartAgent { node: usize, guardian: u64 },
-    StartPod { node: usize, new_uid: bool },
-    HungCheck { node: usize, guardian: u64, life: Life },
-    Thaw { node: usize, agent: bool },
-    Heal { node: usize, api: bool },
+    Deadline {
+        node: usize,
+        guardian: u64,
+    },
+    GuardianKill {
+        node: usize,
+        guardian: u64,
+    },
+    ServerUp {
+        node: usize,
+        generation: u64,
+    },
+    ServerPromoted {
+        node: usize,
+        generation: u64,
+    },
+    ServerCheckpointed {
+        node: usize,
+        generation: u64,
+    },
+    ServerStopped {
+        node: usize,
+        generation: u64,
+        clean: bool,
+    },
+    OpDone {
+        node: usize,
+        life: Life,
+        op: Op,
+        source: Option<usize>,
+    },
+    SyncNamesSet {
+        node: usize,
+        generation: u64,
+        life: Life,
+        names: Vec<String>,
+    },
+    Probe {
+        node: usize,
+    },
+    Stream {
+        node: usize,
+    },
+    Client {
+        node: usize,
+    },
+    StartAgent {
+        node: usize,
+        guardian: u64,
+    },
+    StartPod {
+        node: usize,
+        new_uid: bool,
+    },
+    HungCheck {
+        node: usize,
+        guardian: u64,
+        life: Life,
+    },
+    Thaw {
+        node: usize,
+        agent: bool,
+    },
+    Heal {
+        node: usize,
+        api: bool,
+    },
     NextFault,
     HealAll,
 }
@@ -179,7 +272,11 @@ impl World {
 
     pub(crate) fn schedule(&mut self, delay: u64, act: Act) {
         self.order += 1;
-        self.queue.push(Reverse(Scheduled { at: self.now + delay, order: self.order, act }));
+        self.queue.push(Reverse(Scheduled {
+            at: self.now + delay,
+            order: self.order,
+            act,
+        }));
     }
 
     pub(crate) fn next_id(&mut self) -> u64 {
@@ -207,13 +304,24 @@ impl World {
         for line in &self.trace {
             let _ = writeln!(trace, "{line}");
         }
-        self.failure = Some(Failure { invariant, at: self.now, words, trace });
+        self.failure = Some(Failure {
+            invariant,
+            at: self.now,
+            words,
+            trace,
+        });
     }
 
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
         for node in 0..self.nodes.len() {
             let delay = self.rng.range(0, 500);
-            self.schedule(delay, Act::StartPod { node, new_uid: true });
+            self.schedule(
+                delay,
+                Act::StartPod {
+                    node,
+                    new_uid: true,
+                },
+            );
             self.schedule(delay + 10, Act::Probe { node });
             self.schedule(delay + 13, Act::Stream { node });
             self.schedule(delay + 17, Act::Client { node });
@@ -221,7 +329,9 @@ impl World {
         self.schedule(14_000, Act::NextFault);
         self.schedule(FAULTS_END_MS, Act::HealAll);
         while self.failure.is_none() && self.now < END_MS {
-            let Some(Reverse(next)) = self.queue.pop() else { break };
+            let Some(Reverse(next)) = self.queue.pop() else {
+                break;
+            };
             self.now = next.at;
             self.act(next.act);
             self.check();
@@ -236,7 +346,11 @@ impl World {
         self.nodes
             .iter()
             .enumerate()
-            .filter(|(_, node)| node.server.as_ref().is_some_and(|server| server.is_writable()))
+            .filter(|(_, node)| {
+                node.server
+                    .as_ref()
+                    .is_some_and(|server| server.is_writable())
+            })
             .map(|(index, node)| (index, node.name.clone()))
             .collect()
     }
@@ -249,10 +363,7 @@ impl World {
         if self.healed && self.writable_since_heal.is_none() && !writable.is_empty() {
             self.writable_since_heal = Some(self.now);
         }
-        if self.healed
-            && self.writable_since_heal.is_none()
-            && self.now > FAULTS_END_MS + HEAL_MS
-        {
+        if self.healed && self.writable_since_heal.is_none() && self.now > FAULTS_END_MS + HEAL_MS {
             self.fail("writable again within a bound", "nobody is writable".into());
         }
     }
@@ -260,7 +371,10 @@ impl World {
     fn check_end(&mut self) {
         let writable = self.writable();
         let [(leader, _)] = writable.as_slice() else {
-            return self.fail("writable again within a bound", format!("at the end: {writable:?}"));
+            return self.fail(
+                "writable again within a bound",
+                format!("at the end: {writable:?}"),
+            );
         };
         let leader = *leader;
         let Some(log) = self.nodes[leader].dir.whole().map(|disk| disk.log.clone()) else {
@@ -269,14 +383,20 @@ impl World {
         for (index, node) in self.nodes.iter().enumerate() {
             let streams = node.server.as_ref().is_some_and(|server| server.streaming);
             if index != leader && !streams {
-                let words = format!("node {index} does not stream at the end: {}", node.summary());
+                let words = format!(
+                    "node {index} does not stream at the end: {}",
+                    node.summary()
+                );
                 return self.fail("writable again within a bound", words);
             }
         }
         if self.options.synchronous && !self.loss_allowed {
             let missing = self.oracle.missing_from(&log);
             if let Some(first) = missing.first() {
-                let words = format!("{} acknowledged records are gone, first {first:?}", missing.len());
+                let words = format!(
+                    "{} acknowledged records are gone, first {first:?}",
+                    missing.len()
+                );
                 self.fail("no acknowledged synchronous commit lost", words);
             }
         }
@@ -284,7 +404,10 @@ impl World {
 
     /// A clone or a rewind is about to discard what this node has.
     pub(crate) fn check_last_copy(&mut self, node: usize, source: usize) {
-        let good = self.nodes[source].server.as_ref().is_some_and(|server| server.is_writable());
+        let good = self.nodes[source]
+            .server
+            .as_ref()
+            .is_some_and(|server| server.is_writable());
         if !good {
             let words = format!("node {node} is rebuilt from node {source}, which is no primary");
             return self.fail("no last copy destroyed", words);
@@ -292,7 +415,8 @@ impl World {
         if !self.options.synchronous || self.loss_allowed {
             return;
         }
-        let (Some(mine), Some(theirs)) = (self.nodes[node].dir.whole(), self.nodes[source].dir.whole())
+        let (Some(mine), Some(theirs)) =
+            (self.nodes[node].dir.whole(), self.nodes[source].dir.whole())
         else {
             return;
         };
@@ -301,7 +425,8 @@ impl World {
             !kept.contains(&record.id) && self.oracle.acked.iter().any(|a| a.record.id == record.id)
         });
         if let Some(record) = lost.copied() {
-            let words = format!("node {node} holds the acknowledged {record:?}, its source does not");
+            let words =
+                format!("node {node} holds the acknowledged {record:?}, its source does not");
             self.fail("no last copy destroyed", words);
         }
     }
@@ -311,17 +436,26 @@ impl World {
         let id = self.next_id();
         let now = self.now;
         let target = &mut self.nodes[node];
-        let (Some(server), Some(disk)) = (target.server.as_mut(), target.dir.disk()) else { return };
+        let (Some(server), Some(disk)) = (target.server.as_mut(), target.dir.disk()) else {
+            return;
+        };
         if !server.is_writable() || server.frozen {
             return;
         }
-        let record = Record { timeline: disk.timeline, id };
+        let record = Record {
+            timeline: disk.timeline,
+            id,
+        };
         disk.log.push(record);
         let position = disk.log.len();
         if server.sync_names.is_empty() {
             self.acknowledge(node, record);
         } else {
-            server.pending.push(crate::server::Pending { position, id, sent_at: now });
+            server.pending.push(crate::server::Pending {
+                position,
+                id,
+                sent_at: now,
+            });
         }
     }
 
@@ -332,19 +466,28 @@ impl World {
 
     /// Replicas pull what their upstream has; what they flushed releases synchronous commits.
     pub(crate) fn stream(&mut self, node: usize) {
-        let Some(upstream) = self.nodes[node].server.as_ref().and_then(|s| s.upstream.clone()) else {
+        let Some(upstream) = self.nodes[node]
+            .server
+            .as_ref()
+            .and_then(|s| s.upstream.clone())
+        else {
             return;
         };
-        let from = self.nodes.iter().enumerate().position(|(index, n)| {
-            index != node && n.name == upstream && n.server.is_some()
-        });
+        let from = self
+            .nodes
+            .iter()
+            .enumerate()
+            .position(|(index, n)| index != node && n.name == upstream && n.server.is_some());
         let Some(from) = from else {
             if let Some(server) = &mut self.nodes[node].server {
                 server.streaming = false;
             }
             return;
         };
-        let (mine, theirs) = (self.nodes[node].server.as_ref(), self.nodes[from].server.as_ref());
+        let (mine, theirs) = (
+            self.nodes[node].server.as_ref(),
+            self.nodes[from].server.as_ref(),
+        );
         let connected = mine.is_some_and(|s| s.started && s.in_recovery && !s.frozen)
             && theirs.is_some_and(|s| s.started && !s.frozen)
             && !self.nodes[node].cut_peers
@@ -362,8 +505,13 @@ impl World {
         if !prefix {
             return;
         }
-        let have = self.nodes[node].dir.whole().map_or(0, |disk| disk.log.len());
-        let Some(source) = self.nodes[from].dir.whole() else { return };
+        let have = self.nodes[node]
+            .dir
+            .whole()
+            .map_or(0, |disk| disk.log.len());
+        let Some(source) = self.nodes[from].dir.whole() else {
+            return;
+        };
         let (tail, timeline) = (source.log[have..].to_vec(), source.timeline);
         let (flushed, history) = (source.log.len(), source.history.clone());
         if let Some(disk) = self.nodes[node].dir.disk() {
@@ -381,14 +529,21 @@ impl World {
     /// The walsender hears from a standby; synchronous commits it has are released.
     fn flushed(&mut self, from: usize, name: &str, flushed: usize, now: u64) -> Vec<Record> {
         let name = name.to_owned();
-        let Some(server) = &mut self.nodes[from].server else { return Vec::new() };
+        let Some(server) = &mut self.nodes[from].server else {
+            return Vec::new();
+        };
         server.standbys.insert(name.clone(), (flushed, now));
         if server.sync_names.first() != Some(&name) || !server.is_writable() {
             return Vec::new();
         }
-        let done: Vec<_> = server.pending.extract_if(.., |p| p.position <= flushed).collect();
+        let done: Vec<_> = server
+            .pending
+            .extract_if(.., |p| p.position <= flushed)
+            .collect();
         let disk = self.nodes[from].dir.whole();
-        done.iter().filter_map(|p| disk.map(|disk| disk.log[p.position - 1])).collect()
+        done.iter()
+            .filter_map(|p| disk.map(|disk| disk.log[p.position - 1]))
+            .collect()
     }
 
     fn act(&mut self, act: Act) {

@@ -13,8 +13,8 @@
 use http::{Method, Response};
 use serde_json::{Value, json};
 
-use super::faults::Rule;
 use super::requests::{Body, json_response};
+use super::rules::Rule;
 use super::server::Shared;
 
 pub(super) const PREFIX: &str = "/pgwarden-faults";

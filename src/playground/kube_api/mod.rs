@@ -8,8 +8,11 @@
 //! Left out on purpose: namespaces as objects (any name is good), authorisation (inject 403 instead),
 //! server-side apply (415), dry runs, managedFields, and controllers.
 
+mod addresses;
 mod admin;
+mod answers;
 mod defaults;
+mod deletion;
 mod faults;
 mod kinds;
 mod names;
@@ -17,6 +20,7 @@ mod patch;
 mod requests;
 mod resources;
 mod routes;
+mod rules;
 mod selector;
 mod server;
 mod status;
@@ -36,8 +40,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
-pub use faults::{Fault, Injected, Rule, RuleId, Verb};
+pub use faults::{Injected, RuleId};
 use resources::Resource;
+pub use rules::{Fault, Rule, Verb};
 use server::Shared;
 use store::Key;
 pub use store::Snapshot;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::faults::Verb;
 use super::resources::{RESOURCES, Resource};
+use super::rules::Verb;
 
 /// What a path names.
 #[derive(Debug)]

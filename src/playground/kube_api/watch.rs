@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::defaults;
-use super::faults::Call;
 use super::resources::Resource;
+use super::rules::Call;
 use super::selector::Selector;
 use super::server::Shared;
 use super::status::ApiError;

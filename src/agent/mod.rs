@@ -1,0 +1,281 @@
+//! The composition root of a member: both of its processes start here.
+//!
+//! `pgwarden agent CONFIG` is the guardian; it runs this program again as the agent, which it tells
+//! by the environment. Only this module knows the settings, the guardian, PostgreSQL, Kubernetes
+//! and the REST API at once.
+
+pub mod wiring;
+
+use crate::api;
+use crate::cli::{AgentArgs, Exit};
+use crate::dcs::{Dcs, DcsError, WatchOptions};
+use crate::guardian::link::Link;
+use crate::guardian::protocol::{Hello, Notice};
+use crate::guardian::{self, GuardianSettings};
+use crate::ha::budgets::Budgets;
+use crate::ha::model::Identity;
+use crate::ha::state::State;
+use crate::postgres::stage;
+use crate::postgres::version::Installation;
+use crate::runner::{End, Journal, Parts, Runner};
+use crate::settings::{self, Settings};
+use crate::sys::clock::boottime_ms;
+use anyhow::{Context as _, anyhow, bail};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// The guardian's variable: who finds it in the environment is the agent.
+const GUARDIAN_VARIABLE: &str = "PGWARDEN_GUARDIAN";
+/// What a start on the network may take before it is said and tried again.
+const START: Duration = Duration::from_secs(5);
+/// Two workers: a probe is answered while a step runs.
+const WORKERS: usize = 2;
+
+/// `pgwarden agent CONFIG`.
+pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
+    let path = &args.config;
+    let loaded = settings::load(path, &settings::process_env);
+    let agent = std::env::var_os(GUARDIAN_VARIABLE).is_some();
+    let Some(settings) = loaded.settings else {
+        let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        return Err(anyhow!("{}", lines.join("\n")))
+            .with_context(|| format!("{} cannot be used", path.display()));
+    };
+    if !agent {
+        return run_guardian(path, &settings);
+    }
+    wiring::log(&settings.log);
+    for problem in &loaded.problems {
+        tracing::warn!("{problem}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let ended = runtime.block_on(run_agent(settings));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
+    let budgets = Budgets::for_ttl(settings.bootstrap.dcs.ttl_ms)?;
+    let data_dir = settings.postgresql.data_dir.clone();
+    let config = std::path::absolute(config).context("find the configuration")?;
+    let code = guardian::run(GuardianSettings {
+        sweep_dirs: wiring::sweep_dirs(&data_dir),
+        data_dir,
+        agent_program: "/proc/self/exe".into(),
+        agent_argv: vec!["pgwarden".into(), "agent".into(), config.to_string_lossy().into_owned()],
+        agent_env: std::env::vars().collect(),
+        fatal_exit_codes: vec![
+            i32::from(Exit::Config.code()),
+            i32::from(Exit::WrongMajorVersion.code()),
+            i32::from(Exit::NameTaken.code()),
+        ],
+        ttl_ms: budgets.ttl_ms,
+        heartbeat_replica_ms: 30_000.max(budgets.ttl_ms),
+        json_logs: settings.log.format == settings::LogFormat::Json,
+    });
+    if code == guardian::EXIT_LOCKED {
+        return Ok(Exit::DataDirHeld);
+    }
+    Ok(Exit::ALL.into_iter().find(|exit| i32::from(exit.code()) == code).unwrap_or(Exit::Failure))
+}
+
+async fn run_agent(settings: Settings) -> anyhow::Result<Exit> {
+    let settings = Arc::new(settings);
+    let link = Arc::new(Link::from_env().context("reach the guardian")?);
+    let Some(Notice::Hello(hello)) = link.next().await else {
+        bail!("the guardian did not say hello");
+    };
+    link.words().set_ttl_ms(settings.bootstrap.dcs.ttl_ms);
+    link.beat();
+    let installation = match Installation::find(&wiring::bin_dir(&settings)?, START).await {
+        Ok(installation) => installation,
+        Err(error) => {
+            tracing::error!("postgresql.bin_dir: {error}");
+            return Ok(Exit::Config);
+        }
+    };
+    if hello.postmaster.is_none() {
+        settle(&settings).await?;
+    }
+    let agent = Agent::compose(settings, installation, link, *hello).await?;
+    agent.run().await
+}
+
+/// Finish or undo what a predecessor left half done in the data directory (L9).
+async fn settle(settings: &Settings) -> anyhow::Result<()> {
+    let dir = settings.postgresql.data_dir.clone();
+    match tokio::task::spawn_blocking(move || stage::settle(&dir)).await? {
+        Ok(settled) => tracing::debug!("the data directory: {settled:?}"),
+        // The classification says why it cannot be used; nothing is touched.
+        Err(error) => tracing::error!(%error, "the data directory cannot be settled"),
+    }
+    Ok(())
+}
+
+/// Everything that runs in the agent's process.
+struct Agent {
+    parts: Parts,
+    server: api::Server,
+    journal: Arc<Journal>,
+    dcs: Dcs,
+}
+
+impl Agent {
+    async fn compose(
+        settings: Arc<Settings>,
+        installation: Installation,
+        link: Arc<Link>,
+        hello: Hello,
+    ) -> anyhow::Result<Self> {
+        let first = settings.bootstrap.dcs.clone();
+        let budgets = Budgets::for_ttl(first.ttl_ms)?;
+        let dynamic = Arc::new(RwLock::new(first.clone()));
+        let (commands_in, commands) = mpsc::channel(16);
+        let uid = settings.kubernetes.pod_uid.clone().unwrap_or_default();
+        let unknown = wiring::identity(&settings, &hello, uid.clone());
+        let view = watch::Sender::new(Arc::new(api::View::starting(
+            &settings.scope,
+            unknown,
+            env!("CARGO_PKG_VERSION"),
+            boottime_ms(),
+        )));
+        let journal = Arc::new(Journal::open(&settings.name, wiring::journal_path(&settings)));
+        let server = serve(&settings, &view, commands_in, &journal).await?;
+        let client = wiring::connect(&settings, budgets.call_ms).await?;
+        let dcs = wiring::dcs(&settings, &dynamic, client, budgets.call_ms, &uid)?;
+        let (uid, route) = wiring::own_pod(&settings, &dcs, &link).await?;
+        let dcs = wiring::dcs_again(&settings, &dynamic, &dcs, budgets.call_ms, &uid).await?;
+        let me: Identity = wiring::identity(&settings, &hello, uid);
+        let place = wiring::place(&settings, &hello, &route);
+        let mut state = State::new(me, place, wiring::nofailover(&settings), wiring::rules(&first), budgets);
+        state.lease.next_nonce = crate::sys::clock::boottime_us();
+        let epoch_file = wiring::epoch_file(&settings);
+        state.lock.greatest_epoch = wiring::read_epoch(&epoch_file);
+        let watching = dcs.watch(WatchOptions { renew_ms: budgets.renew_ms, queue: 64 });
+        let parts = Parts {
+            settings,
+            installation,
+            dcs: dcs.clone(),
+            link,
+            dynamic,
+            route,
+            hello,
+            state,
+            watching,
+            commands,
+            view,
+            journal: journal.clone(),
+            epoch_file,
+        };
+        Ok(Self { parts, server, journal, dcs })
+    }
+
+    async fn run(self) -> anyhow::Result<Exit> {
+        let (stop_api, stopped) = watch::channel(false);
+        let terminate = watch::Sender::new(false);
+        let mut signals = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupts = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let (runner, hello) = Runner::new(self.parts);
+        let server = self.server.run(until_true(stopped));
+        let loop_ended = runner.run(hello, terminate.subscribe());
+        let checks = check_service(self.dcs);
+        tokio::pin!(server, loop_ended, checks);
+        let mut serving = true;
+        let mut checking = true;
+        let exit = loop {
+            tokio::select! {
+                end = &mut loop_ended => break match end {
+                    End::Stopped => Exit::Ok,
+                    // The link's own thread fences and ends the process; this is only its company.
+                    End::Orphaned => Exit::Internal,
+                },
+                () = &mut server, if serving => {
+                    serving = false;
+                    tracing::error!("the REST API ended");
+                }
+                fatal = &mut checks, if checking => {
+                    checking = false;
+                    if let Some(why) = fatal {
+                        tracing::error!("{why}");
+                        let _ = terminate.send(true);
+                    }
+                }
+                _ = signals.recv() => { let _ = terminate.send(true); }
+                _ = interrupts.recv() => { let _ = terminate.send(true); }
+            }
+        };
+        let _ = stop_api.send(true);
+        if serving {
+            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+        }
+        self.journal.close();
+        Ok(exit)
+    }
+}
+
+async fn until_true(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|stop| *stop).await;
+}
+
+/// L7 and L8: asked until the API answers; only a definite answer ends the agent.
+async fn check_service(dcs: Dcs) -> Option<String> {
+    loop {
+        match dcs.check_service().await {
+            Ok(checked) => {
+                for warning in checked.warnings {
+                    tracing::warn!("{warning}");
+                }
+                return None;
+            }
+            Err(error @ (DcsError::ServiceSelector { .. } | DcsError::OtherDialect { .. })) => {
+                return Some(error.to_string());
+            }
+            Err(error) => tracing::debug!(%error, "the Service cannot be checked yet"),
+        }
+        tokio::time::sleep(START).await;
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    view: &watch::Sender<Arc<api::View>>,
+    commands: mpsc::Sender<api::Command>,
+    journal: &Arc<Journal>,
+) -> anyhow::Result<api::Server> {
+    let listener = api::bind(&settings.restapi.listen.to_string()).await?;
+    let journal = journal.clone();
+    Ok(api::Server::new(
+        listener,
+        api::Parts {
+            view: view.subscribe(),
+            commands,
+            now: boottime_ms,
+            credentials: settings.restapi.authentication.as_ref().map(wiring::credentials),
+            journal: Arc::new(move |last| {
+                let text = journal.tail(last);
+                Box::pin(async move { Ok(text) })
+            }),
+            limits: api::Limits::default(),
+        },
+    ))
+}
+
+/// The REST address and its user, as a configuration tells: for `ctl -c CONFIG`.
+pub fn endpoint(config: &Path) -> anyhow::Result<crate::cli::Endpoint> {
+    let loaded = settings::load(config, &settings::process_env);
+    let Some(settings) = loaded.settings else {
+        let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        bail!("{} cannot be used\n{}", config.display(), lines.join("\n"));
+    };
+    Ok(crate::cli::Endpoint {
+        url: format!("http://{}", settings.restapi.connect_address),
+        credentials: settings.ctl.authentication.as_ref().map(wiring::credentials),
+    })
+}

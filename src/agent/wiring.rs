@@ -1,0 +1,278 @@
+//! From resolved settings to what each part asks for: plain conversions, no decisions.
+
+use crate::api::Credentials;
+use crate::dcs::codec::route::RouteTarget;
+use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, RoutePort};
+use crate::guardian::link::Link;
+use crate::guardian::protocol::Hello;
+use crate::ha::lock::Place;
+use crate::ha::model::Identity;
+use crate::ha::shared::Rules;
+use crate::postgres::version::Installation;
+use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
+use crate::settings::{BasicAuth, Dynamic, Effective, Log, LogFormat, PgUser, Settings, SyncMode};
+use crate::sys::{durable, host};
+use anyhow::{Context as _, anyhow};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// Start logging as the settings say.
+pub fn log(log: &Log) {
+    let filter = tracing_subscriber::EnvFilter::new(log.level.as_str());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match log.format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Plain => builder.with_ansi(false).with_target(false).try_init(),
+    };
+    // A second start in one process keeps the first logger.
+    drop(started);
+}
+
+/// Where PostgreSQL's programs are.
+pub fn bin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = &settings.postgresql.bin_dir {
+        return Ok(dir.clone());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .find(|dir| dir.join("postgres").is_file())
+        .ok_or_else(|| anyhow!("postgresql.bin_dir: not set, and no \"postgres\" is on PATH"))
+}
+
+fn login(user: &PgUser) -> Login {
+    Login {
+        username: user.username.clone(),
+        password: user.password.as_ref().map(|password| password.expose().to_owned()),
+        conninfo: user.conninfo.clone(),
+    }
+}
+
+fn options(texts: &[String]) -> Vec<ProgramOption> {
+    let option = |text: &String| {
+        let text = text.trim_start_matches('-');
+        let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
+        ProgramOption { name: name.to_owned(), value: value.map(str::to_owned) }
+    };
+    texts.iter().map(option).collect()
+}
+
+/// PostgreSQL as configured now: the local file over the dynamic configuration.
+pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installation) -> Postgres {
+    let (effective, problems) = Effective::of(settings, dynamic);
+    for problem in problems {
+        tracing::debug!("{problem}");
+    }
+    let local = &settings.postgresql;
+    let socket_dir = local.socket_dir(dynamic).map_or_else(default_socket_dir, Path::to_path_buf);
+    Postgres {
+        bin_dir: installation.bin_dir.clone(),
+        data_dir: local.data_dir.clone(),
+        listen: local.listen_addresses.split(',').map(|part| part.trim().to_owned()).collect(),
+        port: local.port,
+        socket_dir,
+        name: settings.name.clone(),
+        scope: settings.scope.clone(),
+        superuser: login(&local.authentication.superuser),
+        replication: login(&local.authentication.replication),
+        rewind: Some(login(&local.authentication.rewind)),
+        parameters: effective.parameters,
+        pg_hba: effective.pg_hba.unwrap_or_else(|| settings.bootstrap.pg_hba.clone()),
+        pg_ident: effective.pg_ident.unwrap_or_default(),
+        recovery: std::collections::BTreeMap::new(),
+        initdb: options(&settings.bootstrap.initdb),
+        basebackup: options(&local.basebackup),
+        database: local.database.clone(),
+        pgpass: local.pgpass.clone(),
+        use_slots: effective.use_slots,
+    }
+}
+
+/// Debian's directory where it can be used, else the one PostgreSQL was born with.
+fn default_socket_dir() -> PathBuf {
+    let debian = Path::new("/var/run/postgresql");
+    if debian.is_dir() { debian.to_owned() } else { "/tmp".into() }
+}
+
+/// Directories beside the data directory where helpers work.
+pub fn sweep_dirs(data_dir: &Path) -> Vec<PathBuf> {
+    let mut staging = data_dir.as_os_str().to_owned();
+    staging.push(".pgwarden-new");
+    vec![staging.into()]
+}
+
+fn beside(settings: &Settings, suffix: &str) -> PathBuf {
+    let dir = &settings.postgresql.data_dir;
+    let base = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let parent = dir.parent().unwrap_or(dir);
+    let mounted = host::is_mount_point(dir).unwrap_or(false);
+    if mounted { dir.join(format!(".pgwarden.{suffix}")) } else { parent.join(format!(".{base}.pgwarden.{suffix}")) }
+}
+
+/// The journal's file: beside the data directory.
+pub fn journal_path(settings: &Settings) -> Option<PathBuf> {
+    Some(beside(settings, "journal.jsonl"))
+}
+
+/// The file that remembers the greatest epoch of mine (L1).
+pub fn epoch_file(settings: &Settings) -> PathBuf {
+    beside(settings, "epoch")
+}
+
+/// The epoch on disk; 0 where there is none, or nothing readable.
+pub fn read_epoch(path: &Path) -> u64 {
+    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Put it there durably.
+pub fn write_epoch(path: &Path, epoch: u64) -> io::Result<()> {
+    durable::write(path, format!("{epoch}\n").as_bytes())
+}
+
+/// Who this member is.
+pub fn identity(settings: &Settings, hello: &Hello, pod_uid: String) -> Identity {
+    Identity { name: settings.name.clone(), pod_uid, incarnation: hello.incarnation.clone() }
+}
+
+/// Where it runs.
+pub fn place(settings: &Settings, hello: &Hello, route: &RouteTarget) -> Place {
+    let dir = &settings.postgresql.data_dir;
+    let mounted = host::is_mount_point(dir).unwrap_or(false);
+    let held = if mounted { dir.as_path() } else { dir.parent().unwrap_or(dir) };
+    let volume = host::file_id(held).map(|(dev, ino)| format!("{dev}:{ino}")).unwrap_or_default();
+    Place {
+        node: route.node_name.clone().unwrap_or_default(),
+        machine_id: hello.machine_id.clone(),
+        boot_id: hello.boot_id.clone(),
+        pid_ns: hello.pid_namespace.to_string(),
+        // Only a guardian that swept and holds the directory's lock may vouch for its predecessor.
+        volume: if hello.swept { volume } else { String::new() },
+        data_dir: dir.to_string_lossy().into_owned(),
+        container_id: String::new(),
+    }
+}
+
+/// The tag `nofailover`.
+pub fn nofailover(settings: &Settings) -> bool {
+    settings.tags.get("nofailover").is_some_and(|value| value == "true")
+}
+
+/// The dynamic settings that decisions depend on.
+pub fn rules(dynamic: &Dynamic) -> Rules {
+    Rules {
+        ttl_ms: dynamic.ttl_ms,
+        maximum_lag_on_failover_bytes: dynamic.maximum_lag_on_failover_bytes,
+        synchronous_mode: dynamic.synchronous_mode == SyncMode::On,
+        check_timeline: dynamic.check_timeline,
+        primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
+    }
+}
+
+/// The REST API's user.
+pub fn credentials(auth: &BasicAuth) -> Credentials {
+    Credentials {
+        username: auth.username.clone(),
+        password: auth.password.expose().to_owned(),
+    }
+}
+
+/// A client of the API server; it connects when it is first used.
+pub async fn connect(settings: &Settings, call_ms: u64) -> anyhow::Result<kube::Client> {
+    let kubernetes = &settings.kubernetes;
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let access = if kubernetes.kubeconfig.is_none() && in_pod {
+        ApiAccess::InCluster
+    } else {
+        ApiAccess::Kubeconfig {
+            path: kubernetes.kubeconfig.clone(),
+            context: kubernetes.context.clone(),
+        }
+    };
+    crate::dcs::connect(&access, call_ms).await.context("kubernetes: configure the API client")
+}
+
+/// The DCS under this pod UID.
+pub fn dcs(
+    settings: &Arc<Settings>,
+    dynamic: &Arc<RwLock<Dynamic>>,
+    client: kube::Client,
+    call_ms: u64,
+    pod_uid: &str,
+) -> anyhow::Result<Dcs> {
+    let kubernetes = &settings.kubernetes;
+    let names = DcsNames {
+        labels: kubernetes.labels.clone(),
+        scope_label: kubernetes.scope_label.clone(),
+        role_label: kubernetes.role_label.clone(),
+        leader_label_value: kubernetes.leader_label_value.clone(),
+        follower_label_value: kubernetes.follower_label_value.clone(),
+        ports: kubernetes
+            .ports
+            .iter()
+            .map(|port| RoutePort { name: port.name.clone(), port: port.port })
+            .collect(),
+        ..DcsNames::new(&settings.scope, &kubernetes.namespace, &settings.name, pod_uid)
+    };
+    let (in_force, local) = (dynamic.clone(), settings.clone());
+    let resolve = move |value: &serde_json::Value| {
+        let current = in_force.read().ok()?.clone();
+        value.is_object().then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local).0))
+    };
+    let initial_config = settings.bootstrap.dcs_document.clone();
+    let options = DcsOptions { call_ms, resolve: Arc::new(resolve), initial_config };
+    Dcs::new(client, names, options).context("kubernetes: wrong names")
+}
+
+/// The same DCS once the pod's UID is known.
+pub async fn dcs_again(
+    settings: &Arc<Settings>,
+    dynamic: &Arc<RwLock<Dynamic>>,
+    known: &Dcs,
+    call_ms: u64,
+    pod_uid: &str,
+) -> anyhow::Result<Dcs> {
+    if settings.kubernetes.pod_uid.is_some() {
+        return Ok(known.clone());
+    }
+    let client = connect(settings, call_ms).await?;
+    dcs(settings, dynamic, client, call_ms, pod_uid)
+}
+
+/// The own Pod's UID and address: from the settings, else from the Pod object, however long that
+/// takes; the probes answer meanwhile.
+pub async fn own_pod(
+    settings: &Settings,
+    dcs: &Dcs,
+    link: &Link,
+) -> anyhow::Result<(String, RouteTarget)> {
+    let kubernetes = &settings.kubernetes;
+    let node_name = std::env::var("NODE_NAME").ok();
+    let target = |uid: &str, ips, node_name| RouteTarget {
+        ips,
+        pod_name: settings.name.clone(),
+        pod_uid: uid.to_owned(),
+        node_name,
+    };
+    if let (Some(uid), Some(ip)) = (&kubernetes.pod_uid, kubernetes.pod_ip) {
+        return Ok((uid.clone(), target(uid, vec![ip], node_name)));
+    }
+    let mut told = false;
+    loop {
+        link.beat();
+        match dcs.read_pod(&settings.name).await {
+            Ok(pod) if !pod.ips.is_empty() => {
+                let uid = kubernetes.pod_uid.clone().unwrap_or_else(|| pod.uid.clone());
+                let ips = kubernetes.pod_ip.map_or(pod.ips, |ip| vec![ip]);
+                return Ok((uid.clone(), target(&uid, ips, node_name.or(Some(pod.node_name)))));
+            }
+            Ok(_) => tracing::debug!("the own Pod has no address yet"),
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!(%error, "the own Pod cannot be read; waiting for the API server");
+            }
+            Err(error) => tracing::debug!(%error, "still waiting for the API server"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

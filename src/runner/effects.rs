@@ -1,0 +1,142 @@
+//! Every effect has its `run_…` twin; this is the table that connects them.
+
+use super::{Runner, kube, server};
+use crate::api::Reply;
+use crate::ha::effect::Effect;
+use crate::ha::event::{Event, Op};
+use crate::ha::lock::LockWrite;
+use crate::ha::model::Ms;
+use crate::postgres::Source;
+use std::future::Future;
+use std::time::Duration;
+
+impl Runner {
+    /// Begin one effect; what waits goes on in a task.
+    pub(super) fn run_effect(&mut self, effect: Effect) {
+        let context = self.context.clone();
+        let call_ms = self.state.budgets.call_ms;
+        match effect {
+            Effect::Explain { .. } | Effect::Wake { .. } => {}
+            Effect::ReadLock => self.spawn(kube::run_read_lock(context, call_ms)),
+            Effect::WriteLock { nonce, expect, write } => {
+                if let LockWrite::Acquire(claim) = &write {
+                    self.remember_epoch(claim.epoch);
+                }
+                self.spawn(kube::run_write_lock(context, call_ms, nonce, expect, write));
+            }
+            Effect::ReadShared => self.spawn(kube::run_read_shared(context, call_ms)),
+            Effect::WriteShared(what) => self.spawn(kube::run_write_shared(context, call_ms, what)),
+            Effect::MoveDeadline { to } => self.run_move_deadline(to),
+            Effect::SeekProof { fields, holder, place } => {
+                self.spawn(kube::run_seek_proof(context, fields, holder, place));
+            }
+            Effect::AskPeers { round, peers } => {
+                for (name, url) in peers {
+                    self.spawn(kube::run_ask_peer(context.clone(), call_ms, round, name, url));
+                }
+            }
+            Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
+            Effect::Inspect => self.spawn(server::run_inspect(context)),
+            Effect::StartPrimary { sync_names } => {
+                self.spawn(server::run_start_primary(context, sync_names));
+            }
+            Effect::StartReplica { upstream } => {
+                let source = upstream.and_then(|name| self.source(&name));
+                self.spawn(server::run_start_replica(context, source));
+            }
+            Effect::Stop { how } => self.spawn(server::run_stop(context, how)),
+            Effect::Promote => self.spawn(server::run_promote(context)),
+            Effect::Follow { upstream } => {
+                self.with_source(Op::Follow, &upstream, |context, source| {
+                    server::run_follow(context, source)
+                });
+            }
+            Effect::Initdb => self.spawn(server::run_initdb(context)),
+            Effect::Clone { from } => {
+                self.with_source(Op::Clone, &from.clone(), |context, source| {
+                    server::run_clone(context, source, from)
+                });
+            }
+            Effect::Rewind { from } => {
+                self.with_source(Op::Rewind, &from, |context, source| {
+                    server::run_rewind(context, source)
+                });
+            }
+            Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
+            Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
+            Effect::SetSyncNames { names } => self.spawn(server::run_set_sync_names(context, names)),
+            Effect::SetSlots { members } => self.spawn(server::run_set_slots(context, members)),
+            Effect::Answer { id, done, text } => self.run_answer(id, done, text),
+            Effect::Bye => self.bye = true,
+        }
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.work.spawn(work);
+    }
+
+    /// G1: both processes see the new deadline before anything else happens.
+    fn run_move_deadline(&mut self, to: Ms) {
+        let words = &self.context.words;
+        let ttl_ms = self.state.budgets.ttl_ms;
+        // Raising D first widens what the guardian accepts; lowering it first shortens the deadline.
+        let lowering = words.deadline_ms().is_some_and(|current| to < current);
+        if !lowering {
+            words.set_ttl_ms(ttl_ms);
+        }
+        let moved = words.move_deadline(to);
+        words.set_ttl_ms(ttl_ms);
+        let event = match moved {
+            Ok(()) => Event::DeadlineMoved { to },
+            Err(error) => {
+                tracing::error!(%error, "the deadline could not be moved");
+                Event::DeadlineLatched
+            }
+        };
+        let context = self.context.clone();
+        self.spawn(async move { context.tell(event).await });
+    }
+
+    fn run_answer(&mut self, id: u64, done: bool, text: String) {
+        if let Some((_, reply)) = self.questions.remove(&id) {
+            // Who asked may have gone.
+            let _ = reply.send(Reply::new(if done { 200 } else { 503 }, text));
+        }
+    }
+
+    /// L1: an epoch of mine is on disk before the request that writes it leaves.
+    fn remember_epoch(&self, epoch: u64) {
+        if let Err(error) = crate::agent::wiring::write_epoch(&self.epoch_file, epoch) {
+            tracing::warn!(%error, "the epoch could not be written beside the data directory");
+        }
+    }
+
+    /// Where a member's PostgreSQL listens, as the shared state shows it.
+    fn source(&self, name: &str) -> Option<Source> {
+        let member = self.state.shared.as_ref()?.members.get(name)?;
+        (!member.host.is_empty())
+            .then(|| Source { host: member.host.clone(), port: member.port })
+    }
+
+    fn with_source<F>(
+        &mut self,
+        op: Op,
+        name: &str,
+        work: impl FnOnce(std::sync::Arc<super::Context>, Source) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let context = self.context.clone();
+        if let Some(source) = self.source(name) {
+            let work = work(context, source);
+            return self.spawn(work);
+        }
+        let result = Err(format!("the address of {name} is not known"));
+        self.spawn(async move { context.tell(Event::OpDone { op, result }).await });
+    }
+}
+
+/// A duration of integer milliseconds.
+pub(super) fn ms(value: Ms) -> Duration {
+    Duration::from_millis(value)
+}

@@ -1,0 +1,255 @@
+//! Every step, explained: a ring in memory and a rotated file, off the decision path.
+//!
+//! A file begins with the state of the core, so that it can be run again through the same function.
+//! Nothing secret passes here: events and effects carry none.
+
+use crate::ha::effect::Effect;
+use crate::ha::event::Event;
+use crate::ha::model::Ms;
+use crate::ha::state::State;
+use crate::ha::step::step;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Entries in memory.
+const RING_MAX: usize = 10_000;
+/// And their size: an agent is to stay small.
+const RING_BYTES_MAX: usize = 1 << 20;
+/// A file is rotated at half of what both together may take.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Lines on their way to the file; more are dropped and counted.
+const QUEUE: usize = 4_096;
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "lowercase")]
+pub enum Line {
+    /// Where a replay begins.
+    State {
+        /// The core's state.
+        state: Box<State>,
+        /// Lines dropped so far: a replay across a gap is not faithful.
+        dropped: u64,
+    },
+    /// One step.
+    Decision {
+        /// Its number.
+        n: u64,
+        /// The boottime clock.
+        at_ms: Ms,
+        /// The wall clock, for people.
+        wall: String,
+        /// Whose decision.
+        member: String,
+        /// What happened.
+        event: Event,
+        /// The rules that fired.
+        rule: Vec<String>,
+        /// Why, in words.
+        words: Vec<String>,
+        /// What is to be done.
+        effects: Vec<String>,
+    },
+}
+
+/// The journal of one agent.
+pub struct Journal {
+    member: String,
+    ring: Mutex<Ring>,
+    queue: Mutex<Option<SyncSender<String>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Ring {
+    lines: VecDeque<String>,
+    bytes: usize,
+    next: u64,
+    dropped: u64,
+}
+
+impl Journal {
+    /// A journal that writes to `path` (and `path.1`), where that is possible.
+    pub fn open(member: &str, path: Option<PathBuf>) -> Self {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let writer = path.and_then(|path| {
+            std::thread::Builder::new()
+                .name("journal".into())
+                .spawn(move || write_lines(&path, &receiver))
+                .ok()
+        });
+        Self {
+            member: member.to_owned(),
+            ring: Mutex::default(),
+            queue: Mutex::new(writer.is_some().then_some(sender)),
+            writer: Mutex::new(writer),
+        }
+    }
+
+    /// The state at birth: a replay begins here.
+    pub(super) fn start(&self, state: &State) {
+        let line = Line::State { state: Box::new(state.clone()), dropped: 0 };
+        self.send(serde_json::to_string(&line).unwrap_or_default());
+    }
+
+    /// The event, before the step consumes it.
+    #[allow(clippy::unused_self)]
+    pub(super) fn note(&self, event: &Event) -> Event {
+        event.clone()
+    }
+
+    /// One step. Ticks that decide nothing are kept for the replay and not for the reader.
+    pub(super) fn record(&self, at_ms: Ms, event: Event, effects: &[Effect]) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.next += 1;
+        let (mut rule, mut words, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::Explain { rule: fired, words: why } => {
+                    rule.push(format!("{fired:?}"));
+                    words.push(why.clone());
+                }
+                Effect::Wake { .. } => {}
+                other => done.push(other.to_string()),
+            }
+        }
+        let telling = !words.is_empty() || !done.is_empty();
+        let line = Line::Decision {
+            n: ring.next,
+            at_ms,
+            wall: jiff::Timestamp::now().to_string(),
+            member: self.member.clone(),
+            event,
+            rule,
+            words,
+            effects: done,
+        };
+        let text = serde_json::to_string(&line).unwrap_or_default();
+        if telling {
+            ring.push(text.clone());
+        }
+        if !self.send(text) {
+            ring.dropped += 1;
+        }
+    }
+
+    fn send(&self, line: String) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().is_none_or(|queue| queue.try_send(line).is_ok())
+    }
+
+    /// The last entries that decided something, as JSON lines.
+    pub fn tail(&self, last: usize) -> String {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = ring.lines.len().saturating_sub(last);
+        let mut text = String::new();
+        for line in ring.lines.iter().skip(from) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Write what is queued, and end the writer.
+    pub fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::warn!("the journal's writer had failed");
+        }
+    }
+}
+
+impl Ring {
+    fn push(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.lines.len() > RING_MAX || self.bytes > RING_BYTES_MAX {
+            let Some(old) = self.lines.pop_front() else { return };
+            self.bytes -= old.len();
+        }
+    }
+}
+
+fn write_lines(path: &Path, lines: &Receiver<String>) {
+    let (mut file, mut first) = (None, String::new());
+    let mut failed = false;
+    while let Ok(line) = lines.recv() {
+        if line.starts_with("{\"entry\":\"state\"") {
+            // A new life of the agent begins a new file.
+            first.clone_from(&line);
+            file = None;
+        }
+        let result = append(path, &mut file, &first, &line);
+        if let Err(error) = &result
+            && !failed
+        {
+            tracing::warn!(%error, "{}: the journal cannot be written; entries are dropped", path.display());
+        }
+        failed = result.is_err();
+    }
+}
+
+fn append(path: &Path, file: &mut Option<(File, u64)>, first: &str, line: &str) -> io::Result<()> {
+    let full = file.as_ref().is_some_and(|(_, size)| *size > FILE_BYTES_MAX);
+    if full || file.is_none() {
+        let old = path.with_extension("1.jsonl");
+        if path.exists() {
+            fs::rename(path, old)?;
+        }
+        let new = OpenOptions::new().create(true).append(true).open(path)?;
+        *file = Some((new, 0));
+        if full {
+            // The state of birth is not that of this line: a replay says so.
+            tracing::debug!("the journal was rotated after {} bytes", first.len());
+        }
+    }
+    if let Some((file, size)) = file {
+        file.write_all(line.as_bytes())?;
+        file.write_all(b"\n")?;
+        *size += line.len() as u64 + 1;
+    }
+    Ok(())
+}
+
+/// Run a journal again through the same function; the number of steps, or the first that differs.
+pub(super) fn replay(source: impl BufRead, out: &mut dyn Write) -> anyhow::Result<u64> {
+    use anyhow::{Context as _, bail};
+    let mut state: Option<Box<State>> = None;
+    let mut steps = 0;
+    for (at, line) in source.lines().enumerate() {
+        let line = line.with_context(|| format!("read line {}", at + 1))?;
+        let parsed = serde_json::from_str(&line)
+            .with_context(|| format!("line {} is no journal entry", at + 1))?;
+        match parsed {
+            Line::State { state: first, .. } => state = Some(first),
+            Line::Decision { n, at_ms, event, effects, words, .. } => {
+                let Some(state) = state.as_mut() else {
+                    bail!("the journal begins at entry {n}, without a state: this is a rotated part");
+                };
+                let again = step(state, event, at_ms);
+                let expected: Vec<String> = again
+                    .iter()
+                    .filter(|e| !matches!(e, Effect::Explain { .. } | Effect::Wake { .. }))
+                    .map(ToString::to_string)
+                    .collect();
+                if expected != effects {
+                    bail!("entry {n} decides otherwise now: {expected:?}, the journal has {effects:?}");
+                }
+                steps += 1;
+                for why in words {
+                    writeln!(out, "{at_ms:>12} {n:>6}  {why}")?;
+                }
+            }
+        }
+    }
+    Ok(steps)
+}

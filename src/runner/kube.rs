@@ -1,0 +1,125 @@
+//! The effects that talk to the Kubernetes API and to peers.
+
+use super::Context;
+use super::effects::ms;
+use crate::api::client;
+use crate::dcs::codec::pod::terminated_proof;
+use crate::dcs::SharedPart;
+use crate::ha::event::{Event, PeerStatus};
+use crate::ha::lock::{LockWrite, Outcome, Place, Proof, ProofKind};
+use crate::ha::model::{Identity, Lsn, Ms, Name};
+use crate::ha::shared::SharedWrite;
+use std::sync::Arc;
+
+pub(super) async fn run_read_lock(context: Arc<Context>, call_ms: Ms) {
+    let event = match context.dcs.with_deadline(call_ms).read_lock().await {
+        Ok(lock) => Event::LockSeen { lock, quorum: true },
+        Err(error) => Event::LockReadFailed { why: error.to_string() },
+    };
+    context.tell(event).await;
+}
+
+pub(super) async fn run_write_lock(
+    context: Arc<Context>,
+    call_ms: Ms,
+    nonce: u64,
+    expect: Option<String>,
+    write: LockWrite,
+) {
+    let dcs = context.dcs.with_deadline(call_ms);
+    let outcome = dcs.write_lock(&write, expect.as_deref()).await;
+    context.tell(Event::LockWritten { nonce, outcome }).await;
+}
+
+pub(super) async fn run_read_shared(context: Arc<Context>, call_ms: Ms) {
+    match context.dcs.with_deadline(call_ms).read_shared().await {
+        Ok(view) => {
+            context.tell(Event::SharedSeen { shared: view.shared, quorum: true }).await;
+        }
+        Err(error) => tracing::debug!(%error, "the shared objects could not be read"),
+    }
+}
+
+pub(super) async fn run_write_shared(context: Arc<Context>, call_ms: Ms, what: SharedWrite) {
+    let outcome = match context.dcs.with_deadline(call_ms).write_shared(&what).await {
+        Outcome::Done(part) => {
+            let version = match part {
+                SharedPart::Config(record) => record.resource_version,
+                SharedPart::Sync(record) => record.resource_version,
+                SharedPart::Failover(record) => record.resource_version,
+            };
+            version.map_or_else(
+                || Outcome::Unknown { why: "the answer has no resourceVersion".into() },
+                Outcome::Done,
+            )
+        }
+        Outcome::Conflict => Outcome::Conflict,
+        Outcome::Refused { status, why, retry_after_ms } => {
+            Outcome::Refused { status, why, retry_after_ms }
+        }
+        Outcome::Unknown { why } => Outcome::Unknown { why },
+    };
+    context.tell(Event::SharedWritten { what, outcome }).await;
+}
+
+/// L5: the kubelet's word about the recorded container of the recorded pod, by quorum read.
+pub(super) async fn run_seek_proof(
+    context: Arc<Context>,
+    fields: String,
+    holder: Identity,
+    place: Place,
+) {
+    match context.dcs.read_pod(&holder.name).await {
+        Ok(pod) => match terminated_proof(&pod, &holder.pod_uid, &place.container_id) {
+            Ok(()) => {
+                let proof = Proof { fields, kind: ProofKind::Terminated };
+                context.tell(Event::ProofFound(proof)).await;
+            }
+            Err(why) => tracing::debug!("no proof that {holder} is dead: {why}"),
+        },
+        Err(error) => tracing::debug!(%error, "the holder's pod could not be read"),
+    }
+}
+
+pub(super) async fn run_ask_peer(
+    context: Arc<Context>,
+    call_ms: Ms,
+    round: u64,
+    name: Name,
+    url: String,
+) {
+    let status = match client::get_patroni(&url, ms(call_ms)).await {
+        Ok(status) if status.name == name => as_candidate(&status),
+        Ok(status) => {
+            tracing::warn!("{url} should be {name} and answers as {}", status.name);
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, "{name} does not answer");
+            None
+        }
+    };
+    context.tell(Event::PeerAnswered { round, name, status }).await;
+}
+
+/// Our own peers say exactly what the race asks; of a Patroni it is read from its status.
+fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
+    if let Some(extras) = &status.pgwarden {
+        return extras.race.clone();
+    }
+    Some(PeerStatus {
+        primary: !status.in_recovery(),
+        timeline: status.timeline.unwrap_or(0),
+        lsn: status.lsn().unwrap_or(Lsn(0)),
+        eligible: !status.nofailover() && !status.watchdog_failed,
+    })
+}
+
+/// L7: only after promotion; the codec refuses to replace a higher epoch.
+pub(super) async fn run_publish_route(context: Arc<Context>, epoch: u64) {
+    match context.dcs.publish_route(epoch, Some(&context.route)).await {
+        Outcome::Done(true) => tracing::info!(epoch, "the Service points at me"),
+        Outcome::Done(false) => {}
+        other => tracing::warn!(epoch, "the route was not written: {other:?}"),
+    }
+}

@@ -1,0 +1,396 @@
+//! The shell around the core: inbox → `ha::step` → effects → their results back as events.
+//!
+//! One task owns the state. Everything that waits (requests, programs, questions to peers) runs in
+//! a task of one join set and ends in an event; nothing is detached, and the loop itself never
+//! waits for anything but its inbox, so its heartbeat (G5) says what it is meant to say.
+
+mod effects;
+mod journal;
+mod kube;
+mod prober;
+mod publisher;
+mod server;
+mod view;
+
+pub use journal::{Journal, Line};
+
+use crate::api;
+use crate::dcs::codec::route::RouteTarget;
+use crate::dcs::watch::{Seen, Watching};
+use crate::dcs::{Dcs, SharedView};
+use crate::guardian::link::{Link, Words};
+use crate::guardian::protocol::{Hello, Notice, Request};
+use crate::ha::effect::Effect;
+use crate::ha::event::{Ask, Event};
+use crate::ha::model::Ms;
+use crate::ha::state::State;
+use crate::ha::step::step;
+use crate::postgres::Postgres;
+use crate::postgres::probe::Facts;
+use crate::postgres::version::Installation;
+use crate::settings::{Dynamic, Settings};
+use crate::sys::clock::boottime_ms;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// Events waiting to be decided on; senders wait when it is full.
+const INBOX: usize = 1024;
+/// The longest time between two heartbeats.
+const BEAT_MS: Ms = 250;
+
+/// The postmaster as the guardian reports it.
+#[derive(Clone, Debug, Default)]
+pub struct Postmaster {
+    /// Its process, while it runs.
+    pub pid: Option<i32>,
+    /// How many starts and refusals there were.
+    pub answers: u64,
+    /// The last refusal.
+    pub refused: Option<String>,
+}
+
+/// What the prober has to know of the loop's intentions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watchful {
+    /// A postmaster runs.
+    pub running: bool,
+    /// A start, a stop or a promotion is in progress: silence is not a failure (G9).
+    pub ordered: bool,
+    /// D.
+    pub ttl_ms: Ms,
+    /// R.
+    pub renew_ms: Ms,
+}
+
+/// Everything the effects work with.
+pub struct Context {
+    /// The resolved settings.
+    pub settings: Arc<Settings>,
+    /// PostgreSQL's programs.
+    pub installation: Installation,
+    /// The Kubernetes side.
+    pub dcs: Dcs,
+    /// The guardian.
+    pub link: Arc<Link>,
+    /// The words shared with it.
+    pub words: Words,
+    /// The dynamic configuration in force.
+    pub dynamic: Arc<RwLock<Dynamic>>,
+    /// Where the route points.
+    pub route: RouteTarget,
+    inbox: mpsc::Sender<Event>,
+    postmaster: watch::Sender<Postmaster>,
+    starting_as_primary: AtomicBool,
+    /// A promotion whose checkpoint is not done yet.
+    unchecked: AtomicBool,
+    /// initdb ran in this life: its users are to be made.
+    fresh: AtomicBool,
+    kick: Notify,
+    /// Members that ever got a slot from this process.
+    slots_owned: std::sync::Mutex<std::collections::BTreeSet<String>>,
+}
+
+impl Context {
+    /// PostgreSQL as it is configured now.
+    pub fn postgres(&self) -> Postgres {
+        let dynamic = self.dynamic.read().map(|d| d.clone()).unwrap_or_default();
+        crate::agent::wiring::postgres(&self.settings, &dynamic, &self.installation)
+    }
+
+    async fn tell(&self, event: Event) {
+        // The loop ends only together with the process.
+        let _ = self.inbox.send(event).await;
+    }
+}
+
+/// What the composition root hands over.
+pub struct Parts {
+    /// As in [`Context`].
+    pub settings: Arc<Settings>,
+    /// As in [`Context`].
+    pub installation: Installation,
+    /// As in [`Context`].
+    pub dcs: Dcs,
+    /// As in [`Context`].
+    pub link: Arc<Link>,
+    /// As in [`Context`].
+    pub dynamic: Arc<RwLock<Dynamic>>,
+    /// As in [`Context`].
+    pub route: RouteTarget,
+    /// The guardian's first words.
+    pub hello: Hello,
+    /// The core's state at birth.
+    pub state: State,
+    /// Objects as they change.
+    pub watching: Watching,
+    /// People's commands.
+    pub commands: mpsc::Receiver<api::Command>,
+    /// What the API answers from.
+    pub view: watch::Sender<Arc<api::View>>,
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// Where to remember the epoch.
+    pub epoch_file: std::path::PathBuf,
+}
+
+/// Why the loop ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is stopped as asked.
+    Stopped,
+    /// The guardian is gone.
+    Orphaned,
+}
+
+/// The loop.
+pub struct Runner {
+    context: Arc<Context>,
+    state: State,
+    inbox: mpsc::Receiver<Event>,
+    work: JoinSet<()>,
+    watching: Watching,
+    commands: mpsc::Receiver<api::Command>,
+    questions: BTreeMap<u64, (api::Ask, oneshot::Sender<api::Reply>)>,
+    next_question: u64,
+    view: watch::Sender<Arc<api::View>>,
+    facts: watch::Receiver<Option<Arc<Facts>>>,
+    watchful: watch::Sender<Watchful>,
+    publish: watch::Sender<publisher::Publication>,
+    journal: Arc<Journal>,
+    epoch_file: std::path::PathBuf,
+    dcs_last_seen: u64,
+    config_raw: Option<String>,
+    wake_at: Ms,
+    bye: bool,
+}
+
+impl Runner {
+    /// Wire the loop and its helpers.
+    pub fn new(parts: Parts) -> (Self, Hello) {
+        let (inbox_sender, inbox) = mpsc::channel(INBOX);
+        let running = parts.hello.postmaster.as_ref().map(|postmaster| postmaster.pid);
+        let words = parts.link.words();
+        let context = Arc::new(Context {
+            settings: parts.settings,
+            installation: parts.installation,
+            dcs: parts.dcs,
+            link: parts.link,
+            words,
+            dynamic: parts.dynamic,
+            route: parts.route,
+            inbox: inbox_sender,
+            postmaster: watch::Sender::new(Postmaster { pid: running, ..Postmaster::default() }),
+            starting_as_primary: AtomicBool::new(false),
+            unchecked: AtomicBool::new(false),
+            fresh: AtomicBool::new(false),
+            kick: Notify::new(),
+            slots_owned: std::sync::Mutex::default(),
+        });
+        let (facts_sender, facts) = watch::channel(None);
+        let watchful = watch::Sender::new(Watchful::default());
+        let publish = watch::Sender::new(publisher::Publication::default());
+        let mut work = JoinSet::new();
+        work.spawn(prober::run(context.clone(), watchful.subscribe(), facts_sender));
+        work.spawn(publisher::run(context.clone(), publish.subscribe()));
+        let runner = Self {
+            context,
+            state: parts.state,
+            inbox,
+            work,
+            watching: parts.watching,
+            commands: parts.commands,
+            questions: BTreeMap::new(),
+            next_question: 1,
+            view: parts.view,
+            facts,
+            watchful,
+            publish,
+            journal: parts.journal,
+            epoch_file: parts.epoch_file,
+            dcs_last_seen: 0,
+            config_raw: None,
+            wake_at: 0,
+            bye: false,
+        };
+        (runner, parts.hello)
+    }
+
+    /// Run until everything is stopped, or the guardian is gone.
+    pub async fn run(mut self, hello: Hello, mut terminate: watch::Receiver<bool>) -> End {
+        self.journal.start(&self.state);
+        self.context.words.set_ttl_ms(self.state.budgets.ttl_ms);
+        self.decide(match &hello.postmaster {
+            Some(running) => Event::PostmasterRuns { as_primary: running.writable },
+            None => Event::PostmasterGone { why: "nothing runs yet".into() },
+        });
+        if hello.terminating {
+            self.decide(Event::Terminate);
+        }
+        while !self.bye {
+            self.context.words.beat();
+            let now = boottime_ms();
+            let nap = Duration::from_millis(self.wake_at.saturating_sub(now).min(BEAT_MS));
+            let event = tokio::select! {
+                biased;
+                notice = self.context.link.next() => match notice {
+                    Some(notice) => self.translate(notice),
+                    None => return End::Orphaned,
+                },
+                Some(event) = self.inbox.recv() => Some(event),
+                Some(seen) = self.watching.seen.recv() => Some(self.seen(seen)),
+                Some(command) = self.commands.recv() => self.question(command),
+                Ok(()) = terminate.changed() => Some(Event::Terminate),
+                Some(ended) = self.work.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a task of the agent failed");
+                    }
+                    None
+                }
+                () = tokio::time::sleep(nap) => None,
+            };
+            if let Some(event) = event {
+                self.decide(event);
+            } else if boottime_ms() >= self.wake_at {
+                self.decide(Event::Tick);
+            }
+        }
+        if let Err(error) = self.context.link.request(&Request::Bye).await {
+            tracing::warn!(%error, "the guardian could not be told of the end");
+        }
+        End::Stopped
+    }
+
+    /// One step and its effects, and everybody told.
+    fn decide(&mut self, event: Event) {
+        let now = boottime_ms();
+        let note = self.journal.note(&event);
+        let effects = step(&mut self.state, event, now);
+        self.journal.record(now, note, &effects);
+        for effect in effects {
+            match &effect {
+                Effect::Explain { rule, words } => tracing::info!(rule = ?rule, "{words}"),
+                Effect::Wake { at } => self.wake_at = *at,
+                other => tracing::debug!("{other}"),
+            }
+            self.run_effect(effect);
+        }
+        self.tell_everybody(now);
+    }
+
+    fn tell_everybody(&mut self, now: Ms) {
+        let op = self.state.pg.op.is_some() || self.state.pg.stopping.is_some();
+        let next = Watchful {
+            running: matches!(self.state.pg.process, crate::ha::state::Process::Running { .. }),
+            ordered: op,
+            ttl_ms: self.state.budgets.ttl_ms,
+            renew_ms: self.state.budgets.renew_ms,
+        };
+        self.watchful.send_if_modified(|current| {
+            let news = *current != next;
+            *current = next;
+            news
+        });
+        let facts = self.facts.borrow().clone();
+        let view = view::build(&self.context, &self.state, facts.as_deref(), self.dcs_last_seen, now);
+        self.publish.send_if_modified(|current| current.update(&self.context, &self.state));
+        self.view.send_replace(Arc::new(view));
+    }
+
+    fn translate(&mut self, notice: Notice) -> Option<Event> {
+        use std::sync::atomic::Ordering::SeqCst;
+        match notice {
+            Notice::Started { pid } => {
+                self.context.postmaster.send_modify(|p| {
+                    p.pid = Some(pid);
+                    p.answers += 1;
+                    p.refused = None;
+                });
+                let as_primary = self.context.starting_as_primary.load(SeqCst);
+                Some(Event::PostmasterRuns { as_primary })
+            }
+            Notice::Refused { what, reason } => {
+                tracing::warn!("the guardian refused {what:?}: {reason}");
+                let pid = self.context.postmaster.borrow().pid;
+                self.context.postmaster.send_modify(|p| {
+                    p.answers += 1;
+                    p.refused = Some(reason.clone());
+                });
+                (pid.is_none() && self.state.pg.stopping.is_some())
+                    .then_some(Event::PostmasterGone { why: reason })
+            }
+            Notice::Exited(exit) => {
+                self.context.postmaster.send_modify(|p| p.pid = None);
+                let how = match (exit.code, exit.signal) {
+                    (_, Some(signal)) => format!("ended by signal {signal}"),
+                    (Some(code), None) => format!("ended with code {code}"),
+                    (None, None) => "ended".to_owned(),
+                };
+                let why = exit.fenced.map_or(how.clone(), |why| format!("{how}, fenced: {why}"));
+                Some(Event::PostmasterGone { why })
+            }
+            Notice::Cleared { reason } => Some(Event::PostmasterGone { why: reason }),
+            Notice::Fencing { reason } => {
+                tracing::error!("the guardian fences PostgreSQL: {reason}");
+                None
+            }
+            Notice::Hello(_) => None,
+        }
+    }
+
+    fn seen(&mut self, seen: Seen) -> Event {
+        self.dcs_last_seen = jiff::Timestamp::now().as_second().unsigned_abs();
+        match seen {
+            Seen::Lock(lock) => Event::LockSeen { lock, quorum: false },
+            Seen::Shared(view) => self.shared(*view, false),
+        }
+    }
+
+    fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
+        for problem in &view.problems {
+            tracing::warn!("{}: {}", problem.place, problem.what);
+        }
+        if let Some(raw) = &view.config_raw
+            && self.config_raw.as_ref() != Some(raw)
+            && let Ok(mut dynamic) = self.context.dynamic.write()
+        {
+            let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings);
+            for problem in problems {
+                tracing::error!("the dynamic configuration: {problem}");
+            }
+            *dynamic = parsed;
+            self.config_raw = Some(raw.clone());
+        }
+        Event::SharedSeen { shared: view.shared, quorum }
+    }
+
+    fn question(&mut self, command: api::Command) -> Option<Event> {
+        let ask = match &command.ask {
+            api::Ask::Switchover { leader, candidate } => {
+                Ask::Switchover { from: leader.clone(), to: candidate.clone() }
+            }
+            api::Ask::Failover { candidate } => Ask::Failover { to: candidate.clone() },
+        };
+        self.questions.retain(|_, (_, reply)| !reply.is_closed());
+        let id = self.next_question;
+        self.next_question += 1;
+        self.questions.insert(id, (command.ask, command.reply));
+        Some(Event::Asked { id, ask })
+    }
+}
+
+/// `pgwarden replay FILE`.
+pub fn replay_verb(
+    args: &crate::cli::ReplayArgs,
+    out: &mut dyn std::io::Write,
+) -> anyhow::Result<crate::cli::Exit> {
+    use anyhow::Context as _;
+    let file = std::fs::File::open(&args.file)
+        .with_context(|| format!("open the journal {}", args.file.display()))?;
+    let steps = journal::replay(std::io::BufReader::new(file), out)?;
+    writeln!(out, "{steps} steps, every one decides as it did")?;
+    Ok(crate::cli::Exit::Ok)
+}

@@ -1,0 +1,190 @@
+//! The probe: what PostgreSQL is doing, and whether it serves (G9).
+//!
+//! Its session is nobody else's. Silence counts only outside of what the agent itself has ordered,
+//! an error answer counts as an answer, and a full disk is not a dead one.
+
+use super::effects::ms;
+use super::{Context, Watchful};
+use crate::ha::event::{Event, PgFacts};
+use crate::ha::model::{HistoryEntry, Ms, Timeline};
+use crate::postgres::probe::{Facts, Probe, wal_stalled};
+use crate::postgres::scratch::{Scratch, Written};
+use crate::postgres::history;
+use crate::sys::clock::boottime_ms;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The shortest silence that counts (G9).
+const SERVE_MS: Ms = 10_000;
+/// Between two looks while all is well.
+const LOOK_MS: Ms = 500;
+/// Between two writes of the scratch files.
+const SCRATCH_MS: Ms = 5_000;
+
+/// What G9 watches, and since when each part has failed.
+struct Health {
+    answered_at: Ms,
+    flushed_at: Ms,
+    disk_at: Ms,
+    scratch_due: Ms,
+    said: bool,
+    before: Option<Facts>,
+    scratch: Vec<Scratch>,
+}
+
+impl Health {
+    fn fresh(now: Ms) -> Self {
+        Self {
+            answered_at: now,
+            flushed_at: now,
+            disk_at: now,
+            scratch_due: now,
+            said: true,
+            before: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The part that has failed for too long, in words.
+    fn verdict(&self, now: Ms, limit_ms: Ms) -> Option<String> {
+        let parts = [
+            (self.answered_at, "no answer of the server"),
+            (self.flushed_at, "backends wait for WAL that does not reach the disk"),
+            (self.disk_at, "the data directory's disk takes no writes"),
+        ];
+        parts
+            .iter()
+            .find(|(at, _)| now >= at + limit_ms)
+            .map(|(at, what)| format!("{what} for {} ms", now - at))
+    }
+}
+
+pub(super) async fn run(
+    context: Arc<Context>,
+    mut watchful: watch::Receiver<Watchful>,
+    publish: watch::Sender<Option<Arc<Facts>>>,
+) {
+    let mut probe = Probe::new();
+    let mut health = Health::fresh(boottime_ms());
+    let mut history: (Timeline, Vec<HistoryEntry>) = (0, Vec::new());
+    loop {
+        let task = watchful.borrow_and_update().clone();
+        if !task.running {
+            probe.disconnect();
+            publish.send_replace(None);
+            health = Health::fresh(boottime_ms());
+            if watchful.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let limit = Duration::from_secs(2);
+        let answer = probe.facts(&context.postgres(), limit).await;
+        let now = boottime_ms();
+        match answer {
+            Ok(facts) => {
+                if history.0 != facts.timeline {
+                    history = (facts.timeline, read_history(&context, facts.timeline).await);
+                }
+                let event = Event::PgSeen(as_event(&context, &facts, &history.1));
+                health.answered_at = now;
+                if !health.before.as_ref().is_some_and(|before| wal_stalled(before, &facts)) {
+                    health.flushed_at = now;
+                }
+                health.before = Some(facts.clone());
+                publish.send_replace(Some(Arc::new(facts)));
+                context.tell(event).await;
+            }
+            Err(error) => {
+                if error.answered() {
+                    health.answered_at = now;
+                }
+                context.tell(Event::PgSilent { why: error.to_string() }).await;
+            }
+        }
+        check_disk(&context, &mut health, now).await;
+        judge(&context, &mut health, &task, now).await;
+        let pause = ms(LOOK_MS.min(task.renew_ms / 2));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = context.kick.notified() => {}
+            changed = watchful.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn check_disk(context: &Context, health: &mut Health, now: Ms) {
+    if now < health.scratch_due {
+        return;
+    }
+    health.scratch_due = now + SCRATCH_MS;
+    if health.scratch.is_empty() {
+        health.scratch = Scratch::for_volumes(&context.settings.postgresql.data_dir);
+    }
+    let mut dead = false;
+    for scratch in &mut health.scratch {
+        match scratch.check(Duration::from_secs(2)).await {
+            Written::Done | Written::Full => {}
+            Written::Failed(why) => {
+                tracing::warn!("{}: {why}", scratch.path().display());
+                dead = true;
+            }
+            Written::Blocked => dead = true,
+        }
+    }
+    if !dead {
+        health.disk_at = boottime_ms();
+    }
+}
+
+/// Tell the core when the verdict changes.
+async fn judge(context: &Context, health: &mut Health, task: &Watchful, now: Ms) {
+    let limit_ms = task.ttl_ms.max(SERVE_MS);
+    if task.ordered {
+        // What was ordered has its own deadline.
+        health.answered_at = now;
+        health.flushed_at = now;
+    }
+    let verdict = health.verdict(now, limit_ms);
+    let ok = verdict.is_none();
+    if ok != health.said {
+        health.said = ok;
+        let why = verdict.unwrap_or_default();
+        context.tell(Event::Serving { ok, why }).await;
+    }
+}
+
+async fn read_history(context: &Context, timeline: Timeline) -> Vec<HistoryEntry> {
+    let dir = context.settings.postgresql.data_dir.clone();
+    if timeline < 2 {
+        return Vec::new();
+    }
+    match tokio::task::spawn_blocking(move || history::read_local(&dir, timeline)).await {
+        Ok(Ok(entries)) => entries,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the history of timeline {timeline} cannot be read");
+            Vec::new()
+        }
+        Err(error) => {
+            tracing::error!(%error, "reading the history failed");
+            Vec::new()
+        }
+    }
+}
+
+fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFacts {
+    PgFacts {
+        in_recovery: facts.in_recovery,
+        timeline: facts.timeline,
+        lsn: facts.durable_lsn().unwrap_or_default(),
+        receive_lsn: facts.receive_lsn,
+        replay_lsn: facts.replay_lsn,
+        streaming: facts.receiver.as_ref().is_some_and(|receiver| receiver.status == "streaming"),
+        system_id: facts.system_id.clone(),
+        walsenders: facts.walsenders.clone(),
+        history: history.to_vec(),
+        checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
+    }
+}

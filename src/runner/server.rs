@@ -1,0 +1,351 @@
+//! The effects that work on PostgreSQL: start, stop, promote, clone, rewind, configure.
+//!
+//! The guardian forks and kills; what is done here prepares the ground for it and reports back.
+
+use super::Context;
+use super::effects::ms;
+use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
+use crate::ha::effect::Stop;
+use crate::ha::event::{Event, Op};
+use crate::ha::model::{DataDir, Name};
+use crate::postgres::basebackup::{self, CloneProgress};
+use crate::postgres::config::{self, Follow};
+use crate::postgres::control_data::ControlData;
+use crate::postgres::session::{Session, SqlError};
+use crate::postgres::{
+    Postgres, Source, bootstrap, control, data_dir, rewind, slots, stage, start,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// One statement of the agent.
+const STATEMENT: Duration = Duration::from_secs(5);
+/// Forking, or refusing to.
+const FORK: Duration = Duration::from_secs(10);
+/// A replica that has not reached consistency by then goes on by itself.
+const REPLICA_UP: Duration = Duration::from_secs(10);
+/// A promotion.
+const PROMOTE: Duration = Duration::from_secs(120);
+/// A checkpoint before a handover, or after a promotion.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+/// A clone; a large one takes hours.
+const CLONE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A rewind, a crash recovery, an initdb.
+const REPAIR: Duration = Duration::from_secs(24 * 3600);
+/// Between two looks at a server that starts.
+const LOOK: Duration = Duration::from_millis(40);
+
+type Done = Result<(), String>;
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn report(context: &Context, op: Op, result: Done) {
+    context.kick.notify_one();
+    context.tell(Event::OpDone { op, result }).await;
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(words)?
+}
+
+pub(super) async fn run_inspect(context: Arc<Context>) {
+    let dir = context.settings.postgresql.data_dir.clone();
+    let major = context.installation.major;
+    let data = blocking(move || Ok(data_dir::classify(&dir, major))).await;
+    let data = data.unwrap_or_else(DataDir::Unusable);
+    context.tell(Event::DataSeen(data)).await;
+}
+
+/// Write the files, ask the guardian, wait for its answer.
+async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>) -> Done {
+    let pg = context.postgres();
+    let prepared = blocking(move || prepare(&pg, &follow, primary, &sync)).await?;
+    for note in &prepared.notes {
+        tracing::warn!("{note}");
+    }
+    let mut argv = vec![prepared.program.to_string_lossy().into_owned()];
+    argv.extend(prepared.argv.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()));
+    let spec = StartSpec {
+        argv,
+        env: prepared.env.into_iter().collect(),
+        log_path: None,
+        writable: primary,
+    };
+    let mut guard = context.postmaster.subscribe();
+    let before = guard.borrow_and_update().answers;
+    context.starting_as_primary.store(primary, SeqCst);
+    context.link.request(&Request::Start(spec)).await.map_err(words)?;
+    let answered = guard.wait_for(|postmaster| postmaster.answers > before);
+    let answer = tokio::time::timeout(FORK, answered).await;
+    let answer = answer.map_err(|_| "the guardian does not answer".to_owned())?.map_err(words)?;
+    answer.refused.clone().map_or(Ok(()), |why| Err(format!("the guardian refused: {why}")))
+}
+
+fn prepare(pg: &Postgres, follow: &Follow, primary: bool, sync: &[Name]) -> Result<start::Launch, String> {
+    let dir = &pg.data_dir;
+    start::remove_stale_postmaster_file(dir).map_err(words)?;
+    control::remove_promote_trigger(dir).map_err(words)?;
+    config::write(pg, dir, follow).map_err(words)?;
+    config::set_sync_names(dir, sync).map_err(words)?;
+    config::set_standby_signal(dir, !primary).map_err(words)?;
+    let control = if primary { None } else { Some(ControlData::read(dir).map_err(words)?) };
+    Ok(start::postmaster(pg, control.as_ref()))
+}
+
+/// Until the server answers as asked, or is gone, or the time is up.
+async fn wait_up(context: &Context, writable: bool, deadline: Duration) -> Result<bool, String> {
+    let mut guard = context.postmaster.subscribe();
+    let pg = context.postgres();
+    let ready = async {
+        loop {
+            match is_up(&pg, writable).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => tracing::trace!(%error, "not up yet"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        up = ready => up,
+        gone = guard.wait_for(|postmaster| postmaster.pid.is_none()) => {
+            drop(gone);
+            Err("PostgreSQL ended; its log says why".to_owned())
+        }
+        () = tokio::time::sleep(deadline) => Ok(false),
+    }
+}
+
+async fn is_up(pg: &Postgres, writable: bool) -> Result<bool, SqlError> {
+    let session = Session::local(pg, Duration::from_secs(2)).await?;
+    if !writable {
+        return Ok(true);
+    }
+    session.value("SELECT NOT pg_is_in_recovery()", Duration::from_secs(2)).await
+}
+
+pub(super) async fn run_start_primary(context: Arc<Context>, sync_names: Vec<Name>) {
+    let result = start_primary(&context, sync_names).await;
+    report(&context, Op::StartPrimary, result).await;
+}
+
+async fn start_primary(context: &Context, sync_names: Vec<Name>) -> Done {
+    fork(context, Follow::Nobody, true, sync_names).await?;
+    let limit_ms = context.dynamic.read().map_or(300_000, |d| d.primary_start_timeout_ms);
+    if !wait_up(context, true, ms(limit_ms.max(10_000))).await? {
+        context.link.request(&Request::KillAll { reason: "the start took too long".into() }).await.map_err(words)?;
+        return Err(format!("not up within primary_start_timeout of {limit_ms} ms"));
+    }
+    make_users(context).await
+}
+
+/// After initdb, or where the agent's users are missing.
+async fn make_users(context: &Context) -> Done {
+    let pg = context.postgres();
+    let session = Session::local(&pg, STATEMENT).await.map_err(words)?;
+    let name = crate::postgres::quote::literal(&pg.replication.username);
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = {name})");
+    let known: bool = session.value(&sql, STATEMENT).await.map_err(words)?;
+    if !known || context.fresh.swap(false, SeqCst) {
+        bootstrap::create_users(&session, &pg, STATEMENT).await.map_err(words)?;
+        tracing::info!("the users for replication and rewind are made");
+    }
+    Ok(())
+}
+
+pub(super) async fn run_start_replica(context: Arc<Context>, source: Option<Source>) {
+    let follow = source.map_or(Follow::Nobody, Follow::Leader);
+    let result = async {
+        fork(&context, follow, false, Vec::new()).await?;
+        // "Starting up" may last until the leader sends what is missing: not an error.
+        wait_up(&context, false, REPLICA_UP).await.map(drop)
+    };
+    let result = result.await;
+    report(&context, Op::StartReplica, result).await;
+}
+
+pub(super) async fn run_stop(context: Arc<Context>, how: Stop) {
+    let request = match how {
+        Stop::Fast => Request::Stop { how: StopHow::Fast },
+        Stop::Immediate => Request::Stop { how: StopHow::Immediate },
+        Stop::Kill => Request::KillAll { reason: "asked by the agent".into() },
+    };
+    if let Err(error) = context.link.request(&request).await {
+        tracing::error!(%error, "the guardian cannot be asked to stop PostgreSQL");
+    }
+}
+
+pub(super) async fn run_promote(context: Arc<Context>) {
+    let result = promote(&context).await;
+    let promoted = result.is_ok();
+    report(&context, Op::Promote, result).await;
+    if promoted {
+        complete_promotion(&context).await;
+    }
+}
+
+async fn promote(context: &Context) -> Done {
+    let dir = context.settings.postgresql.data_dir.clone();
+    blocking(move || {
+        // No commit of the new timeline waits for a standby of the old leader's set.
+        config::set_sync_names(&dir, &[]).map_err(words)?;
+        control::write_promote_trigger(&dir).map_err(words)
+    })
+    .await?;
+    context.unchecked.store(true, SeqCst);
+    let hup = Request::Signal { signal: PostmasterSignal::Hup };
+    let usr1 = Request::Signal { signal: PostmasterSignal::Usr1 };
+    context.link.request(&hup).await.map_err(words)?;
+    context.link.request(&usr1).await.map_err(words)?;
+    if wait_up(context, true, PROMOTE).await? {
+        return Ok(());
+    }
+    Err(format!("still in recovery after {} s", PROMOTE.as_secs()))
+}
+
+/// pg_rewind needs the new timeline in the control file: a checkpoint, off the critical path.
+async fn complete_promotion(context: &Context) {
+    if let Err(error) = make_users(context).await {
+        tracing::warn!("the agent's users could not be checked: {error}");
+    }
+    let pg = context.postgres();
+    let done = match Session::local(&pg, STATEMENT).await {
+        Ok(session) => control::checkpoint(&session, CHECKPOINT).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
+        tracing::warn!(%error, "the checkpoint after the promotion failed; PostgreSQL writes one itself");
+    }
+    context.unchecked.store(false, SeqCst);
+    context.kick.notify_one();
+}
+
+pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
+    let pg = context.postgres();
+    let written = blocking(move || {
+        config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words)
+    });
+    let result = match written.await {
+        Ok(()) => {
+            let hup = Request::Signal { signal: PostmasterSignal::Hup };
+            context.link.request(&hup).await.map_err(words)
+        }
+        Err(error) => Err(error),
+    };
+    report(&context, Op::Follow, result).await;
+}
+
+pub(super) async fn run_initdb(context: Arc<Context>) {
+    let pg = context.postgres();
+    let result = bootstrap::initdb(&pg, &context.installation, REPAIR).await.map_err(words);
+    context.fresh.store(result.is_ok(), SeqCst);
+    report(&context, Op::Initdb, result).await;
+}
+
+pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
+    let pg = context.postgres();
+    let (sender, mut receiver) = watch::channel(CloneProgress::default());
+    let proof = stage::ReplaceProof::granted(format!(
+        "{from} holds the lock and runs as the primary of this cluster"
+    ));
+    let clone = basebackup::clone(&pg, &context.installation, &source, Some(proof), &sender, CLONE);
+    let tell = async {
+        let mut told = 0;
+        while receiver.changed().await.is_ok() {
+            let at = receiver.borrow_and_update().clone();
+            let percent = 100 * at.done_bytes / at.total_bytes.max(1);
+            if percent >= told + 10 {
+                told = percent;
+                tracing::info!("clone of {from}: {percent}% of {} bytes", at.total_bytes);
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        done = clone => done.map_err(words),
+        () = tell => Ok(()),
+    };
+    report(&context, Op::Clone, result).await;
+}
+
+pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
+    let pg = context.postgres();
+    let result = async {
+        leader_is_ready(&pg, &source).await?;
+        rewind::rewind(&pg, &context.installation, &source, REPAIR).await.map_err(words)
+    };
+    let result = result.await;
+    report(&context, Op::Rewind, result).await;
+}
+
+/// The leader's control file must show the timeline that the rewind is to reach.
+async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
+    let user = &pg.superuser;
+    let session = Session::remote(source, user, &pg.database, STATEMENT).await.map_err(words)?;
+    if !rewind::leader_ready_for_rewind(&session, STATEMENT).await.map_err(words)? {
+        control::checkpoint(&session, CHECKPOINT).await.map_err(words)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn run_crash_recover(context: Arc<Context>) {
+    let pg = context.postgres();
+    let result = rewind::recover(&pg, &context.installation, REPAIR).await;
+    report(&context, Op::CrashRecover, result.map(drop).map_err(words)).await;
+}
+
+pub(super) async fn run_checkpoint(context: Arc<Context>) {
+    let pg = context.postgres();
+    let result = match Session::local(&pg, STATEMENT).await {
+        Ok(session) => control::checkpoint(&session, CHECKPOINT).await.map_err(words),
+        Err(error) => Err(words(error)),
+    };
+    report(&context, Op::Checkpoint, result).await;
+}
+
+pub(super) async fn run_set_sync_names(context: Arc<Context>, names: Vec<Name>) {
+    match set_sync_names(&context, &names).await {
+        Ok(lsn) => context.tell(Event::SyncNamesSet { names, lsn }).await,
+        Err(error) => tracing::warn!("the synchronous set {names:?} could not be set: {error}"),
+    }
+    context.kick.notify_one();
+}
+
+async fn set_sync_names(context: &Context, names: &[Name]) -> Result<crate::ha::model::Lsn, String> {
+    let pg = context.postgres();
+    let (dir, list) = (pg.data_dir.clone(), names.to_vec());
+    blocking(move || config::set_sync_names(&dir, &list).map_err(words)).await?;
+    let session = Session::local(&pg, STATEMENT).await.map_err(words)?;
+    control::reload(&session, STATEMENT).await.map_err(words)?;
+    // The checkpointer tells the backends that somebody waits; a checkpoint proves that it knows.
+    control::checkpoint(&session, CHECKPOINT).await.map_err(words)?;
+    control::current_lsn(&session, STATEMENT).await.map_err(words)
+}
+
+pub(super) async fn run_set_slots(context: Arc<Context>, members: BTreeSet<Name>) {
+    let pg = context.postgres();
+    if !pg.use_slots {
+        return;
+    }
+    let owned = match context.slots_owned.lock() {
+        Ok(mut owned) => {
+            owned.extend(members.iter().cloned());
+            owned.clone()
+        }
+        Err(_) => members.clone(),
+    };
+    let changed = match Session::local(&pg, STATEMENT).await {
+        Ok(session) => slots::sync_member_slots(&session, &members, &owned, STATEMENT).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = changed {
+        tracing::warn!(%error, "the members' slots could not be kept");
+    }
+}

@@ -1,0 +1,89 @@
+//! From the core's state and the probe's last answer to what the REST API answers from.
+
+use super::Context;
+use crate::api::{ReplicationRow, View, Xlog};
+use crate::ha::model::{Ms, Walsender};
+use crate::ha::state::State;
+use crate::postgres::probe::Facts;
+
+pub(super) fn build(
+    context: &Context,
+    state: &State,
+    facts: Option<&Facts>,
+    dcs_last_seen: u64,
+    now: Ms,
+) -> View {
+    let settings = &context.settings;
+    let member = state.public_member(&crate::ha::model::Member::default());
+    let shared = state.shared.as_ref();
+    let running = member.state == "running";
+    let facts = facts.filter(|_| running);
+    View {
+        state: member.state,
+        role: member.role,
+        // A promotion that has not ended is no primary to route to.
+        lock_until_ms: state.holds_until().filter(|_| state.is_primary()),
+        epoch: state.lock.snapshot.as_ref().and_then(crate::ha::lock::LockSnapshot::epoch),
+        server_version: facts.map(|facts| facts.server_version),
+        postmaster_start_time: facts.and_then(|facts| timestamp(facts.postmaster_start_ms)),
+        xlog: facts.map(xlog),
+        timeline: member.timeline.filter(|_| running),
+        replication_state: member.replication_state,
+        replication: facts.map(|facts| rows(context, &facts.walsenders)).unwrap_or_default(),
+        leader: leader(state, now),
+        members: shared.map(|shared| shared.members.clone()).unwrap_or_default(),
+        synchronous_mode: state.rules.synchronous_mode,
+        sync_standbys: shared.map(|shared| shared.sync.standbys.clone()).unwrap_or_default(),
+        optime: state.lock.snapshot.as_ref().and_then(|lock| lock.optime),
+        tags: settings.tags.clone(),
+        pending_restart: facts.is_some_and(|facts| facts.pending_restart),
+        history: shared.map(|shared| shared.config.history.clone()).unwrap_or_default(),
+        dcs_last_seen,
+        system_id: member.system_id,
+        ttl_ms: state.budgets.ttl_ms,
+        maximum_lag_on_failover_bytes: state.rules.maximum_lag_on_failover_bytes,
+        race: state.peer_status(),
+        ..View::starting(&settings.scope, state.me.clone(), env!("CARGO_PKG_VERSION"), now)
+    }
+}
+
+/// Who holds a lock that is alive, as far as I see.
+fn leader(state: &State, now: Ms) -> Option<String> {
+    if state.holds(now) {
+        return Some(state.me.name.clone());
+    }
+    let held = state.other_holder()?;
+    (now < state.lock.changed_at + held.ttl_ms).then(|| held.holder.name.clone())
+}
+
+fn timestamp(ms: i64) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(ms).ok()?;
+    Some(at.strftime("%Y-%m-%d %H:%M:%S.%6f+00:00").to_string())
+}
+
+fn xlog(facts: &Facts) -> Xlog {
+    if !facts.in_recovery {
+        return Xlog::Primary { location: facts.write_lsn.unwrap_or_default() };
+    }
+    Xlog::Replica {
+        received: facts.receive_lsn.or(facts.replay_lsn).unwrap_or_default(),
+        replayed: facts.replay_lsn.unwrap_or_default(),
+        replayed_timestamp: facts.replay_timestamp_ms.and_then(timestamp),
+        paused: facts.replay_paused,
+        latest_end: facts.receiver.as_ref().and_then(|receiver| receiver.latest_end_lsn),
+    }
+}
+
+fn rows(context: &Context, senders: &[Walsender]) -> Vec<ReplicationRow> {
+    senders
+        .iter()
+        .map(|sender| ReplicationRow {
+            usename: context.settings.postgresql.authentication.replication.username.clone(),
+            application_name: sender.name.clone(),
+            client_addr: None,
+            state: sender.state.clone(),
+            sync_state: sender.sync_state.clone(),
+            sync_priority: i32::from(sender.sync_state == "sync"),
+        })
+        .collect()
+}
