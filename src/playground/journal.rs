@@ -32,14 +32,13 @@ pub(super) async fn proof(cluster: &Cluster, leader: &Member, since: Timestamp) 
 fn proof_in(journal: &[Entry], epoch: u64, since: Timestamp) -> String {
     let claim = format!("acquire the lock as epoch {epoch} ");
     let recent = |entry: &&Entry| entry.at.is_some_and(|at| at >= since);
-    let claimed = journal
-        .iter()
-        .filter(recent)
-        .rposition(|entry| entry.effects.iter().any(|effect| effect.starts_with(&claim)));
-    let Some(claimed) = claimed else { return format!("none needed (epoch {epoch} went on)") };
-    let steps: Vec<&Entry> = journal.iter().filter(recent).take(claimed + 1).collect();
+    let steps: Vec<&Entry> = journal.iter().filter(recent).collect();
+    let claims = |entry: &&Entry| entry.effects.iter().any(|effect| effect.starts_with(&claim));
+    let Some(claimed) = steps.iter().rposition(claims) else {
+        return format!("none needed (epoch {epoch} went on)");
+    };
     let free = |words: &&String| words.starts_with("the lock is free: ");
-    let because = steps.iter().rev().find_map(|entry| entry.words.iter().find(free));
+    let because = steps[..=claimed].iter().rev().find_map(|entry| entry.words.iter().find(free));
     because.map_or_else(|| "not in the journal".to_owned(), |words| short(words))
 }
 

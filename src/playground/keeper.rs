@@ -9,6 +9,7 @@ use crate::sys::process::{Pid, Signal, signal};
 use anyhow::Context;
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Child;
@@ -107,13 +108,10 @@ impl Duty {
     async fn run(mut self) {
         let mut container = Container::default();
         loop {
-            let Ok(order) = self.orders.wait_for(|wanted| *wanted != Wanted::Down).await else {
-                return;
-            };
-            if *order == Wanted::Ended {
+            let order = self.orders.wait_for(|wanted| *wanted != Wanted::Down).await;
+            if order.map_or(Wanted::Ended, |wanted| *wanted) == Wanted::Ended {
                 return;
             }
-            drop(order);
             let end = match self.one_life(&mut container).await {
                 Ok(end) => end,
                 Err(error) => format!("{error:#}"),
@@ -139,13 +137,17 @@ impl Duty {
             seen.container_id.clone_from(&container.id);
             seen.starts += 1;
         });
-        let status = tokio::select! {
-            status = guardian.wait() => status,
-            _ = self.orders.wait_for(|wanted| *wanted == Wanted::Ended) => {
-                self.stop(pid, &mut guardian).await
-            }
-        }
-        .context("wait for the guardian")?;
+        let mut orders = self.orders.clone();
+        let told_to_end = async { drop(orders.wait_for(|wanted| *wanted == Wanted::Ended).await) };
+        let ended = tokio::select! {
+            status = guardian.wait() => Some(status),
+            () = told_to_end => None,
+        };
+        let status = match ended {
+            Some(status) => status,
+            None => stop(pid, &mut guardian).await,
+        };
+        let status = status.context("wait for the guardian")?;
         // The end of a container is the end of everything in it; only then is it reported.
         let dir = self.member.dir.clone();
         let swept = tokio::task::spawn_blocking(move || processes::end_all(&dir)).await?;
@@ -153,21 +155,6 @@ impl Duty {
         reported?;
         self.kubelet.ended(&self.member, container, code).await?;
         Ok(format!("{status}, {swept} processes were left"))
-    }
-
-    async fn stop(
-        &self,
-        pid: Option<Pid>,
-        guardian: &mut Child,
-    ) -> std::io::Result<std::process::ExitStatus> {
-        if let Some(pid) = pid {
-            signal(pid, Signal::SIGTERM);
-        }
-        if let Ok(status) = timeout(STOP_WITHIN, guardian.wait()).await {
-            return status;
-        }
-        guardian.start_kill()?;
-        guardian.wait().await
     }
 
     /// In the calling thread, whose end the kernel reports to the guardian: the main one.
@@ -189,4 +176,15 @@ impl Duty {
         command.stdout(log.try_clone()?).stderr(log).process_group(0);
         tokio::process::Command::from(command).spawn().context("start a guardian")
     }
+}
+
+async fn stop(pid: Option<Pid>, guardian: &mut Child) -> std::io::Result<ExitStatus> {
+    if let Some(pid) = pid {
+        signal(pid, Signal::SIGTERM);
+    }
+    if let Ok(status) = timeout(STOP_WITHIN, guardian.wait()).await {
+        return status;
+    }
+    guardian.start_kill()?;
+    guardian.wait().await
 }

@@ -6,8 +6,8 @@ use super::{journal, report};
 use crate::api::client;
 use crate::cli::exit::Exit;
 use crate::sys::clock::boottime_ms;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::presets::ASCII_FULL_CONDENSED;
+use comfy_table::{LineStyle, Table};
 use serde_json::Value;
 use std::io::Write;
 use std::time::Duration;
@@ -61,7 +61,8 @@ async fn picture(cluster: &Cluster, lock: &mut Lock) -> String {
 
 async fn members(cluster: &Cluster) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    let rule = LineStyle::new('+', '-', '+', '+');
+    table.load_style(ASCII_FULL_CONDENSED.header_separator(rule));
     table.set_header(["member", "role", "state", "timeline", "LSN", "lag", "starts"]);
     let known = leader_view(cluster).await;
     for keeper in &cluster.keepers {

@@ -5,8 +5,8 @@ use super::cluster::Cluster;
 use super::ledger::Us;
 use super::oracle::TwoWriters;
 use super::{journal, say};
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::presets::ASCII_FULL_CONDENSED;
+use comfy_table::{CellAlignment, LineStyle, Table};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -113,7 +113,8 @@ impl Row {
 /// All verdicts.
 pub(super) fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    let rule = LineStyle::new('+', '-', '+', '+');
+    table.load_style(ASCII_FULL_CONDENSED.header_separator(rule));
     table.set_header([
         "accident", "round", "write gap ms", "TTL ms", "leader", "proof that applied",
         "rows acked", "missing", "two writers", "verdict",
