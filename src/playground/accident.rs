@@ -79,7 +79,21 @@ impl Accident {
             Self::Switchover => switchover(cluster, primary, round).await,
             Self::PostgresKilled => kill(postmaster()?),
             Self::AgentKilled => kill(agent()?),
-            Self::PodKilled => kill_pods(cluster, &[primary]).await,
+            Self::PodKilled => {
+                let keeper = &cluster.keepers[primary];
+                // Odd rounds: a restart in place. Even ones: the node takes its time, so that
+                // another member has to go by the kubelet's word or by the lock's age.
+                let late = round.is_multiple_of(2);
+                if late {
+                    keeper.hold();
+                }
+                let killed = kill_pods(cluster, &[primary]).await;
+                if late {
+                    sleep(frozen_for).await;
+                    keeper.resume();
+                }
+                killed
+            }
             Self::AllKilled => {
                 let all: Vec<usize> = (0..cluster.keepers.len()).collect();
                 kill_pods(cluster, &all).await
