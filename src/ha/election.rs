@@ -1,8 +1,8 @@
 //! The race for a free lock: who may take part, who should win, and the proof before the claim.
 
+use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
 use super::event::PeerStatus;
-use super::lease::Vacancy;
 use super::model::{DataDir, Lsn, Ms, Name, Timeline};
 use super::shared::Initialize;
 use super::state::{Answered, Process, Race, Sabotage};

@@ -1,133 +1,20 @@
-//! The lock, as seen and as held: L1 to L4 and L6, G1 to G3.
+//! The lock as held: G1 to G3, L1, L2 and L6.
 //!
 //! A success is believed from the acknowledgement of the very request, or from a record that
 //! carries that request's number; either way it counts from before the request left.
 
 use super::budgets::Budgets;
 use super::effect::{Effect, Rule, Stop};
-use super::lock::{
-    Claim, Held, LockSnapshot, LockState, LockWrite, Outcome, Proof, ProofKind, Released,
-};
+use super::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
 use super::model::Ms;
-use super::state::{Attempt, HandoverPhase, HeldLease, Process, Sabotage};
+use super::state::{Attempt, HandoverPhase, HeldLease, Process};
 use super::step::Turn;
 
 /// Attempts remembered: more than can be in flight within one D.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Whether the lock may be taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Vacancy {
-    /// Not before this instant.
-    Held { until: Ms },
-    /// Now, because.
-    Free { because: String },
-}
-
 impl Turn<'_> {
-    pub(super) fn absorb_lock(&mut self, lock: LockSnapshot, quorum: bool) {
-        if quorum {
-            self.s.reading_lock = None;
-        }
-        self.settled("read");
-        let number = |lock: &LockSnapshot| lock.resource_version.as_ref()?.parse::<u64>().ok();
-        let (new, known) = (
-            number(&lock),
-            self.s.lock.snapshot.as_ref().and_then(number),
-        );
-        if new.is_some() && new < known && !quorum {
-            return; // A watch that lags behind a write or a read of mine.
-        }
-        if quorum && self.went_backwards(&lock, new) {
-            self.forget_everything(new);
-        } else if quorum && new.is_some() {
-            self.s.lock.last_quorum_version = new;
-        }
-        let belief = &mut self.s.lock;
-        if belief
-            .snapshot
-            .as_ref()
-            .is_none_or(|known| known.fields != lock.fields)
-        {
-            belief.changed_at = self.now;
-            belief.proof = None;
-        }
-        belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
-        match &lock.state {
-            LockState::Held(held) => belief.last_good_ttl_ms = held.ttl_ms,
-            LockState::Released(released) => belief.last_good_ttl_ms = released.ttl_ms,
-            LockState::Absent | LockState::Garbled { .. } => {}
-        }
-        belief.snapshot = Some(lock.clone());
-        if let Some(race) = &mut self.s.race
-            && quorum
-            && race.confirming
-            && race.fields == lock.fields
-        {
-            race.confirmed = true;
-        }
-        self.notice_proof_in_record(&lock);
-        self.compare_with_mine(&lock);
-    }
-
-    /// L4: versions or epochs that shrink between two quorum reads mean a restored store.
-    fn went_backwards(&self, lock: &LockSnapshot, version: Option<u64>) -> bool {
-        let older = version.is_some() && version < self.s.lock.last_quorum_version;
-        let shown = self.s.lock.snapshot.as_ref().and_then(LockSnapshot::epoch);
-        older || (lock.epoch().is_some() && lock.epoch() < shown)
-    }
-
-    fn forget_everything(&mut self, version: Option<u64>) {
-        self.explain(
-            Rule::L4,
-            "the API's store went back in time: every view is dropped, the full wait begins anew",
-        );
-        self.s.lock.snapshot = None;
-        self.s.lock.proof = None;
-        self.s.lock.last_quorum_version = version;
-        self.s.lease.held = None;
-        self.s.lease.attempts.clear();
-        self.s.lease.adoptable = false;
-        self.s.race = None;
-        self.s.shared = None;
-        self.emit(Effect::ReadShared);
-    }
-
-    /// L5: what the record itself proves.
-    fn notice_proof_in_record(&mut self, lock: &LockSnapshot) {
-        let kind = match &lock.state {
-            LockState::Released(released) if released.verified => ProofKind::Release,
-            LockState::Held(held) if self.is_predecessor(held) => ProofKind::Predecessor,
-            _ => return,
-        };
-        self.s.lock.proof = Some(Proof {
-            fields: lock.fields.clone(),
-            kind,
-        });
-    }
-
-    /// Same boot, PID namespace, volume and directory: the guardian that held them is gone, since
-    /// mine has their lock (G8) and swept what was left (G6) before it started me.
-    fn is_predecessor(&self, held: &Held) -> bool {
-        let (was, is) = (&held.place, &self.s.place);
-        let known = [&is.boot_id, &is.pid_ns, &is.volume, &is.data_dir];
-        !self.s.is_me(held)
-            && known.iter().all(|text| !text.is_empty())
-            && known == [&was.boot_id, &was.pid_ns, &was.volume, &was.data_dir]
-    }
-
-    pub(super) fn absorb_proof(&mut self, proof: Proof) {
-        let current = self.s.lock.snapshot.as_ref().map(|lock| &lock.fields);
-        if current == Some(&proof.fields) && self.s.lock.proof.is_none() {
-            self.explain(
-                Rule::L5,
-                format!("proof that the holder is dead: {:?}", proof.kind),
-            );
-            self.s.lock.proof = Some(proof);
-        }
-    }
-
-    fn compare_with_mine(&mut self, lock: &LockSnapshot) {
+    pub(super) fn compare_with_mine(&mut self, lock: &LockSnapshot) {
         let version = lock.resource_version.clone().unwrap_or_default();
         match &lock.state {
             LockState::Held(held) if self.s.is_me(held) => {
@@ -226,13 +113,6 @@ impl Turn<'_> {
                 self.s.lease.retry_at = self.now + step_ms;
                 self.read_lock();
             }
-        }
-    }
-
-    pub(super) fn read_lock(&mut self) {
-        if self.s.reading_lock.is_none() {
-            self.s.reading_lock = Some(self.now);
-            self.emit(Effect::ReadLock);
         }
     }
 
@@ -429,59 +309,5 @@ impl Turn<'_> {
             expect: lock.resource_version.clone(),
             write,
         });
-    }
-
-    /// L3, L4, L5: may the lock be taken?
-    pub(super) fn vacancy(&self) -> Vacancy {
-        let belief = &self.s.lock;
-        let Some(lock) = &belief.snapshot else {
-            return Vacancy::Held {
-                until: self.now + 1_000,
-            };
-        };
-        let proven = belief
-            .proof
-            .as_ref()
-            .filter(|proof| proof.fields == lock.fields);
-        if let Some(proof) = proven {
-            return Vacancy::Free {
-                because: format!("proof: {:?}", proof.kind),
-            };
-        }
-        let wait_ms = match &lock.state {
-            LockState::Held(held) if self.s.is_me(held) => {
-                return Vacancy::Free {
-                    because: "the record is my own and I stopped".into(),
-                };
-            }
-            LockState::Held(held) => held.ttl_ms,
-            LockState::Released(released) => released.ttl_ms,
-            LockState::Absent if self.s.sabotaged(Sabotage::AbsenceIsRelease) => 0,
-            LockState::Absent | LockState::Garbled { .. } => {
-                let noted = self
-                    .s
-                    .shared
-                    .as_ref()
-                    .map_or(0, |shared| shared.config.ttl_ms);
-                noted.max(belief.last_good_ttl_ms).max(self.s.rules.ttl_ms)
-            }
-        };
-        let until = belief.changed_at + wait_ms;
-        if self.now < until {
-            return Vacancy::Held { until };
-        }
-        let what = match &lock.state {
-            LockState::Absent => "a missing record".to_owned(),
-            LockState::Garbled { why, .. } => format!("a damaged record ({why})"),
-            LockState::Held(held) => {
-                format!("the record of {} (epoch {})", held.holder.name, held.epoch)
-            }
-            LockState::Released(released) => {
-                format!("an unverified release of {}", released.by.name)
-            }
-        };
-        Vacancy::Free {
-            because: format!("{what} did not change for {wait_ms} ms"),
-        }
     }
 }

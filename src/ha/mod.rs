@@ -21,6 +21,7 @@
 //! The invariants it keeps are named and checked in `tests/simulation`: at most one writable, no
 //! acknowledged synchronous commit lost, no last copy destroyed, writable again once faults stop.
 
+mod belief;
 pub mod budgets;
 pub mod effect;
 mod election;
@@ -29,6 +30,7 @@ mod handover;
 mod lease;
 pub mod lock;
 pub mod model;
+pub mod pg;
 mod primary;
 mod replica;
 pub mod shared;

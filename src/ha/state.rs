@@ -1,12 +1,14 @@
 //! What a member remembers between two steps.
 
 use super::budgets::Budgets;
-use super::event::{Op, PeerStatus, PgFacts};
+use super::event::{Op, PeerStatus};
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
 use super::shared::{Rules, Shared, SyncRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use super::pg::{Pg, Process};
 
 /// Everything `step` knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -126,53 +128,6 @@ pub struct HeldLease {
     pub version: String,
     /// When this epoch was acquired, by `sent_at`.
     pub since: Ms,
-}
-
-/// PostgreSQL as this member knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Pg {
-    /// The postmaster.
-    pub process: Process,
-    /// The data directory, when read since the last change.
-    pub data: Option<DataDir>,
-    /// The last answer of the probe; cleared when the process changes.
-    pub facts: Option<PgFacts>,
-    /// When it came.
-    pub facts_at: Ms,
-    /// The operation in progress.
-    pub op: Option<Op>,
-    /// The strongest stop asked for since the last start.
-    pub stopping: Option<super::effect::Stop>,
-    /// When that was asked.
-    pub stopping_since: Ms,
-    /// Whom it streams from, as configured.
-    pub upstream: Option<Name>,
-    /// The server went down at.
-    pub down_since: Ms,
-    /// The history of the leader of this epoch left mine before my position: rewind first. The data
-    /// itself is whole, and may lead again if that leader is gone.
-    pub diverged_from: Option<u64>,
-    /// The last rewind failed: clone.
-    pub rewind_failed: bool,
-    /// Starts as the primary that failed in a row.
-    pub failed_starts: u32,
-    /// G9's verdict.
-    pub not_serving: Option<String>,
-}
-
-/// The postmaster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Process {
-    /// The guardian has not said yet.
-    #[default]
-    Unknown,
-    /// Verified stopped.
-    Down,
-    /// Running or being started.
-    Running {
-        /// Started without `standby.signal`.
-        as_primary: bool,
-    },
 }
 
 /// A race: questions to the peers about one state of the lock.
@@ -420,13 +375,15 @@ impl State {
     }
 
     /// What I answer to a peer's question in a race.
-    pub fn peer_status(&self) -> Option<PeerStatus> {
+    pub fn peer_status(&self, now: Ms) -> Option<PeerStatus> {
         let (timeline, lsn) = self.position()?;
+        // Who has just given the lock away must not hold up the one it was given to.
+        let eligible = self.repaired() && now >= self.stand_aside_until;
         Some(PeerStatus {
             primary: self.is_primary(),
             timeline,
             lsn,
-            eligible: self.repaired(),
+            eligible,
         })
     }
 

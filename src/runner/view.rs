@@ -42,7 +42,7 @@ pub(super) fn build(
         system_id: member.system_id,
         ttl_ms: state.budgets.ttl_ms,
         maximum_lag_on_failover_bytes: state.rules.maximum_lag_on_failover_bytes,
-        race: state.peer_status(),
+        race: state.peer_status(now),
         ..View::starting(&settings.scope, state.me.clone(), env!("CARGO_PKG_VERSION"), now)
     }
 }

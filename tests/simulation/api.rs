@@ -2,7 +2,7 @@
 
 use pgwarden::ha::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
-use pgwarden::ha::shared::{Initialize, Rules, Shared, SharedWrite};
+use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared, SharedWrite};
 use std::collections::BTreeMap;
 
 /// The store, as etcd has it.
@@ -114,12 +114,11 @@ impl Store {
         wall_ms: i64,
     ) {
         let version = self.next();
-        let (uid, writes) = match &self.lock {
-            Some(lock) => (lock.uid, lock.writes + 1),
-            None => {
-                self.objects += 1;
-                (self.objects, 0)
-            }
+        let (uid, writes) = if let Some(lock) = &self.lock {
+            (lock.uid, lock.writes + 1)
+        } else {
+            self.objects += 1;
+            (self.objects, 0)
         };
         self.lock = Some(StoredLock {
             uid,
@@ -203,7 +202,7 @@ impl Store {
 
     pub(crate) fn delete_config(&mut self) {
         self.next();
-        self.shared.config = Default::default();
+        self.shared.config = ConfigRecord::default();
     }
 
     pub(crate) fn is_bootstrapped(&self) -> bool {

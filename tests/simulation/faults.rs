@@ -1,8 +1,9 @@
 //! What befalls the cluster, chosen by the seed.
 
+use crate::act::Act;
 use crate::node::Life;
 use crate::server::Dir;
-use crate::world::{Act, TTL_MS, World};
+use crate::world::{TTL_MS, World};
 use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::lock::LockState;
 
@@ -81,15 +82,7 @@ impl Fault {
             20 => {
                 world.note(|| format!("FAULT SIGTERM to {target}"));
                 let life = world.nodes[target].life;
-                let event = Box::new(Event::Terminate);
-                world.schedule(
-                    1,
-                    Act::Deliver {
-                        node: target,
-                        life,
-                        event,
-                    },
-                );
+                world.tell(1, target, life, Event::Terminate);
             }
             21 => {
                 if world.store.is_bootstrapped() {
@@ -165,15 +158,7 @@ impl Fault {
         };
         world.note(|| format!("FAULT {asked} is asked for {ask:?}"));
         let (id, life): (u64, Life) = (world.next_id(), world.nodes[asked].life);
-        let event = Box::new(Event::Asked { id, ask });
-        world.schedule(
-            1,
-            Act::Deliver {
-                node: asked,
-                life,
-                event,
-            },
-        );
+        world.tell(1, asked, life, Event::Asked { id, ask });
     }
 
     /// A second pod under the name of another: two UIDs, one name.

@@ -1,7 +1,8 @@
 //! What must hold, whatever happens: judged from outside, with the knowledge of the whole world.
 
-use crate::server::Record;
-use std::collections::BTreeMap;
+use crate::server::{Record, Server};
+use crate::world::{FAULTS_END_MS, HEAL_MS, World};
+use std::collections::HashSet;
 
 /// An acknowledged commit.
 #[derive(Clone, Debug)]
@@ -15,14 +16,12 @@ pub(crate) struct Acked {
 #[derive(Default)]
 pub(crate) struct Oracle {
     pub(crate) acked: Vec<Acked>,
-    /// The first acknowledgement on each node's writable life, to judge statements sent later.
-    pub(crate) first_ack: BTreeMap<(usize, u64), u64>,
 }
 
 impl Oracle {
     /// *No acknowledged synchronous commit lost*: every acknowledged record is in this log.
     pub(crate) fn missing_from<'a>(&'a self, log: &[Record]) -> Vec<&'a Acked> {
-        let present: std::collections::HashSet<u64> = log.iter().map(|record| record.id).collect();
+        let present: HashSet<u64> = log.iter().map(|record| record.id).collect();
         self.acked
             .iter()
             .filter(|acked| !present.contains(&acked.record.id))
@@ -39,4 +38,94 @@ pub(crate) fn writable_conflict(writable: &[(usize, String)]) -> Option<String> 
             .collect();
         format!("writable at once: {}", names.join(", "))
     })
+}
+
+impl World {
+    pub(crate) fn check(&mut self) {
+        let writable = self.writable();
+        if let Some(words) = writable_conflict(&writable) {
+            self.fail("at most one writable", words);
+        }
+        if self.healed && self.writable_since_heal.is_none() && !writable.is_empty() {
+            self.writable_since_heal = Some(self.now);
+        }
+        if self.healed && self.writable_since_heal.is_none() && self.now > FAULTS_END_MS + HEAL_MS {
+            self.fail("writable again within a bound", "nobody is writable".into());
+        }
+    }
+
+    pub(crate) fn check_end(&mut self) {
+        let writable = self.writable();
+        let [(leader, _)] = writable.as_slice() else {
+            return self.fail(
+                "writable again within a bound",
+                format!("at the end: {writable:?}"),
+            );
+        };
+        let leader = *leader;
+        let Some(log) = self.nodes[leader].dir.whole().map(|disk| disk.log.clone()) else {
+            return self.fail("no last copy destroyed", "the leader has no data".into());
+        };
+        for (index, node) in self.nodes.iter().enumerate() {
+            let streams = node.server.as_ref().is_some_and(|server| server.streaming);
+            if index != leader && !streams {
+                let words = format!(
+                    "node {index} does not stream at the end: {}",
+                    node.summary()
+                );
+                return self.fail("writable again within a bound", words);
+            }
+        }
+        if self.options.synchronous && !self.loss_allowed {
+            let missing = self.oracle.missing_from(&log);
+            if let Some(first) = missing.first() {
+                let words = format!(
+                    "{} acknowledged records are gone, first {:?}, by node {} at {} ms",
+                    missing.len(),
+                    first.record,
+                    first.node,
+                    first.at
+                );
+                self.fail("no acknowledged synchronous commit lost", words);
+            }
+        }
+    }
+
+    /// A clone or a rewind is about to discard what this node has.
+    pub(crate) fn check_last_copy(&mut self, node: usize, source: usize) {
+        let good = self.nodes[source]
+            .server
+            .as_ref()
+            .is_some_and(Server::is_writable);
+        if !good {
+            let words = format!("node {node} is rebuilt from node {source}, which is no primary");
+            return self.fail("no last copy destroyed", words);
+        }
+        if !self.options.synchronous || self.loss_allowed {
+            return;
+        }
+        let (Some(mine), Some(theirs)) =
+            (self.nodes[node].dir.whole(), self.nodes[source].dir.whole())
+        else {
+            return;
+        };
+        let kept: HashSet<u64> = theirs.log.iter().map(|r| r.id).collect();
+        let lost = mine.log.iter().find(|record| {
+            !kept.contains(&record.id) && self.oracle.acked.iter().any(|a| a.record.id == record.id)
+        });
+        if let Some(record) = lost.copied() {
+            let words =
+                format!("node {node} holds the acknowledged {record:?}, its source does not");
+            self.fail("no last copy destroyed", words);
+        }
+    }
+
+    pub(crate) fn writable(&self) -> Vec<(usize, String)> {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.server.as_ref().is_some_and(Server::is_writable))
+            .map(|(index, node)| (index, node.name.clone()))
+            .collect()
+    }
 }

@@ -31,14 +31,6 @@ pub(crate) enum Dir {
     Whole(Disk),
 }
 
-/// A commit that waits for its synchronous standby.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pending {
-    pub(crate) position: usize,
-    pub(crate) id: u64,
-    pub(crate) sent_at: u64,
-}
-
 /// A running postmaster.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
@@ -47,7 +39,8 @@ pub(crate) struct Server {
     pub(crate) in_recovery: bool,
     pub(crate) frozen: bool,
     pub(crate) sync_names: Vec<Name>,
-    pub(crate) pending: Vec<Pending>,
+    /// The positions of commits that wait for their synchronous standby.
+    pub(crate) pending: Vec<usize>,
     pub(crate) upstream: Option<Name>,
     pub(crate) streaming: bool,
     /// The standbys connected: what they flushed, and when they were heard last.
@@ -106,15 +99,6 @@ impl Disk {
             ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery => self.log.len(),
             _ => self.log.len() / 2,
         }
-    }
-
-    /// How many records this log shares with another, from the beginning.
-    pub(crate) fn common(&self, other: &Self) -> usize {
-        self.log
-            .iter()
-            .zip(&other.log)
-            .take_while(|(a, b)| a == b)
-            .count()
     }
 
     pub(crate) fn is_prefix_of(&self, other: &Self) -> bool {

@@ -1,0 +1,53 @@
+//! PostgreSQL as one member remembers it: the process, its directory, its last answers.
+
+use super::effect::Stop;
+use super::event::{Op, PgFacts};
+use super::model::{DataDir, Ms, Name};
+use serde::{Deserialize, Serialize};
+
+/// PostgreSQL as this member knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pg {
+    /// The postmaster.
+    pub process: Process,
+    /// The data directory, when read since the last change.
+    pub data: Option<DataDir>,
+    /// The last answer of the probe; cleared when the process changes.
+    pub facts: Option<PgFacts>,
+    /// When it came.
+    pub facts_at: Ms,
+    /// The operation in progress.
+    pub op: Option<Op>,
+    /// The strongest stop asked for since the last start.
+    pub stopping: Option<Stop>,
+    /// When that was asked.
+    pub stopping_since: Ms,
+    /// Whom it streams from, as configured.
+    pub upstream: Option<Name>,
+    /// The server went down at.
+    pub down_since: Ms,
+    /// The history of the leader of this epoch left mine before my position: rewind first. The data
+    /// itself is whole, and may lead again if that leader is gone.
+    pub diverged_from: Option<u64>,
+    /// The last rewind failed: clone.
+    pub rewind_failed: bool,
+    /// Starts as the primary that failed in a row.
+    pub failed_starts: u32,
+    /// G9's verdict.
+    pub not_serving: Option<String>,
+}
+
+/// The postmaster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Process {
+    /// The guardian has not said yet.
+    #[default]
+    Unknown,
+    /// Verified stopped.
+    Down,
+    /// Running or being started.
+    Running {
+        /// Started without `standby.signal`.
+        as_primary: bool,
+    },
+}

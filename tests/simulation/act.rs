@@ -1,0 +1,157 @@
+//! What can happen at an instant, and the order in which it does.
+
+use crate::node::Life;
+use pgwarden::ha::event::{Event, Op};
+use pgwarden::ha::lock::LockWrite;
+use pgwarden::ha::shared::SharedWrite;
+
+/// Things that happen at an instant.
+pub(crate) enum Act {
+    /// An event reaches the agent of this life.
+    Deliver {
+        node: usize,
+        life: Life,
+        event: Box<Event>,
+    },
+    /// A timer of the core.
+    Tick {
+        node: usize,
+        life: Life,
+        generation: u64,
+    },
+    /// A lock write reaches the store; its answer leaves.
+    ApplyLock {
+        node: usize,
+        life: Life,
+        nonce: u64,
+        expect: Option<String>,
+        write: Box<LockWrite>,
+        answer_at: Option<u64>,
+    },
+    ApplyShared {
+        node: usize,
+        life: Life,
+        what: Box<SharedWrite>,
+        answer_at: Option<u64>,
+    },
+    ReadLock {
+        node: usize,
+        life: Life,
+        answer_at: Option<u64>,
+    },
+    ReadShared {
+        node: usize,
+        life: Life,
+        answer_at: Option<u64>,
+    },
+    /// A watch delivers what the store holds now.
+    WatchLock {
+        node: usize,
+    },
+    WatchShared {
+        node: usize,
+    },
+    PublishMember {
+        node: usize,
+        life: Life,
+    },
+    PeerReply {
+        node: usize,
+        life: Life,
+        round: u64,
+        peer: usize,
+    },
+    /// The guardian looks at its deadline.
+    Deadline {
+        node: usize,
+        guardian: u64,
+    },
+    GuardianKill {
+        node: usize,
+        guardian: u64,
+    },
+    ServerUp {
+        node: usize,
+        generation: u64,
+    },
+    ServerPromoted {
+        node: usize,
+        generation: u64,
+    },
+    ServerCheckpointed {
+        node: usize,
+        generation: u64,
+    },
+    ServerStopped {
+        node: usize,
+        generation: u64,
+        clean: bool,
+    },
+    OpDone {
+        node: usize,
+        life: Life,
+        op: Op,
+        source: Option<usize>,
+    },
+    SyncNamesSet {
+        node: usize,
+        generation: u64,
+        life: Life,
+        names: Vec<String>,
+    },
+    Probe {
+        node: usize,
+    },
+    Stream {
+        node: usize,
+    },
+    Client {
+        node: usize,
+    },
+    StartAgent {
+        node: usize,
+        guardian: u64,
+    },
+    StartPod {
+        node: usize,
+        new_uid: bool,
+    },
+    HungCheck {
+        node: usize,
+        guardian: u64,
+        life: Life,
+    },
+    Thaw {
+        node: usize,
+        agent: bool,
+    },
+    Heal {
+        node: usize,
+        api: bool,
+    },
+    NextFault,
+    HealAll,
+}
+
+pub(crate) struct Scheduled {
+    pub(crate) at: u64,
+    pub(crate) order: u64,
+    pub(crate) act: Act,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}

@@ -1,0 +1,206 @@
+//! The twins of the effects: what the runner would do, done to the model.
+
+use crate::act::Act;
+use crate::node::Life;
+use crate::server::Server;
+use crate::world::World;
+use pgwarden::ha::effect::{Effect, Stop};
+use pgwarden::ha::event::{Event, Op};
+use pgwarden::ha::lock::{Place, Proof, ProofKind};
+use pgwarden::ha::model::Identity;
+
+impl World {
+    pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
+        let life = self.nodes[node].life;
+        match effect {
+            Effect::Explain { .. }
+            | Effect::SetSlots { .. }
+            | Effect::PublishRoute { .. }
+            | Effect::Answer { .. } => {}
+            Effect::Wake { at } => {
+                let n = &mut self.nodes[node];
+                n.tick_generation += 1;
+                let (generation, delay) = (n.tick_generation, n.until(self.now, at));
+                let tick = Act::Tick {
+                    node,
+                    life,
+                    generation,
+                };
+                self.schedule(delay, tick);
+            }
+            Effect::ReadLock => self.send_read_lock(node),
+            Effect::ReadShared => self.send_read_shared(node),
+            Effect::WriteLock {
+                nonce,
+                expect,
+                write,
+            } => {
+                self.send_lock(node, nonce, expect, Box::new(write));
+            }
+            Effect::WriteShared(what) => self.send_shared(node, what),
+            Effect::MoveDeadline { to } => self.move_deadline(node, to),
+            Effect::SeekProof {
+                fields,
+                holder,
+                place,
+            } => self.seek_proof(node, fields, &holder, &place),
+            Effect::AskPeers { round, peers } => {
+                for (name, _) in peers {
+                    self.ask_peer(node, round, name);
+                }
+            }
+            Effect::Bye => {
+                self.kill_pod(node);
+                let delay = self.rng.range(500, 3_000);
+                let new_uid = true;
+                self.schedule(delay, Act::StartPod { node, new_uid });
+            }
+            other => self.run_postgres_effect(node, life, other),
+        }
+    }
+
+    fn seek_proof(&mut self, node: usize, fields: String, holder: &Identity, place: &Place) {
+        let dead = self.nodes.iter().any(|other| {
+            other.uid == holder.pod_uid && other.terminated.contains(&place.container_id)
+        });
+        if dead && !self.nodes[node].cut_api {
+            let kind = ProofKind::Terminated;
+            let event = Event::ProofFound(Proof { fields, kind });
+            let (life, delay) = (self.nodes[node].life, self.rng.range(5, 40));
+            self.tell(delay, node, life, event);
+        }
+    }
+
+    pub(crate) fn run_postgres_effect(&mut self, node: usize, life: Life, effect: Effect) {
+        let generation = self.nodes[node]
+            .server
+            .as_ref()
+            .map(|server| server.generation);
+        match effect {
+            Effect::Inspect => {
+                let data = self.nodes[node].dir.inspect();
+                let event = Event::DataSeen(data);
+                self.tell(4, node, life, event);
+            }
+            Effect::StartPrimary { sync_names } => {
+                let id = self.next_id();
+                let mut server = Server::new(id, true, None);
+                server.sync_names = sync_names;
+                self.begin_server(node, true, server);
+            }
+            Effect::StartReplica { upstream } => {
+                let id = self.next_id();
+                if let Some(disk) = self.nodes[node].dir.disk() {
+                    disk.standby_signal = true;
+                }
+                self.begin_server(node, false, Server::new(id, false, upstream));
+            }
+            Effect::Stop { how } => {
+                let Some(generation) = generation else { return };
+                let (low, high) = match how {
+                    Stop::Fast if self.rng.percent(5) => (2_000, 30_000),
+                    Stop::Fast => (10, 250),
+                    Stop::Immediate | Stop::Kill => (2, 60),
+                };
+                let delay = self.rng.range(low, high);
+                if how == Stop::Kill
+                    && let Some(server) = &mut self.nodes[node].server
+                {
+                    server.frozen = false;
+                }
+                let clean = how == Stop::Fast;
+                self.schedule(
+                    delay,
+                    Act::ServerStopped {
+                        node,
+                        generation,
+                        clean,
+                    },
+                );
+            }
+            Effect::Promote => {
+                if let Some(generation) = generation {
+                    let delay = self.rng.range(20, 300);
+                    self.schedule(delay, Act::ServerPromoted { node, generation });
+                }
+            }
+            Effect::Follow { upstream } => {
+                if let Some(server) = &mut self.nodes[node].server {
+                    server.upstream = Some(upstream);
+                    server.streaming = false;
+                }
+                self.finish(node, Op::Follow, None, (5, 100));
+            }
+            Effect::Initdb => self.finish(node, Op::Initdb, None, (500, 2_000)),
+            Effect::Clone { from } => {
+                let source = self.source(node, &from);
+                self.finish(node, Op::Clone, Some(source), (300, 3_000));
+            }
+            Effect::Rewind { from } => {
+                let source = self.source(node, &from);
+                self.finish(node, Op::Rewind, Some(source), (100, 1_500));
+            }
+            Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),
+            Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
+            Effect::SetSyncNames { names } => {
+                if let Some(generation) = generation {
+                    let delay = self.rng.range(2, 60);
+                    self.schedule(
+                        delay,
+                        Act::SyncNamesSet {
+                            node,
+                            generation,
+                            life,
+                            names,
+                        },
+                    );
+                }
+            }
+            other => panic!("no twin for {other}"),
+        }
+    }
+
+    pub(crate) fn begin_server(&mut self, node: usize, as_primary: bool, server: Server) {
+        let generation = server.generation;
+        let life = self.nodes[node].life;
+        if as_primary && !self.armed(node) {
+            let result = Err("the guardian is not armed".to_owned());
+            let event = Event::OpDone {
+                op: Op::StartPrimary,
+                result,
+            };
+            return self.tell(1, node, life, event);
+        }
+        self.nodes[node].server = Some(server);
+        let event = Event::PostmasterRuns { as_primary };
+        self.tell(1, node, life, event);
+        let delay = self.rng.range(30, 600);
+        self.schedule(delay, Act::ServerUp { node, generation });
+    }
+
+    pub(crate) fn source(&self, node: usize, name: &str) -> usize {
+        self.nodes
+            .iter()
+            .position(|n| n.name == name && n.index != node)
+            .unwrap_or(node)
+    }
+
+    pub(crate) fn finish(
+        &mut self,
+        node: usize,
+        op: Op,
+        source: Option<usize>,
+        (low, high): (u64, u64),
+    ) {
+        let (life, delay) = (self.nodes[node].life, self.rng.range(low, high));
+        self.schedule(
+            delay,
+            Act::OpDone {
+                node,
+                life,
+                op,
+                source,
+            },
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! The guardian's deadline, and the server under it as the guardian and the probe see it.
+
+use crate::act::Act;
+use crate::node::Life;
+use crate::server::{Dir, Disk, Record, Server};
+use crate::world::{TTL_MS, World};
+use pgwarden::ha::event::{Event, Op};
+use pgwarden::ha::model::{ControlState, Lsn};
+
+impl World {
+    pub(crate) fn act_on_server(&mut self, act: Act) {
+        match act {
+            Act::ServerUp { node, generation } => self.server_up(node, generation),
+            Act::ServerPromoted { node, generation } => self.server_promoted(node, generation),
+            Act::ServerCheckpointed { node, generation } => {
+                if let Some(server) = self.server_of(node, generation) {
+                    server.checkpointed = true;
+                }
+            }
+            Act::ServerStopped {
+                node,
+                generation,
+                clean,
+            } => {
+                if self
+                    .server_of(node, generation)
+                    .is_some_and(|server| clean && server.frozen)
+                {
+                    // A frozen postmaster hears the signal later.
+                    return self.schedule(300, Act::ServerStopped { node, generation, clean });
+                }
+                self.server_gone(node, generation, clean, "stopped");
+            }
+            Act::SyncNamesSet {
+                node,
+                generation,
+                life,
+                names,
+            } => {
+                let Some(server) = self.server_of(node, generation) else {
+                    return;
+                };
+                server.sync_names.clone_from(&names);
+                if names.is_empty() {
+                    self.release_pending(node);
+                }
+                let lsn = Lsn(self.nodes[node].dir.whole().map_or(0, |d| d.log.len()) as u64);
+                self.tell(2, node, life, Event::SyncNamesSet { names, lsn });
+            }
+            _ => {}
+        }
+    }
+
+    /// G1: the agent's word to the guardian; a passed deadline latches.
+    pub(crate) fn move_deadline(&mut self, node: usize, to: u64) {
+        let n = &mut self.nodes[node];
+        let (life, local) = (n.life, n.clock(self.now));
+        let event = if n.deadline.is_some_and(|deadline| deadline <= local) {
+            Event::DeadlineLatched
+        } else {
+            n.deadline = Some(to);
+            let (delay, guardian) = (n.until(self.now, to), n.guardian);
+            self.schedule(delay, Act::Deadline { node, guardian });
+            Event::DeadlineMoved { to }
+        };
+        self.tell(0, node, life, event);
+    }
+
+    pub(crate) fn guardian_looks(&mut self, node: usize, guardian: u64) {
+        let n = &self.nodes[node];
+        if n.guardian != guardian || n.guardian == 0 {
+            return;
+        }
+        if let Some(deadline) = n.deadline
+            && n.clock(self.now) >= deadline
+        {
+            // K: the worst time until the last SIGKILL is delivered.
+            let delay = self.rng.range(1, 550);
+            self.note(|| format!("node {node}: the deadline has passed"));
+            self.schedule(delay, Act::GuardianKill { node, guardian });
+        }
+    }
+
+    pub(crate) fn guardian_kills(&mut self, node: usize, guardian: u64) {
+        let n = &self.nodes[node];
+        let passed = n
+            .deadline
+            .is_some_and(|deadline| n.clock(self.now) >= deadline);
+        if n.guardian != guardian || !passed {
+            return;
+        }
+        if self.nodes[node].is_pid1 {
+            self.kill_agent(node);
+        }
+        match self.nodes[node]
+            .server
+            .as_ref()
+            .map(|server| server.generation)
+        {
+            Some(generation) => self.server_gone(node, generation, false, "killed at the deadline"),
+            None => self.nodes[node].deadline = None,
+        }
+    }
+
+    pub(crate) fn armed(&self, node: usize) -> bool {
+        let n = &self.nodes[node];
+        n.deadline
+            .is_some_and(|deadline| n.clock(self.now) < deadline)
+    }
+
+    pub(crate) fn server_of(&mut self, node: usize, generation: u64) -> Option<&mut Server> {
+        self.nodes[node]
+            .server
+            .as_mut()
+            .filter(|server| server.generation == generation)
+    }
+
+    /// All processes of the server are gone, and the guardian has seen it.
+    pub(crate) fn server_gone(&mut self, node: usize, generation: u64, clean: bool, why: &str) {
+        let id = self.next_id();
+        let Some(server) = self.server_of(node, generation).cloned() else {
+            return;
+        };
+        self.note(|| format!("node {node}: server gone ({why}, clean {clean})"));
+        if let Some(disk) = self.nodes[node].dir.disk() {
+            disk.state = match (server.started, server.in_recovery, clean) {
+                (false, _, _) => disk.state,
+                (true, true, true) => ControlState::ShutDownInRecovery,
+                (true, true, false) => ControlState::InArchiveRecovery,
+                (true, false, true) => ControlState::ShutDown,
+                (true, false, false) => ControlState::InProduction,
+            };
+            if server.is_writable() && clean {
+                disk.log.push(Record {
+                    timeline: disk.timeline,
+                    id,
+                });
+            }
+        }
+        if server.is_writable() && clean {
+            // A fast stop ends only after its replicas received the shutdown checkpoint.
+            for other in 0..self.nodes.len() {
+                let from = self.nodes[node].name.clone();
+                let follows = self.nodes[other].server.as_ref();
+                if other != node && follows.is_some_and(|s| s.upstream.as_ref() == Some(&from)) {
+                    self.stream(other);
+                }
+            }
+        }
+        let n = &mut self.nodes[node];
+        n.server = None;
+        n.deadline = None;
+        n.server_frozen_since = None;
+        let life = n.life;
+        let event = Event::PostmasterGone { why: why.into() };
+        self.tell(3, node, life, event);
+    }
+
+    pub(crate) fn release_pending(&mut self, node: usize) {
+        let Some(server) = &mut self.nodes[node].server else {
+            return;
+        };
+        let pending = std::mem::take(&mut server.pending);
+        if !server.is_writable() {
+            return;
+        }
+        for position in pending {
+            let record = self.nodes[node].dir.whole().map(|d| d.log[position - 1]);
+            if let Some(record) = record {
+                self.acknowledge(node, record);
+            }
+        }
+    }
+
+    pub(crate) fn server_up(&mut self, node: usize, generation: u64) {
+        let id = self.next_id();
+        let armed = self.armed(node);
+        let life = self.nodes[node].life;
+        let Some(server) = self.server_of(node, generation) else {
+            return;
+        };
+        server.started = true;
+        let primary = !server.in_recovery;
+        if primary && !armed {
+            return self.server_gone(node, generation, false, "writable while unarmed");
+        }
+        if let Some(disk) = self.nodes[node].dir.disk() {
+            if primary {
+                // Crash recovery ends with a checkpoint.
+                disk.log.push(Record {
+                    timeline: disk.timeline,
+                    id,
+                });
+                disk.state = ControlState::InProduction;
+            } else {
+                disk.state = ControlState::InArchiveRecovery;
+            }
+        }
+        let op = if primary {
+            Op::StartPrimary
+        } else {
+            Op::StartReplica
+        };
+        let event = Event::OpDone { op, result: Ok(()) };
+        self.tell(1, node, life, event);
+        self.probe(node);
+    }
+
+    pub(crate) fn server_promoted(&mut self, node: usize, generation: u64) {
+        let id = self.next_id();
+        let armed = self.armed(node);
+        let life = self.nodes[node].life;
+        let Some(server) = self.server_of(node, generation) else {
+            return;
+        };
+        if server.frozen {
+            // The signal waits until it is scheduled again.
+            return self.schedule(300, Act::ServerPromoted { node, generation });
+        }
+        if !server.in_recovery {
+            return;
+        }
+        server.in_recovery = false;
+        server.streaming = false;
+        server.upstream = None;
+        server.checkpointed = false;
+        server.sync_names.clear();
+        server.standbys.clear();
+        if let Some(disk) = self.nodes[node].dir.disk() {
+            disk.promote(id);
+        }
+        if !armed {
+            return self.server_gone(node, generation, false, "out of recovery while unarmed");
+        }
+        let delay = self.rng.range(50, 3_000);
+        self.schedule(delay, Act::ServerCheckpointed { node, generation });
+        let event = Event::OpDone {
+            op: Op::Promote,
+            result: Ok(()),
+        };
+        self.tell(1, node, life, event);
+        self.probe(node);
+    }
+
+    /// An operation of the agent's own children ended, if the agent still lives.
+    pub(crate) fn op_done(&mut self, node: usize, life: Life, op: Op, source: Option<usize>) {
+        if self.nodes[node].life != life {
+            return;
+        }
+        let id = self.next_id();
+        let mut result = Ok(());
+        let copy: Option<Disk> = source.and_then(|from| {
+            let good = self.nodes[from]
+                .server
+                .as_ref()
+                .is_some_and(|s| s.is_writable() && !s.frozen);
+            let linked = !self.nodes[from].cut_peers && !self.nodes[node].cut_peers;
+            self.nodes[from]
+                .dir
+                .whole()
+                .filter(|_| good && linked)
+                .cloned()
+        });
+        match &op {
+            Op::Initdb => {
+                let first = Record { timeline: 1, id };
+                self.nodes[node].dir = Dir::Whole(Disk::new(id * 1_000 + node as u64, first));
+            }
+            Op::Clone | Op::Rewind => match (copy, source) {
+                (Some(copy), Some(from)) => {
+                    self.check_last_copy(node, from);
+                    let mut disk = copy.clone();
+                    disk.copy_from(&copy);
+                    self.nodes[node].dir = Dir::Whole(disk);
+                }
+                _ => result = Err("the source is not reachable".to_owned()),
+            },
+            Op::CrashRecover => {
+                if let Some(disk) = self.nodes[node].dir.disk() {
+                    disk.log.push(Record {
+                        timeline: disk.timeline,
+                        id,
+                    });
+                    disk.state = ControlState::ShutDown;
+                }
+            }
+            _ => {}
+        }
+        self.deliver(node, Event::OpDone { op, result });
+    }
+
+    pub(crate) fn probe(&mut self, node: usize) {
+        let now = self.now;
+        let n = &self.nodes[node];
+        let Some(server) = &n.server else { return };
+        if server.frozen {
+            // G9's own measure: max(D, 10 s) without an answer.
+            if n.server_frozen_since
+                .is_some_and(|since| now >= since + TTL_MS.max(10_000))
+            {
+                let event = Event::Serving {
+                    ok: false,
+                    why: "no answer".into(),
+                };
+                self.deliver_if_alive(node, event);
+            }
+            return;
+        }
+        if let Some(disk) = n.dir.whole().filter(|_| server.started) {
+            let facts = server.facts(disk, now);
+            self.deliver_if_alive(node, Event::PgSeen(facts));
+        }
+    }
+
+    /// Whom the fault injector takes for the leader.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|n| n.server.as_ref().is_some_and(Server::is_writable))
+    }
+}
