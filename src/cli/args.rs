@@ -60,6 +60,9 @@ pub struct PlaygroundArgs {
     /// The kubelet never reports the end of a container: no proof by it.
     #[arg(long, hide = true)]
     pub no_terminated: bool,
+    /// Keep the members' logs and journals although nothing failed.
+    #[arg(long, hide = true)]
+    pub keep_logs: bool,
 }
 
 /// On or off.

@@ -169,6 +169,7 @@ mod tests {
             kubeconfig: None,
             addresses: Vec::new(),
             terminated: true,
+            keep_logs: false,
         };
         let text = member.yaml(&plan, Path::new("/usr/lib/postgresql/15/bin"));
         let loaded = settings::from_text("pgwarden.yml", &text, &|_| None);

@@ -59,6 +59,7 @@ struct Plan {
     addresses: Vec<IpAddr>,
     /// The kubelet reports the end of a container.
     terminated: bool,
+    keep_logs: bool,
 }
 
 impl Plan {
@@ -95,6 +96,7 @@ impl Plan {
             kubeconfig: args.kubeconfig.clone(),
             addresses,
             terminated: !args.no_terminated,
+            keep_logs: args.keep_logs,
         })
     }
 }
@@ -125,7 +127,7 @@ async fn play(plan: &Plan, serving: &Runtime) -> anyhow::Result<Exit> {
         done = perform(plan, &cluster) => done,
     };
     let failed = !matches!(done, Ok(Exit::Ok)) && plan.exercise;
-    let left = cluster.tear_down(failed).await;
+    let left = cluster.tear_down(failed || plan.keep_logs).await;
     if left > 0 {
         bail!("{left} processes of the stage could not be ended");
     }
