@@ -1,2 +1,46 @@
+# make demo [EXERCISE=1] [ROUNDS=3] [SYNC=on|off] [MEMBERS=3]   a cluster on this machine
+# make test                                   everything that runs without a cluster
+# make verify                                 changes nothing: format, lints, tidiness, dependencies
+# make fix                                    what verify would complain of, where a tool can
+# make sim SEEDS=20000 [FIRST_SEED=1]         more seeds of the simulator
+#
+# What is missing is installed when root asks on Debian; anybody else is told what to run.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+.PHONY: build demo test verify fix sim setup
+
 build:
 	cargo build
+
+setup:
+	scripts/setup.sh build postgres
+
+# The profile `quick` is the release's code without its link-time optimisation.
+demo: setup
+	cargo build --locked --profile quick
+	target/quick/pgwarden playground \
+	  $(if $(EXERCISE),--exercise) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(SYNC),--sync $(SYNC)) $(if $(MEMBERS),--members $(MEMBERS))
+
+test: setup
+	cargo test --locked --no-fail-fast
+
+verify:
+	scripts/setup.sh build deny
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --test tidy
+	cargo deny --locked check bans licenses sources
+
+fix:
+	cargo clippy --fix --allow-dirty --allow-staged --all-targets
+	cargo fmt
+
+SEEDS ?= 2000
+FIRST_SEED ?= 1
+sim:
+	PGWARDEN_SEEDS=$(SEEDS) PGWARDEN_FIRST_SEED=$(FIRST_SEED) \
+	  cargo test --locked --test simulation seeds -- --exact --nocapture

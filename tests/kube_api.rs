@@ -1,8 +1,8 @@
 //! Conformance of the embedded Kubernetes API, and its faults.
 //!
-//! Everything outside `faults` and `lives` runs against the embedded API, or against a real kube-apiserver when
-//! `PGWARDEN_KUBECONFIG` names a kubeconfig file (`tests/kube/run.sh` does that): what the program
-//! relies on is thus checked in both places by the same lines.
+//! Everything outside `faults` and `lives` runs against the embedded API, or against a real
+//! kube-apiserver when `PGWARDEN_KUBECONFIG` names a kubeconfig file (`tests/kube/run.sh` does
+//! that): what the program relies on is thus checked in both places by the same lines.
 
 #![allow(clippy::panic)] // A helper that panics is a failed test with a better message.
 

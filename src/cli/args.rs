@@ -138,7 +138,8 @@ pub enum CtlVerb {
                             pgwarden ctl switchover --leader pg-0 --candidate pg-1 --force"
     )]
     Switchover {
-        /// The leader to be replaced; refused if another one leads by then. Default: the present one.
+        /// The leader to be replaced; refused if another one leads by then. Default: the present
+        /// one.
         #[arg(long, value_name = "MEMBER", alias = "primary")]
         leader: Option<String>,
         /// Who shall lead; by default the cluster chooses.

@@ -161,5 +161,9 @@ fn table(out: &mut dyn Write, budgets: &Budgets) -> io::Result<()> {
 /// `pgwarden check CONFIG`, as the command line calls it.
 pub fn verb(args: &super::CheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let json = args.format == super::args::TextFormat::Json;
-    Ok(run(&args.config, if json { Format::Json } else { Format::Text }, out))
+    Ok(run(
+        &args.config,
+        if json { Format::Json } else { Format::Text },
+        out,
+    ))
 }

@@ -55,8 +55,8 @@ impl Dcs {
         }
     }
 
-    /// Write, and on failures that came back quickly again, until the deadline. The flag says that an
-    /// attempt before the last may have been applied.
+    /// Write, and on failures that came back quickly again, until the deadline. The flag says that
+    /// an attempt before the last may have been applied.
     pub(super) async fn write_until(&self, ask: &Ask, deadline: Instant) -> (Outcome<Value>, bool) {
         let mut pauses = Pauses::new();
         let mut ambiguous = false;

@@ -1,4 +1,5 @@
-//! Questions asked once: is the Service fit for lease mode, does another dialect rule, what does a Pod say.
+//! Questions asked once: is the Service fit for lease mode, does another dialect rule, what does a
+//! Pod say.
 
 use super::client::Dcs;
 use super::codec::object::Meta;
@@ -18,8 +19,8 @@ pub struct Checked {
 impl Dcs {
     /// L7 and L8: the leader Service has no selector, and no other dialect's lock is held here.
     ///
-    /// An object that may not be read (403) cannot be judged: a warning, not a refusal, for the rights of
-    /// lease mode do not need Endpoints.
+    /// An object that may not be read (403) cannot be judged: a warning, not a refusal, for the
+    /// rights of lease mode do not need Endpoints.
     pub async fn check_service(&self) -> Result<Checked, DcsError> {
         let mut checked = Checked::default();
         let scope = &self.names().scope;

@@ -109,9 +109,9 @@ impl Dcs {
 
     /// Swap the record: `expect` is the version the decision was made on, `None` creates it.
     ///
-    /// Failures that came back quickly are tried again until the deadline. When an attempt's answer was
-    /// lost and a later one meets a conflict, the record is read: with this write's own nonce in it, the
-    /// write is done. So `sent_at` read before this call is right for every `Done` (G1).
+    /// Failures that came back quickly are tried again until the deadline. When an attempt's answer
+    /// was lost and a later one meets a conflict, the record is read: with this write's own nonce
+    /// in it, the write is done. So `sent_at` read before this call is right for every `Done` (G1).
     pub async fn write_lock(
         &self,
         write: &LockWrite,

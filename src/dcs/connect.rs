@@ -1,8 +1,9 @@
 //! The way to the API server: one HTTP/1.1 client whose dead connections die quickly.
 //!
 //! Not kube's default stack: that one retries by itself, waits 30 s for a connection and logs every
-//! failure as an error. Here each request has one deadline (L6), each runs on a connection of its own
-//! while it lasts, so a hung one holds up nobody, and TCP keepalive ends a watch whose peer is gone.
+//! failure as an error. Here each request has one deadline (L6), each runs on a connection of its
+//! own while it lasts, so a hung one holds up nobody, and TCP keepalive ends a watch whose peer is
+//! gone.
 
 use super::error::DcsError;
 use futures::TryFutureExt;

@@ -13,7 +13,8 @@ pub enum DcsError {
         /// What happened.
         why: String,
     },
-    /// The server understood and refused: 403, 429, 422. Nothing changes by asking the same at once.
+    /// The server understood and refused: 403, 429, 422. Nothing changes by asking the same at
+    /// once.
     #[error("{what}: the Kubernetes API refused with status {status}: {why}")]
     Refused {
         /// The request, in words.

@@ -1,4 +1,5 @@
-//! How the objects of one cluster are called and labelled: Patroni's `kubernetes:` section, resolved.
+//! How the objects of one cluster are called and labelled: Patroni's `kubernetes:` section,
+//! resolved.
 
 use super::error::DcsError;
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! The own Pod: the member's status and its role label.
 //!
-//! Sent only when the content differs from what the Pod has, as the watch or the last answer showed it.
-//! Every PATCH carries the Pod's UID, so that a namesake's Pod is refused by the server, not relabelled.
+//! Sent only when the content differs from what the Pod has, as the watch or the last answer showed
+//! it. Every PATCH carries the Pod's UID, so that a namesake's Pod is refused by the server, not
+//! relabelled.
 
 use super::calls::WithoutValue;
 use super::client::Dcs;

@@ -1,7 +1,8 @@
 //! Pauses between attempts.
 //!
-//! The only module that names the crate `backoff`: it is unmaintained (RUSTSEC-2025-0012), so nothing
-//! but its interval arithmetic is used, and replacing it must stay a change of this one file.
+//! The only module that names the crate `backoff`: it is unmaintained (RUSTSEC-2025-0012), so
+//! nothing but its interval arithmetic is used, and replacing it must stay a change of this one
+//! file.
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;

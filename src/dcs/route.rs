@@ -15,7 +15,8 @@ const RESOURCE: &str = "endpointslices";
 const LOOKS: usize = 3;
 
 impl Dcs {
-    /// Point the leader Service at `target`, or with `None` at nobody; `Done(false)`: it was so already.
+    /// Point the leader Service at `target`, or with `None` at nobody; `Done(false)`: it was so
+    /// already.
     ///
     /// `Conflict`: a higher epoch has written, the route is not ours any more.
     pub async fn publish_route(&self, epoch: u64, target: Option<&RouteTarget>) -> Outcome<bool> {

@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_process_belongs_to_the_child_it_descends_from() {
-        // 10 is the guardian; 20 the agent with a helper 21; 30 the postmaster with 31, 32 below it.
+        // 10 is the guardian; 20 the agent with a helper 21; 30 the postmaster with 31, 32 below
+        // it.
         let all = table(&[
             (1, 0),
             (10, 1),

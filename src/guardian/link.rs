@@ -1,7 +1,7 @@
 //! The agent's end of the guardian: the shared words, and requests and notices on the channel.
 //!
-//! The only file of `guardian` that knows tokio. The words are plain atomics: beating and moving the
-//! deadline never wait for anything.
+//! The only file of `guardian` that knows tokio. The words are plain atomics: beating and moving
+//! the deadline never wait for anything.
 
 use super::deadline::{self, Deadline, DeadlineError};
 use super::orphan::OrphanWatch;

@@ -1,8 +1,8 @@
 //! The watch over a PostgreSQL that runs while no deadline does: has it left recovery?
 //!
-//! Someone may promote by hand. While unarmed nothing writable may run (G1), so the control file and
-//! the signal files are looked at all the time. A volume that hangs would hang whoever looks, and
-//! the guardian must never hang: the looking is done by a child that only exits to say so.
+//! Someone may promote by hand. While unarmed nothing writable may run (G1), so the control file
+//! and the signal files are looked at all the time. A volume that hangs would hang whoever looks,
+//! and the guardian must never hang: the looking is done by a child that only exits to say so.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

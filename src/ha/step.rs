@@ -325,7 +325,9 @@ impl Turn<'_> {
 
     /// A polite stop that was not heard becomes a stronger one, whatever it was for.
     fn press_stop(&mut self) {
-        let (Some(asked), since) = (self.s.pg.stopping, self.s.pg.stopping_since) else { return };
+        let (Some(asked), since) = (self.s.pg.stopping, self.s.pg.stopping_since) else {
+            return;
+        };
         let next = match asked {
             Stop::Fast => since + STOP_FAST_MAX_MS,
             Stop::Immediate => since + STOP_FAST_MAX_MS + STOP_IMMEDIATE_MAX_MS,
@@ -334,7 +336,11 @@ impl Turn<'_> {
         if self.now < next {
             return self.wake_at(next);
         }
-        let how = if asked == Stop::Fast { Stop::Immediate } else { Stop::Kill };
+        let how = if asked == Stop::Fast {
+            Stop::Immediate
+        } else {
+            Stop::Kill
+        };
         self.stop(how, Rule::Handover, "the stop takes too long");
     }
 

@@ -3,7 +3,8 @@
 //! `postgresql.conf` includes the file initdb made (kept as `postgresql.base.conf`), then the
 //! settings in sorted order, then the file of `synchronous_standby_names`. That one stands alone
 //! because it changes often, and at moments when nothing else may change with it.
-//! The settings a whole cluster must agree on are not here but on the command line ([`super::start`]).
+//! The settings a whole cluster must agree on are not here but on the command line
+//! ([`super::start`]).
 
 use super::{Credentials, Postgres, Source, fsx, quote, start};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Whether the disks still take a write (G9): a scratch file on each volume, overwritten and synced.
+//! Whether the disks still take a write (G9): a scratch file on each volume, overwritten and
+//! synced.
 //!
 //! The file is allocated once, so that a full disk does not look like a dead one. A write that does
 //! not come back cannot be cancelled: it keeps its thread, and until it returns no further write is

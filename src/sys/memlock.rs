@@ -1,5 +1,5 @@
-//! Locking a few pages in memory (G7): the kill path must not wait for a page to be read from a dead
-//! disk or from swap.
+//! Locking a few pages in memory (G7): the kill path must not wait for a page to be read from a
+//! dead disk or from swap.
 #![allow(unsafe_code)]
 
 use nix::sys::mman::mlock;

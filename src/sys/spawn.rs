@@ -1,8 +1,10 @@
-//! Forking: a program with exactly the surroundings it is given, or a function as a child of its own.
+//! Forking: a program with exactly the surroundings it is given, or a function as a child of its
+//! own.
 //!
-//! `std::process` cannot set a parent-death signal without a race, reports a failed exec by blocking
-//! on it, and must not be used here anyway: a child that hangs opening a file on a dead disk must
-//! not hang the process that fences. Everything that touches a volume happens in the child.
+//! `std::process` cannot set a parent-death signal without a race, reports a failed exec by
+//! blocking on it, and must not be used here anyway: a child that hangs opening a file on a dead
+//! disk must not hang the process that fences. Everything that touches a volume happens in the
+//! child.
 #![allow(unsafe_code)]
 
 use super::process::{Pid, Signal, exit_now, own_pid};

@@ -110,6 +110,14 @@ async fn refusals_have_patronis_codes_and_words() {
             "{answer:?}"
         );
     }
+    let untouched = server.commands.try_recv().is_err();
+    assert!(untouched, "none of these may reach the loop");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn methods_that_no_route_has_are_told_from_missing_objects() {
+    let mut server = leader("methods").await;
     for (method, path, status) in [
         ("DELETE", "/switchover", 404),
         ("POST", "/nosuch", 501),

@@ -1,4 +1,5 @@
-//! The embedded API as a process has it: restored, stopped and started, relaxed, told what to do over HTTP.
+//! The embedded API as a process has it: restored, stopped and started, relaxed, told what to do
+//! over HTTP.
 
 use std::time::Duration;
 

@@ -157,7 +157,8 @@ async fn nobody_reads_the_future() {
 async fn the_watcher_of_kube_is_content() {
     let rig = Rig::start("watcher").await;
     rig.create("leases", &lease("a")).await.expect("created");
-    // Streaming lists need a newer etcd than Debian's: compared in `faults` with the embedded API alone.
+    // Streaming lists need a newer etcd than Debian's: compared in `faults` with the embedded API
+    // alone.
     follow(&rig, watcher::Config::default()).await;
 }
 

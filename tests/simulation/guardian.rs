@@ -27,7 +27,14 @@ impl World {
                     .is_some_and(|server| clean && server.frozen)
                 {
                     // A frozen postmaster hears the signal later.
-                    return self.schedule(300, Act::ServerStopped { node, generation, clean });
+                    return self.schedule(
+                        300,
+                        Act::ServerStopped {
+                            node,
+                            generation,
+                            clean,
+                        },
+                    );
                 }
                 self.server_gone(node, generation, clean, "stopped");
             }

@@ -7,7 +7,7 @@ const LAYERS: [(&str, Option<&[&str]>); 11] = [
     ("agent", None),
     ("runner", None),
     ("playground", None),
-    ("cli", Some(&["settings", "ha", "agent", "playground"])),
+    ("cli", Some(&["api", "settings", "ha"])),
     ("settings", Some(&["ha", "sys"])),
     ("api", Some(&["ha", "sys"])),
     ("dcs", Some(&["ha", "sys"])),

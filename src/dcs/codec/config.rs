@@ -1,7 +1,8 @@
-//! ConfigMap `<scope>-config`: the dynamic configuration, `initialize`, the history, the noted epoch.
+//! ConfigMap `<scope>-config`: the dynamic configuration, `initialize`, the history, the noted
+//! epoch.
 //!
-//! Patroni's agents survive a malformed annotation with what they knew; so do we: the last good value
-//! stands and a [`Problem`] says so. A missing annotation is missing.
+//! Patroni's agents survive a malformed annotation with what they knew; so do we: the last good
+//! value stands and a [`Problem`] says so. A missing annotation is missing.
 
 use super::object::{Meta, Notes};
 use super::{Problem, lease::TTL_MAX_MS};

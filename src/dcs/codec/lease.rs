@@ -1,8 +1,8 @@
 //! The Lease `<scope>` → [`LockSnapshot`]: L1 and L4.
 //!
 //! The spec is what `kubectl` and other tools show; the annotation [`IDENTITY`] says who the holder
-//! really is. A record is understood only if both tell the same story; a half-edited one is garble, and
-//! garble is waited out, never taken for a release.
+//! really is. A record is understood only if both tell the same story; a half-edited one is garble,
+//! and garble is waited out, never taken for a release.
 
 use super::SCHEMA;
 use super::object::Meta;

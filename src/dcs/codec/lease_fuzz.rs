@@ -1,3 +1,5 @@
+//! Any claim survives the way through the object; no object breaks the reader.
+
 use super::tests::{held_object, names, now, store};
 use super::*;
 use crate::dcs::codec::lease_write::encode;
@@ -90,7 +92,8 @@ proptest! {
         let before = decode(Some(&object));
         *object.pointer_mut(TELLING[at]).unwrap() = garbage;
         let after = decode(Some(&object));
-        // Either it is no record of a holder, or the change was none in meaning (renewTime, a version).
+        // Either it is no record of a holder, or the change was none in meaning (renewTime, a
+        // version).
         if let Some(held) = after.held() {
             prop_assert_eq!(Some(held), before.held());
         }

@@ -16,8 +16,8 @@ const EPOCH_MAX: u64 = i32::MAX as u64;
 
 /// The body of the request: a merge PATCH that swaps version `expect`, or without it a new object.
 ///
-/// `now` is the wall clock, for people: no reader interprets it. It and the nonce make every renewal a
-/// real change (L2).
+/// `now` is the wall clock, for people: no reader interprets it. It and the nonce make every
+/// renewal a real change (L2).
 pub fn encode(
     names: &DcsNames,
     write: &LockWrite,

@@ -1,7 +1,8 @@
 //! Pod ↔ [`Member`]: Patroni's `status` annotation (contract §1.3) and ours beside it.
 //!
-//! Every pod of the scope is a member, also one that has published nothing. Not one whose containers
-//! ended for good (evicted or completed): its name may still be listed, but nothing runs there.
+//! Every pod of the scope is a member, also one that has published nothing. Not one whose
+//! containers ended for good (evicted or completed): its name may still be listed, but nothing runs
+//! there.
 
 use super::SCHEMA;
 use super::object::{Meta, Notes};

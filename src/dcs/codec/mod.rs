@@ -1,7 +1,8 @@
 //! Object ↔ domain: plain functions, tested without a client.
 //!
 //! A decoder is total: whatever a stranger wrote, it answers, with words about what was wrong
-//! ([`Problem`], or the `why` of a garbled lock). An encoder refuses only what the wire cannot carry.
+//! ([`Problem`], or the `why` of a garbled lock). An encoder refuses only what the wire cannot
+//! carry.
 
 pub mod config;
 pub mod failover;

@@ -78,7 +78,8 @@ fn texts<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, String>
 /// Annotations to set, or with `None` to remove.
 pub type Notes = Vec<(&'static str, Option<String>)>;
 
-/// The body of a merge PATCH: annotations, the labels of the scope, and with `expect` compare-and-swap.
+/// The body of a merge PATCH: annotations, the labels of the scope, and with `expect`
+/// compare-and-swap.
 pub fn patch_body(names: &DcsNames, notes: &Notes, expect: Option<&str>) -> Value {
     let annotations: Map<String, Value> = notes
         .iter()

@@ -1,7 +1,7 @@
 //! What a Pod object proves: the kubelet's word about a container (L5).
 //!
-//! Plain functions over [`PodFacts`], which a quorum read has filled. They refuse with words, because a
-//! proof taken too easily is two writers.
+//! Plain functions over [`PodFacts`], which a quorum read has filled. They refuse with words,
+//! because a proof taken too easily is two writers.
 
 use serde_json::Value;
 
@@ -177,8 +177,8 @@ fn processes_end_with_container(pod: &PodFacts) -> Result<(), WhyNot> {
 
 /// The kubelet says that exactly this container of exactly this pod has ended: L5.
 ///
-/// `pod` must come from a quorum read. A phase, a missing pod or a closed connection proves nothing and
-/// has no way in here.
+/// `pod` must come from a quorum read. A phase, a missing pod or a closed connection proves nothing
+/// and has no way in here.
 pub fn terminated_proof(pod: &PodFacts, pod_uid: &str, container_id: &str) -> Result<(), WhyNot> {
     if container_id.is_empty() {
         return Err(WhyNot::NothingRecorded);
@@ -214,10 +214,11 @@ pub fn terminated_proof(pod: &PodFacts, pod_uid: &str, container_id: &str) -> Re
     Err(WhyNot::NotTerminated(container_id.to_owned()))
 }
 
-/// The id of the own container, if the status is surely about this life of it: L5's entry conditions.
+/// The id of the own container, if the status is surely about this life of it: L5's entry
+/// conditions.
 ///
-/// `pid1_start_unix_ms` is the start of the container's PID 1 and `read_at_unix_ms` the moment before the
-/// quorum read left, both on this node's wall clock.
+/// `pid1_start_unix_ms` is the start of the container's PID 1 and `read_at_unix_ms` the moment
+/// before the quorum read left, both on this node's wall clock.
 pub fn container_id_to_record(
     pod: &PodFacts,
     container: Option<&str>,

@@ -1,4 +1,5 @@
-//! EndpointSlices of the leader Service: one per address family, with the epoch of their writer (L7).
+//! EndpointSlices of the leader Service: one per address family, with the epoch of their writer
+//! (L7).
 
 use super::object::Meta;
 use crate::dcs::names::DcsNames;
@@ -103,8 +104,8 @@ pub fn plan(
     Plan::Patch(patch)
 }
 
-/// Every field of `wanted` is in `stored` with the same value; lists in full. Null and missing are equal,
-/// so are fields the server adds.
+/// Every field of `wanted` is in `stored` with the same value; lists in full. Null and missing are
+/// equal, so are fields the server adds.
 fn covers(stored: &Value, wanted: &Value) -> bool {
     match (stored, wanted) {
         (Value::Object(stored), Value::Object(wanted)) => wanted

@@ -12,8 +12,8 @@ const QUORUM: &str = "quorum";
 
 /// Decode; `last` is the last good record.
 ///
-/// Standbys without a leader were never written by anybody: whoever promotes relies on this object, so a
-/// half-erased one keeps its last good content instead of reading as "nobody is synchronous".
+/// Standbys without a leader were never written by anybody: whoever promotes relies on this object,
+/// so a half-erased one keeps its last good content instead of reading as "nobody is synchronous".
 pub fn decode(meta: Option<&Meta>, last: &SyncRecord, problems: &mut Vec<Problem>) -> SyncRecord {
     let Some(meta) = meta else {
         return SyncRecord::default();

@@ -111,8 +111,8 @@ impl Board {
         self.notify.notify_one();
     }
 
-    /// A quorum read made because of silence, begun when `known` was the newest version; true: it showed
-    /// what the watch had not.
+    /// A quorum read made because of silence, begun when `known` was the newest version; true: it
+    /// showed what the watch had not.
     pub(super) fn lock_read(&self, snapshot: &LockSnapshot, known: u64) -> bool {
         if self.dcs.is_overtaken(snapshot, known) {
             return false;

@@ -1,9 +1,10 @@
 //! What the API server tells by itself: the lock, the shared objects, the pods.
 //!
-//! Three streams ([`stream`]) feed one synchronous [`board::Board`]; one task delivers what changed over a
-//! bounded channel, newest state only, so a slow reader costs no memory and never sees an old lock after
-//! a new one. A silent stall, which no error announces, is found by what should have happened: a held
-//! lock is renewed every R, so after 2R of silence it is read, and if it did move the streams start anew.
+//! Three streams ([`stream`]) feed one synchronous [`board::Board`]; one task delivers what changed
+//! over a bounded channel, newest state only, so a slow reader costs no memory and never sees an
+//! old lock after a new one. A silent stall, which no error announces, is found by what should have
+//! happened: a held lock is renewed every R, so after 2R of silence it is read, and if it did move
+//! the streams start anew.
 
 mod board;
 mod stream;

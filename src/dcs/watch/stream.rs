@@ -21,7 +21,8 @@ const SERVER_ENDS_AFTER_S: u32 = 300;
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// After a watch that ended sooner than this comes a pause: no hot loop against a broken proxy.
 const TOO_SHORT: Duration = Duration::from_secs(1);
-/// However long a server asks to be left alone, this is the longest the lock stays unwatched for it.
+/// However long a server asks to be left alone, this is the longest the lock stays unwatched for
+/// it.
 const LEFT_ALONE_MAX: Duration = Duration::from_secs(5);
 /// The longest line of a stream.
 const LINE_MAX_BYTES: usize = 8 << 20;
@@ -57,9 +58,9 @@ pub(super) struct List<T> {
     pub(super) items: Vec<T>,
 }
 
-/// Why a stream ended. However it did, the next one begins with a list: the version reached may be one
-/// the server has forgotten, or after a restore of its store one that lies in the future, and a server
-/// may be silent about either.
+/// Why a stream ended. However it did, the next one begins with a list: the version reached may be
+/// one the server has forgotten, or after a restore of its store one that lies in the future, and a
+/// server may be silent about either.
 enum Ended {
     /// The server ended it, forgot its version (410), or it was given up as stalled.
     Normally,

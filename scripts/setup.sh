@@ -1,0 +1,98 @@
+#!/bin/bash
+# What building, testing and showing pgwarden need, installed where it is missing.
+#
+#   setup.sh [build] [postgres] [deny]     default: build postgres
+#
+# Only what is missing is installed, from Debian's repositories and only by root; anybody else is told
+# the command. Nothing that is already there is upgraded or changed.
+set -euo pipefail
+
+# The version whose report `deny.toml` was written against.
+DENY_VERSION=0.20.2
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+packages=()
+need() { # need PROGRAM PACKAGE
+  command -v "$1" >/dev/null || packages+=("$2")
+}
+
+has_postgres() {
+  local initdb
+  for initdb in /usr/lib/postgresql/*/bin/initdb; do
+    [ -x "$initdb" ] && return 0
+  done
+  return 1
+}
+
+# Debian's own version, whichever it is: 15 on bookworm, 17 on trixie.
+postgres_package() {
+  local one
+  for one in postgresql-15 postgresql-17 postgresql-16; do
+    if apt-cache show "$one" >/dev/null 2>&1; then
+      echo "$one"
+      return
+    fi
+  done
+  echo postgresql
+}
+
+refreshed=
+refresh() {
+  if [ -z "$refreshed" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq </dev/null >&2 || say "apt-get update failed; the lists may be old"
+    refreshed=yes
+  fi
+}
+
+install_packages() {
+  local command="apt-get install -y --no-install-recommends ${packages[*]}"
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    fail "missing: ${packages[*]}. As root on Debian: $command"
+  fi
+  refresh
+  say "$command"
+  # Debian's package makes a cluster of its own and starts it; nobody asked for one.
+  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+  fi
+  DEBIAN_FRONTEND=noninteractive $command </dev/null >&2 ||
+    fail "apt-get could not install ${packages[*]}"
+}
+
+setup_build() {
+  need cc build-essential
+  need make make
+  need git git
+  need setpriv util-linux
+  need ps procps
+  if ! command -v cargo >/dev/null; then
+    fail "missing: cargo. Install rustup (https://rustup.rs); rust-toolchain.toml names the version"
+  fi
+}
+
+setup_postgres() {
+  has_postgres && return
+  refresh
+  packages+=("$(postgres_package)")
+}
+
+setup_deny() {
+  local found
+  found=$(cargo deny --version 2>/dev/null | cut -d' ' -f2) || true
+  [ "$found" = "$DENY_VERSION" ] && return
+  say "cargo install cargo-deny $DENY_VERSION (several minutes, once; kept in cargo's own home)"
+  cargo install cargo-deny --locked --version "$DENY_VERSION" >&2 ||
+    fail "cargo-deny $DENY_VERSION could not be installed"
+}
+
+[ $# -gt 0 ] || set -- build postgres
+for part in "$@"; do
+  case $part in
+    build | postgres | deny) "setup_$part" ;;
+    *) fail "unknown part \"$part\"; expected build, postgres or deny" ;;
+  esac
+done
+[ ${#packages[@]} -eq 0 ] || install_packages
