@@ -1,7 +1,7 @@
 //! The program: everything is in the library; here the verbs are connected to their parts.
 
 use pgwarden::cli::{self, Dispatch};
-use pgwarden::{agent, runner};
+use pgwarden::{agent, playground, runner};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
         agent: Some(agent::run),
         check: Some(cli::check::verb),
         replay: Some(runner::replay_verb),
-        playground: None,
+        playground: Some(playground::run),
         endpoint: Some(agent::endpoint),
     })
 }

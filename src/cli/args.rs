@@ -48,6 +48,21 @@ pub struct PlaygroundArgs {
     /// Where PostgreSQL's programs are; by default they are looked for.
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
+    /// Only these accidents.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', hide = true)]
+    pub accidents: Vec<String>,
+    /// Use the API server of this kubeconfig instead of the embedded one.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The members' addresses, one each; a real API server refuses loopback ones.
+    #[arg(long, value_name = "IPS", value_delimiter = ',', hide = true)]
+    pub addresses: Vec<std::net::IpAddr>,
+    /// The kubelet never reports the end of a container: no proof by it.
+    #[arg(long, hide = true)]
+    pub no_terminated: bool,
+    /// Keep the members' logs and journals although nothing failed.
+    #[arg(long, hide = true)]
+    pub keep_logs: bool,
 }
 
 /// On or off.

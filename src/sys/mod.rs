@@ -3,6 +3,7 @@
 //! Everything above asks for "the boottime clock", "a durable rename", "a process of this kind";
 //! which system call answers, and what makes it sound, is decided here and nowhere else.
 
+pub mod account;
 pub mod async_fd;
 pub mod channel;
 pub mod clock;

@@ -1,0 +1,146 @@
+//! The part of Kubernetes that is no API: the kubelet's word about containers, and the objects a
+//! chart would have made. Written through a client, so that it is the same for a real API server.
+
+use super::member::{Member, NAMESPACE, SCOPE};
+use crate::sys::host::random_incarnation;
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The name of the one container.
+const CONTAINER: &str = "postgresql";
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(5);
+
+/// A client of the API that no fault concerns.
+#[derive(Clone)]
+pub(super) struct Kubelet {
+    client: Client,
+    terminated: bool,
+}
+
+/// What the kubelet knows of a member's container.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Container {
+    /// Its id; a new one with every start.
+    pub(super) id: String,
+    started: Option<Timestamp>,
+    restarts: u32,
+    last: Option<Value>,
+}
+
+impl Kubelet {
+    /// `terminated`: the end of a container is reported.
+    pub(super) fn new(client: Client, terminated: bool) -> Self {
+        Self { client, terminated }
+    }
+
+    /// The selector-less Service of the leader.
+    pub(super) async fn create_service(&self, port: u16) -> anyhow::Result<()> {
+        let body = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": SCOPE, "labels": {"cluster-name": SCOPE}},
+            "spec": {"ports": [{"name": "postgresql", "port": 5432, "targetPort": port}]},
+        });
+        self.call("POST", "services", "", "application/json", &body).await.map(drop)
+    }
+
+    /// The Pod of a member; answers its UID.
+    pub(super) async fn create_pod(&self, name: &str) -> anyhow::Result<String> {
+        let body = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "labels": {"application": "pgwarden", "cluster-name": SCOPE}},
+            "spec": {
+                "nodeName": "playground", "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": CONTAINER, "image": "pgwarden-playground"}],
+            },
+        });
+        let pod = self.call("POST", "pods", "", "application/json", &body).await?;
+        let uid = pod["metadata"]["uid"].as_str();
+        uid.map(str::to_owned).ok_or_else(|| anyhow!("the Pod {name} was given no UID"))
+    }
+
+    /// The container was started.
+    pub(super) async fn started(&self, member: &Member, container: &mut Container) -> anyhow::Result<()> {
+        let (one, two) = (random_incarnation()?, random_incarnation()?);
+        container.id = format!("containerd://{one}{two}{two}{one}");
+        container.started = Some(Timestamp::now());
+        let state = json!({"running": {"startedAt": seconds(container.started)}});
+        self.report(member, container, state, true).await
+    }
+
+    /// The container has ended, and with it every process in it.
+    pub(super) async fn ended(
+        &self,
+        member: &Member,
+        container: &mut Container,
+        code: i32,
+    ) -> anyhow::Result<()> {
+        container.restarts += 1;
+        if !self.terminated {
+            return Ok(());
+        }
+        let ended = json!({"terminated": {
+            "containerID": container.id, "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
+            "startedAt": seconds(container.started), "finishedAt": seconds(Some(Timestamp::now())),
+        }});
+        container.last = Some(ended.clone());
+        self.report(member, container, ended, false).await
+    }
+
+    async fn report(
+        &self,
+        member: &Member,
+        container: &Container,
+        state: Value,
+        running: bool,
+    ) -> anyhow::Result<()> {
+        let ip = member.ip.to_string();
+        let body = json!({"status": {
+            "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": ip,
+            "conditions": [{"type": "Ready", "status": if running { "True" } else { "False" }}],
+            "containerStatuses": [{
+                "name": CONTAINER, "image": "pgwarden-playground", "imageID": "",
+                "ready": running, "started": running, "restartCount": container.restarts,
+                "containerID": container.id, "state": state,
+                "lastState": container.last.clone().unwrap_or_else(|| json!({})),
+            }],
+        }});
+        let path = format!("/{}/status", member.name);
+        self.call("PATCH", "pods", &path, "application/merge-patch+json", &body).await.map(drop)
+    }
+
+    /// The lock as it is stored.
+    pub(super) async fn lock(&self) -> anyhow::Result<Value> {
+        let uri = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SCOPE}");
+        let request = http::Request::get(uri).body(Vec::new())?;
+        let asked = tokio::time::timeout(CALL, self.client.request::<Value>(request));
+        asked.await.context("read the lock")?.context("read the lock")
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        plural: &str,
+        path: &str,
+        content: &str,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
+        let uri = format!("/api/v1/namespaces/{NAMESPACE}/{plural}{path}");
+        let request = http::Request::builder()
+            .method(method)
+            .uri(&uri)
+            .header("content-type", content)
+            .body(serde_json::to_vec(body)?)?;
+        let asked = tokio::time::timeout(CALL, self.client.request::<Value>(request));
+        let what = || format!("{method} {uri}");
+        asked.await.with_context(what)?.with_context(what)
+    }
+}
+
+/// As the kubelet writes instants: cut to seconds.
+fn seconds(at: Option<Timestamp>) -> String {
+    at.unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
