@@ -7,7 +7,7 @@
 pub mod wiring;
 
 use crate::api;
-use crate::cli::{AgentArgs, Exit};
+use crate::cli::{AgentArgs, Exit, Failure};
 use crate::dcs::{Dcs, DcsError, WatchOptions};
 use crate::guardian::link::Link;
 use crate::guardian::protocol::{Hello, Notice};
@@ -20,7 +20,7 @@ use crate::postgres::version::Installation;
 use crate::runner::{End, Journal, Parts, Runner};
 use crate::settings::{self, Settings};
 use crate::sys::clock::boottime_ms;
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -41,8 +41,8 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     let agent = std::env::var_os(GUARDIAN_VARIABLE).is_some();
     let Some(settings) = loaded.settings else {
         let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-        return Err(anyhow!("{}", lines.join("\n")))
-            .with_context(|| format!("{} cannot be used", path.display()));
+        let words = format!("{} cannot be used\n{}", path.display(), lines.join("\n"));
+        return Err(Failure::new(Exit::Config, words).into());
     };
     if !agent {
         return run_guardian(path, &settings);
@@ -69,7 +69,11 @@ fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
         sweep_dirs: wiring::sweep_dirs(&data_dir),
         data_dir,
         agent_program: "/proc/self/exe".into(),
-        agent_argv: vec!["pgwarden".into(), "agent".into(), config.to_string_lossy().into_owned()],
+        agent_argv: vec![
+            "pgwarden".into(),
+            "agent".into(),
+            config.to_string_lossy().into_owned(),
+        ],
         agent_env: std::env::vars().collect(),
         fatal_exit_codes: vec![
             i32::from(Exit::Config.code()),
@@ -83,7 +87,10 @@ fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
     if code == guardian::EXIT_LOCKED {
         return Ok(Exit::DataDirHeld);
     }
-    Ok(Exit::ALL.into_iter().find(|exit| i32::from(exit.code()) == code).unwrap_or(Exit::Failure))
+    Ok(Exit::ALL
+        .into_iter()
+        .find(|exit| i32::from(exit.code()) == code)
+        .unwrap_or(Exit::Failure))
 }
 
 async fn run_agent(settings: Settings) -> anyhow::Result<Exit> {
@@ -97,15 +104,18 @@ async fn run_agent(settings: Settings) -> anyhow::Result<Exit> {
     let installation = match Installation::find(&wiring::bin_dir(&settings)?, START).await {
         Ok(installation) => installation,
         Err(error) => {
-            tracing::error!("postgresql.bin_dir: {error}");
-            return Ok(Exit::Config);
+            let words = format!("postgresql.bin_dir: {error}");
+            return Err(Failure::new(Exit::Config, words).into());
         }
     };
     if hello.postmaster.is_none() {
         settle(&settings).await?;
     }
-    let agent = Agent::compose(settings, installation, link, *hello).await?;
-    agent.run().await
+    let agent = Agent::compose(settings, installation, link.clone(), *hello).await?;
+    let exit = agent.run().await;
+    // The channel ends with the process and not before: its end is a fault to the guardian.
+    std::mem::forget(link);
+    exit
 }
 
 /// Finish or undo what a predecessor left half done in the data directory (L9).
@@ -146,7 +156,10 @@ impl Agent {
             env!("CARGO_PKG_VERSION"),
             boottime_ms(),
         )));
-        let journal = Arc::new(Journal::open(&settings.name, wiring::journal_path(&settings)));
+        let journal = Arc::new(Journal::open(
+            &settings.name,
+            wiring::journal_path(&settings),
+        ));
         let server = serve(&settings, &view, commands_in, &journal).await?;
         let client = wiring::connect(&settings, budgets.call_ms).await?;
         let dcs = wiring::dcs(&settings, &dynamic, client, budgets.call_ms, &uid)?;
@@ -154,11 +167,20 @@ impl Agent {
         let dcs = wiring::dcs_again(&settings, &dynamic, &dcs, budgets.call_ms, &uid).await?;
         let me: Identity = wiring::identity(&settings, &hello, uid);
         let place = wiring::place(&settings, &hello, &route);
-        let mut state = State::new(me, place, wiring::nofailover(&settings), wiring::rules(&first), budgets);
+        let mut state = State::new(
+            me,
+            place,
+            wiring::nofailover(&settings),
+            wiring::rules(&first),
+            budgets,
+        );
         state.lease.next_nonce = crate::sys::clock::boottime_us();
         let epoch_file = wiring::epoch_file(&settings);
         state.lock.greatest_epoch = wiring::read_epoch(&epoch_file);
-        let watching = dcs.watch(WatchOptions { renew_ms: budgets.renew_ms, queue: 64 });
+        let watching = dcs.watch(WatchOptions {
+            renew_ms: budgets.renew_ms,
+            queue: 64,
+        });
         let parts = Parts {
             settings,
             installation,
@@ -174,7 +196,12 @@ impl Agent {
             journal: journal.clone(),
             epoch_file,
         };
-        Ok(Self { parts, server, journal, dcs })
+        Ok(Self {
+            parts,
+            server,
+            journal,
+            dcs,
+        })
     }
 
     async fn run(self) -> anyhow::Result<Exit> {
@@ -257,7 +284,11 @@ async fn serve(
             view: view.subscribe(),
             commands,
             now: boottime_ms,
-            credentials: settings.restapi.authentication.as_ref().map(wiring::credentials),
+            credentials: settings
+                .restapi
+                .authentication
+                .as_ref()
+                .map(wiring::credentials),
             journal: Arc::new(move |last| {
                 let text = journal.tail(last);
                 Box::pin(async move { Ok(text) })
@@ -276,6 +307,10 @@ pub fn endpoint(config: &Path) -> anyhow::Result<crate::cli::Endpoint> {
     };
     Ok(crate::cli::Endpoint {
         url: format!("http://{}", settings.restapi.connect_address),
-        credentials: settings.ctl.authentication.as_ref().map(wiring::credentials),
+        credentials: settings
+            .ctl
+            .authentication
+            .as_ref()
+            .map(wiring::credentials),
     })
 }

@@ -21,7 +21,9 @@ use std::time::Duration;
 /// Start logging as the settings say.
 pub fn log(log: &Log) {
     let filter = tracing_subscriber::EnvFilter::new(log.level.as_str());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     let started = match log.format {
         LogFormat::Json => builder.json().try_init(),
         LogFormat::Plain => builder.with_ansi(false).with_target(false).try_init(),
@@ -44,7 +46,10 @@ pub fn bin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
 fn login(user: &PgUser) -> Login {
     Login {
         username: user.username.clone(),
-        password: user.password.as_ref().map(|password| password.expose().to_owned()),
+        password: user
+            .password
+            .as_ref()
+            .map(|password| password.expose().to_owned()),
         conninfo: user.conninfo.clone(),
     }
 }
@@ -52,8 +57,13 @@ fn login(user: &PgUser) -> Login {
 fn options(texts: &[String]) -> Vec<ProgramOption> {
     let option = |text: &String| {
         let text = text.trim_start_matches('-');
-        let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
-        ProgramOption { name: name.to_owned(), value: value.map(str::to_owned) }
+        let (name, value) = text
+            .split_once('=')
+            .map_or((text, None), |(n, v)| (n, Some(v)));
+        ProgramOption {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        }
     };
     texts.iter().map(option).collect()
 }
@@ -65,11 +75,17 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         tracing::debug!("{problem}");
     }
     let local = &settings.postgresql;
-    let socket_dir = local.socket_dir(dynamic).map_or_else(default_socket_dir, Path::to_path_buf);
+    let socket_dir = local
+        .socket_dir(dynamic)
+        .map_or_else(default_socket_dir, Path::to_path_buf);
     Postgres {
         bin_dir: installation.bin_dir.clone(),
         data_dir: local.data_dir.clone(),
-        listen: local.listen_addresses.split(',').map(|part| part.trim().to_owned()).collect(),
+        listen: local
+            .listen_addresses
+            .split(',')
+            .map(|part| part.trim().to_owned())
+            .collect(),
         port: local.port,
         socket_dir,
         name: settings.name.clone(),
@@ -78,7 +94,9 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         replication: login(&local.authentication.replication),
         rewind: Some(login(&local.authentication.rewind)),
         parameters: effective.parameters,
-        pg_hba: effective.pg_hba.unwrap_or_else(|| settings.bootstrap.pg_hba.clone()),
+        pg_hba: effective
+            .pg_hba
+            .unwrap_or_else(|| settings.bootstrap.pg_hba.clone()),
         pg_ident: effective.pg_ident.unwrap_or_default(),
         recovery: std::collections::BTreeMap::new(),
         initdb: options(&settings.bootstrap.initdb),
@@ -92,7 +110,11 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
 /// Debian's directory where it can be used, else the one PostgreSQL was born with.
 fn default_socket_dir() -> PathBuf {
     let debian = Path::new("/var/run/postgresql");
-    if debian.is_dir() { debian.to_owned() } else { "/tmp".into() }
+    if debian.is_dir() {
+        debian.to_owned()
+    } else {
+        "/tmp".into()
+    }
 }
 
 /// Directories beside the data directory where helpers work.
@@ -104,10 +126,17 @@ pub fn sweep_dirs(data_dir: &Path) -> Vec<PathBuf> {
 
 fn beside(settings: &Settings, suffix: &str) -> PathBuf {
     let dir = &settings.postgresql.data_dir;
-    let base = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let base = dir
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let parent = dir.parent().unwrap_or(dir);
     let mounted = host::is_mount_point(dir).unwrap_or(false);
-    if mounted { dir.join(format!(".pgwarden.{suffix}")) } else { parent.join(format!(".{base}.pgwarden.{suffix}")) }
+    if mounted {
+        dir.join(format!(".pgwarden.{suffix}"))
+    } else {
+        parent.join(format!(".{base}.pgwarden.{suffix}"))
+    }
 }
 
 /// The journal's file: beside the data directory.
@@ -122,7 +151,10 @@ pub fn epoch_file(settings: &Settings) -> PathBuf {
 
 /// The epoch on disk; 0 where there is none, or nothing readable.
 pub fn read_epoch(path: &Path) -> u64 {
-    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Put it there durably.
@@ -132,15 +164,25 @@ pub fn write_epoch(path: &Path, epoch: u64) -> io::Result<()> {
 
 /// Who this member is.
 pub fn identity(settings: &Settings, hello: &Hello, pod_uid: String) -> Identity {
-    Identity { name: settings.name.clone(), pod_uid, incarnation: hello.incarnation.clone() }
+    Identity {
+        name: settings.name.clone(),
+        pod_uid,
+        incarnation: hello.incarnation.clone(),
+    }
 }
 
 /// Where it runs.
 pub fn place(settings: &Settings, hello: &Hello, route: &RouteTarget) -> Place {
     let dir = &settings.postgresql.data_dir;
     let mounted = host::is_mount_point(dir).unwrap_or(false);
-    let held = if mounted { dir.as_path() } else { dir.parent().unwrap_or(dir) };
-    let volume = host::file_id(held).map(|(dev, ino)| format!("{dev}:{ino}")).unwrap_or_default();
+    let held = if mounted {
+        dir.as_path()
+    } else {
+        dir.parent().unwrap_or(dir)
+    };
+    let volume = host::file_id(held)
+        .map(|(dev, ino)| format!("{dev}:{ino}"))
+        .unwrap_or_default();
     Place {
         node: route.node_name.clone().unwrap_or_default(),
         machine_id: hello.machine_id.clone(),
@@ -155,7 +197,10 @@ pub fn place(settings: &Settings, hello: &Hello, route: &RouteTarget) -> Place {
 
 /// The tag `nofailover`.
 pub fn nofailover(settings: &Settings) -> bool {
-    settings.tags.get("nofailover").is_some_and(|value| value == "true")
+    settings
+        .tags
+        .get("nofailover")
+        .is_some_and(|value| value == "true")
 }
 
 /// The dynamic settings that decisions depend on.
@@ -189,7 +234,9 @@ pub async fn connect(settings: &Settings, call_ms: u64) -> anyhow::Result<kube::
             context: kubernetes.context.clone(),
         }
     };
-    crate::dcs::connect(&access, call_ms).await.context("kubernetes: configure the API client")
+    crate::dcs::connect(&access, call_ms)
+        .await
+        .context("kubernetes: configure the API client")
 }
 
 /// The DCS under this pod UID.
@@ -210,17 +257,31 @@ pub fn dcs(
         ports: kubernetes
             .ports
             .iter()
-            .map(|port| RoutePort { name: port.name.clone(), port: port.port })
+            .map(|port| RoutePort {
+                name: port.name.clone(),
+                port: port.port,
+            })
             .collect(),
-        ..DcsNames::new(&settings.scope, &kubernetes.namespace, &settings.name, pod_uid)
+        ..DcsNames::new(
+            &settings.scope,
+            &kubernetes.namespace,
+            &settings.name,
+            pod_uid,
+        )
     };
     let (in_force, local) = (dynamic.clone(), settings.clone());
     let resolve = move |value: &serde_json::Value| {
         let current = in_force.read().ok()?.clone();
-        value.is_object().then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local).0))
+        value
+            .is_object()
+            .then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local).0))
     };
     let initial_config = settings.bootstrap.dcs_document.clone();
-    let options = DcsOptions { call_ms, resolve: Arc::new(resolve), initial_config };
+    let options = DcsOptions {
+        call_ms,
+        resolve: Arc::new(resolve),
+        initial_config,
+    };
     Dcs::new(client, names, options).context("kubernetes: wrong names")
 }
 
@@ -262,9 +323,15 @@ pub async fn own_pod(
         link.beat();
         match dcs.read_pod(&settings.name).await {
             Ok(pod) if !pod.ips.is_empty() => {
-                let uid = kubernetes.pod_uid.clone().unwrap_or_else(|| pod.uid.clone());
+                let uid = kubernetes
+                    .pod_uid
+                    .clone()
+                    .unwrap_or_else(|| pod.uid.clone());
                 let ips = kubernetes.pod_ip.map_or(pod.ips, |ip| vec![ip]);
-                return Ok((uid.clone(), target(&uid, ips, node_name.or(Some(pod.node_name)))));
+                return Ok((
+                    uid.clone(),
+                    target(&uid, ips, node_name.or(Some(pod.node_name))),
+                ));
             }
             Ok(_) => tracing::debug!("the own Pod has no address yet"),
             Err(error) if !told => {

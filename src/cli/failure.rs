@@ -35,7 +35,10 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-            Self::Output(_) | Self::Other(_) => Exit::Failure,
+            Self::Output(_) => Exit::Failure,
+            Self::Other(error) => error
+                .downcast_ref::<Self>()
+                .map_or(Exit::Failure, Self::exit),
             Self::Told { exit, .. } => *exit,
         }
     }

@@ -92,6 +92,11 @@ pub enum Event {
         /// What it said; `None`: unreachable.
         status: Option<PeerStatus>,
     },
+    /// The kubelet's id of my own container may enter the record from now on (L5).
+    ContainerKnown {
+        /// The id.
+        id: String,
+    },
     /// A search for proof (L5) about the record with these fields ended well.
     ProofFound(super::lock::Proof),
     /// G9: whether PostgreSQL serves.

@@ -10,8 +10,8 @@ use super::shared::{FailoverRecord, SharedWrite};
 use super::state::{Handover, HandoverPhase, PendingAsk, Process};
 use super::step::Turn;
 
-/// A stop that takes longer becomes an immediate one.
-const FAST_STOP_MAX_MS: u64 = 60_000;
+/// How long a person's question may wait for a checkpoint and a stop.
+const ASK_MAX_MS: u64 = 60_000;
 /// Questions waiting at once.
 const ASKS_MAX: usize = 8;
 
@@ -35,7 +35,7 @@ impl Turn<'_> {
             Ask::Switchover { from, to } => (false, Some(from), to),
             Ask::Failover { to } => (true, None, Some(to)),
         };
-        let until = self.now + FAST_STOP_MAX_MS + 2 * self.s.rules.ttl_ms;
+        let until = self.now + ASK_MAX_MS + 2 * self.s.rules.ttl_ms;
         let words = format!(
             "asked for a {}",
             if failover { "failover" } else { "switchover" }
@@ -142,14 +142,6 @@ impl Turn<'_> {
             }
             HandoverPhase::Stopping => {
                 self.stop(Stop::Fast, Rule::Handover, &handover.because);
-                let late = self.s.pg.stopping_since + FAST_STOP_MAX_MS;
-                if self.now >= late {
-                    self.stop(
-                        Stop::Immediate,
-                        Rule::Handover,
-                        "the fast stop takes too long",
-                    );
-                }
             }
             HandoverPhase::Releasing => {
                 let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;

@@ -134,11 +134,12 @@ impl Turn<'_> {
     }
 
     fn keep_streaming(&mut self) {
-        let Some(facts) = self.s.pg.facts.clone() else {
-            return;
-        };
         let Some(leader) = self.leader_name() else {
             return;
+        };
+        // Without facts it is still starting; it may need this very leader to get on.
+        let Some(facts) = self.s.pg.facts.clone() else {
+            return self.follow_leader(leader);
         };
         if let Some((name, member)) = self.primary_leader()
             && !facts.streaming
@@ -151,6 +152,10 @@ impl Turn<'_> {
             let words = format!("{name} left my history before my position {}", facts.lsn);
             return self.stop(Stop::Fast, Rule::Replica, &words);
         }
+        self.follow_leader(leader);
+    }
+
+    fn follow_leader(&mut self, leader: Name) {
         if self.s.pg.upstream.as_ref() != Some(&leader)
             && self.may("Follow", self.s.budgets.renew_ms / 2)
         {

@@ -375,13 +375,15 @@ impl State {
     }
 
     /// What I answer to a peer's question in a race.
-    pub fn peer_status(&self) -> Option<PeerStatus> {
+    pub fn peer_status(&self, now: Ms) -> Option<PeerStatus> {
         let (timeline, lsn) = self.position()?;
+        // Who has just given the lock away must not hold up the one it was given to.
+        let eligible = self.repaired() && now >= self.stand_aside_until;
         Some(PeerStatus {
             primary: self.is_primary(),
             timeline,
             lsn,
-            eligible: self.repaired(),
+            eligible,
         })
     }
 

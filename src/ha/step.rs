@@ -14,6 +14,11 @@ use super::state::{Process, State};
 /// The longest time without a step.
 const IDLE_MS: Ms = 1_000;
 
+/// A fast stop that takes longer becomes an immediate one.
+const STOP_FAST_MAX_MS: Ms = 60_000;
+/// An immediate stop that takes longer becomes a kill.
+const STOP_IMMEDIATE_MAX_MS: Ms = 5_000;
+
 /// One step: the only way the state changes. `now` never goes backwards.
 pub fn step(state: &mut State, event: Event, now: Ms) -> Vec<Effect> {
     let mut turn = Turn {
@@ -133,6 +138,7 @@ impl Turn<'_> {
                 name,
                 status,
             } => self.absorb_answer(round, name, status),
+            Event::ContainerKnown { id } => self.s.place.container_id = id,
             Event::ProofFound(proof) => self.absorb_proof(proof),
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
             Event::Asked { id, ask } => self.absorb_ask(id, ask),
@@ -307,6 +313,7 @@ impl Turn<'_> {
             return;
         }
         self.self_fence();
+        self.press_stop();
         self.tend_lease();
         self.answer_asks();
         if self.s.holds(self.now) {
@@ -314,6 +321,27 @@ impl Turn<'_> {
         } else {
             self.follow();
         }
+    }
+
+    /// A polite stop that was not heard becomes a stronger one, whatever it was for.
+    fn press_stop(&mut self) {
+        let (Some(asked), since) = (self.s.pg.stopping, self.s.pg.stopping_since) else {
+            return;
+        };
+        let next = match asked {
+            Stop::Fast => since + STOP_FAST_MAX_MS,
+            Stop::Immediate => since + STOP_FAST_MAX_MS + STOP_IMMEDIATE_MAX_MS,
+            Stop::Kill => return,
+        };
+        if self.now < next {
+            return self.wake_at(next);
+        }
+        let how = if asked == Stop::Fast {
+            Stop::Immediate
+        } else {
+            Stop::Kill
+        };
+        self.stop(how, Rule::Handover, "the stop takes too long");
     }
 
     /// Ask for a stop, or a stronger one than asked so far.

@@ -18,7 +18,11 @@ impl Runner {
         match effect {
             Effect::Explain { .. } | Effect::Wake { .. } => {}
             Effect::ReadLock => self.spawn(kube::run_read_lock(context, call_ms)),
-            Effect::WriteLock { nonce, expect, write } => {
+            Effect::WriteLock {
+                nonce,
+                expect,
+                write,
+            } => {
                 if let LockWrite::Acquire(claim) = &write {
                     self.remember_epoch(claim.epoch);
                 }
@@ -27,12 +31,22 @@ impl Runner {
             Effect::ReadShared => self.spawn(kube::run_read_shared(context, call_ms)),
             Effect::WriteShared(what) => self.spawn(kube::run_write_shared(context, call_ms, what)),
             Effect::MoveDeadline { to } => self.run_move_deadline(to),
-            Effect::SeekProof { fields, holder, place } => {
+            Effect::SeekProof {
+                fields,
+                holder,
+                place,
+            } => {
                 self.spawn(kube::run_seek_proof(context, fields, holder, place));
             }
             Effect::AskPeers { round, peers } => {
                 for (name, url) in peers {
-                    self.spawn(kube::run_ask_peer(context.clone(), call_ms, round, name, url));
+                    self.spawn(kube::run_ask_peer(
+                        context.clone(),
+                        call_ms,
+                        round,
+                        name,
+                        url,
+                    ));
                 }
             }
             Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
@@ -64,7 +78,9 @@ impl Runner {
             }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
-            Effect::SetSyncNames { names } => self.spawn(server::run_set_sync_names(context, names)),
+            Effect::SetSyncNames { names } => {
+                self.spawn(server::run_set_sync_names(context, names))
+            }
             Effect::SetSlots { members } => self.spawn(server::run_set_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
             Effect::Bye => self.bye = true,
@@ -114,8 +130,10 @@ impl Runner {
     /// Where a member's PostgreSQL listens, as the shared state shows it.
     fn source(&self, name: &str) -> Option<Source> {
         let member = self.state.shared.as_ref()?.members.get(name)?;
-        (!member.host.is_empty())
-            .then(|| Source { host: member.host.clone(), port: member.port })
+        (!member.host.is_empty()).then(|| Source {
+            host: member.host.clone(),
+            port: member.port,
+        })
     }
 
     fn with_source<F>(

@@ -1,6 +1,7 @@
 //! Every step, explained: a ring in memory and a rotated file, off the decision path.
 //!
-//! A file begins with the state of the core, so that it can be run again through the same function.
+//! Every life of the agent begins with the state of its core, so that its steps can be run again
+//! through the same function.
 //! Nothing secret passes here: events and effects carry none.
 
 use crate::ha::effect::Effect;
@@ -94,7 +95,10 @@ impl Journal {
 
     /// The state at birth: a replay begins here.
     pub(super) fn start(&self, state: &State) {
-        let line = Line::State { state: Box::new(state.clone()), dropped: 0 };
+        let line = Line::State {
+            state: Box::new(state.clone()),
+            dropped: 0,
+        };
         self.send(serde_json::to_string(&line).unwrap_or_default());
     }
 
@@ -111,7 +115,10 @@ impl Journal {
         let (mut rule, mut words, mut done) = (Vec::new(), Vec::new(), Vec::new());
         for effect in effects {
             match effect {
-                Effect::Explain { rule: fired, words: why } => {
+                Effect::Explain {
+                    rule: fired,
+                    words: why,
+                } => {
                     rule.push(format!("{fired:?}"));
                     words.push(why.clone());
                 }
@@ -141,7 +148,9 @@ impl Journal {
 
     fn send(&self, line: String) -> bool {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().is_none_or(|queue| queue.try_send(line).is_ok())
+        queue
+            .as_ref()
+            .is_none_or(|queue| queue.try_send(line).is_ok())
     }
 
     /// The last entries that decided something, as JSON lines.
@@ -158,8 +167,17 @@ impl Journal {
 
     /// Write what is queued, and end the writer.
     pub fn close(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(
+            self.queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(writer) = writer
             && writer.join().is_err()
         {
@@ -173,44 +191,41 @@ impl Ring {
         self.bytes += line.len();
         self.lines.push_back(line);
         while self.lines.len() > RING_MAX || self.bytes > RING_BYTES_MAX {
-            let Some(old) = self.lines.pop_front() else { return };
+            let Some(old) = self.lines.pop_front() else {
+                return;
+            };
             self.bytes -= old.len();
         }
     }
 }
 
 fn write_lines(path: &Path, lines: &Receiver<String>) {
-    let (mut file, mut first) = (None, String::new());
+    let mut file = None;
     let mut failed = false;
     while let Ok(line) = lines.recv() {
-        if line.starts_with("{\"entry\":\"state\"") {
-            // A new life of the agent begins a new file.
-            first.clone_from(&line);
-            file = None;
-        }
-        let result = append(path, &mut file, &first, &line);
+        let result = append(path, &mut file, &line);
         if let Err(error) = &result
             && !failed
         {
-            tracing::warn!(%error, "{}: the journal cannot be written; entries are dropped", path.display());
+            let path = path.display();
+            tracing::warn!(%error, "{path}: the journal cannot be written; entries are dropped");
         }
         failed = result.is_err();
     }
 }
 
-fn append(path: &Path, file: &mut Option<(File, u64)>, first: &str, line: &str) -> io::Result<()> {
-    let full = file.as_ref().is_some_and(|(_, size)| *size > FILE_BYTES_MAX);
-    if full || file.is_none() {
-        let old = path.with_extension("1.jsonl");
-        if path.exists() {
-            fs::rename(path, old)?;
-        }
+fn append(path: &Path, file: &mut Option<(File, u64)>, line: &str) -> io::Result<()> {
+    if file
+        .as_ref()
+        .is_some_and(|(_, size)| *size > FILE_BYTES_MAX)
+    {
+        fs::rename(path, path.with_extension("1.jsonl"))?;
+        *file = None;
+    }
+    if file.is_none() {
         let new = OpenOptions::new().create(true).append(true).open(path)?;
-        *file = Some((new, 0));
-        if full {
-            // The state of birth is not that of this line: a replay says so.
-            tracing::debug!("the journal was rotated after {} bytes", first.len());
-        }
+        let size = new.metadata()?.len();
+        *file = Some((new, size));
     }
     if let Some((file, size)) = file {
         file.write_all(line.as_bytes())?;
@@ -231,9 +246,17 @@ pub(super) fn replay(source: impl BufRead, out: &mut dyn Write) -> anyhow::Resul
             .with_context(|| format!("line {} is no journal entry", at + 1))?;
         match parsed {
             Line::State { state: first, .. } => state = Some(first),
-            Line::Decision { n, at_ms, event, effects, words, .. } => {
+            Line::Decision {
+                n,
+                at_ms,
+                event,
+                effects,
+                words,
+                ..
+            } => {
+                // What precedes the first state belongs to a life that began in the rotated part.
                 let Some(state) = state.as_mut() else {
-                    bail!("the journal begins at entry {n}, without a state: this is a rotated part");
+                    continue;
                 };
                 let again = step(state, event, at_ms);
                 let expected: Vec<String> = again
@@ -242,7 +265,9 @@ pub(super) fn replay(source: impl BufRead, out: &mut dyn Write) -> anyhow::Resul
                     .map(ToString::to_string)
                     .collect();
                 if expected != effects {
-                    bail!("entry {n} decides otherwise now: {expected:?}, the journal has {effects:?}");
+                    bail!(
+                        "entry {n} decides otherwise now: {expected:?}, the journal has {effects:?}"
+                    );
                 }
                 steps += 1;
                 for why in words {

@@ -3,8 +3,8 @@
 use super::Context;
 use super::effects::ms;
 use crate::api::client;
-use crate::dcs::codec::pod::terminated_proof;
 use crate::dcs::SharedPart;
+use crate::dcs::codec::pod::terminated_proof;
 use crate::ha::event::{Event, PeerStatus};
 use crate::ha::lock::{LockWrite, Outcome, Place, Proof, ProofKind};
 use crate::ha::model::{Identity, Lsn, Ms, Name};
@@ -14,7 +14,9 @@ use std::sync::Arc;
 pub(super) async fn run_read_lock(context: Arc<Context>, call_ms: Ms) {
     let event = match context.dcs.with_deadline(call_ms).read_lock().await {
         Ok(lock) => Event::LockSeen { lock, quorum: true },
-        Err(error) => Event::LockReadFailed { why: error.to_string() },
+        Err(error) => Event::LockReadFailed {
+            why: error.to_string(),
+        },
     };
     context.tell(event).await;
 }
@@ -34,7 +36,12 @@ pub(super) async fn run_write_lock(
 pub(super) async fn run_read_shared(context: Arc<Context>, call_ms: Ms) {
     match context.dcs.with_deadline(call_ms).read_shared().await {
         Ok(view) => {
-            context.tell(Event::SharedSeen { shared: view.shared, quorum: true }).await;
+            context
+                .tell(Event::SharedSeen {
+                    shared: view.shared,
+                    quorum: true,
+                })
+                .await;
         }
         Err(error) => tracing::debug!(%error, "the shared objects could not be read"),
     }
@@ -49,14 +56,22 @@ pub(super) async fn run_write_shared(context: Arc<Context>, call_ms: Ms, what: S
                 SharedPart::Failover(record) => record.resource_version,
             };
             version.map_or_else(
-                || Outcome::Unknown { why: "the answer has no resourceVersion".into() },
+                || Outcome::Unknown {
+                    why: "the answer has no resourceVersion".into(),
+                },
                 Outcome::Done,
             )
         }
         Outcome::Conflict => Outcome::Conflict,
-        Outcome::Refused { status, why, retry_after_ms } => {
-            Outcome::Refused { status, why, retry_after_ms }
-        }
+        Outcome::Refused {
+            status,
+            why,
+            retry_after_ms,
+        } => Outcome::Refused {
+            status,
+            why,
+            retry_after_ms,
+        },
         Outcome::Unknown { why } => Outcome::Unknown { why },
     };
     context.tell(Event::SharedWritten { what, outcome }).await;
@@ -72,7 +87,10 @@ pub(super) async fn run_seek_proof(
     match context.dcs.read_pod(&holder.name).await {
         Ok(pod) => match terminated_proof(&pod, &holder.pod_uid, &place.container_id) {
             Ok(()) => {
-                let proof = Proof { fields, kind: ProofKind::Terminated };
+                let proof = Proof {
+                    fields,
+                    kind: ProofKind::Terminated,
+                };
                 context.tell(Event::ProofFound(proof)).await;
             }
             Err(why) => tracing::debug!("no proof that {holder} is dead: {why}"),
@@ -99,7 +117,13 @@ pub(super) async fn run_ask_peer(
             None
         }
     };
-    context.tell(Event::PeerAnswered { round, name, status }).await;
+    context
+        .tell(Event::PeerAnswered {
+            round,
+            name,
+            status,
+        })
+        .await;
 }
 
 /// Our own peers say exactly what the race asks; of a Patroni it is read from its status.

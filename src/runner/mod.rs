@@ -4,6 +4,7 @@
 //! a task of one join set and ends in an event; nothing is detached, and the loop itself never
 //! waits for anything but its inbox, so its heartbeat (G5) says what it is meant to say.
 
+mod container;
 mod effects;
 mod journal;
 mod kube;
@@ -172,7 +173,11 @@ impl Runner {
     /// Wire the loop and its helpers.
     pub fn new(parts: Parts) -> (Self, Hello) {
         let (inbox_sender, inbox) = mpsc::channel(INBOX);
-        let running = parts.hello.postmaster.as_ref().map(|postmaster| postmaster.pid);
+        let running = parts
+            .hello
+            .postmaster
+            .as_ref()
+            .map(|postmaster| postmaster.pid);
         let words = parts.link.words();
         let context = Arc::new(Context {
             settings: parts.settings,
@@ -183,7 +188,10 @@ impl Runner {
             dynamic: parts.dynamic,
             route: parts.route,
             inbox: inbox_sender,
-            postmaster: watch::Sender::new(Postmaster { pid: running, ..Postmaster::default() }),
+            postmaster: watch::Sender::new(Postmaster {
+                pid: running,
+                ..Postmaster::default()
+            }),
             starting_as_primary: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
@@ -194,8 +202,13 @@ impl Runner {
         let watchful = watch::Sender::new(Watchful::default());
         let publish = watch::Sender::new(publisher::Publication::default());
         let mut work = JoinSet::new();
-        work.spawn(prober::run(context.clone(), watchful.subscribe(), facts_sender));
+        work.spawn(prober::run(
+            context.clone(),
+            watchful.subscribe(),
+            facts_sender,
+        ));
         work.spawn(publisher::run(context.clone(), publish.subscribe()));
+        work.spawn(container::run(context.clone()));
         let runner = Self {
             context,
             state: parts.state,
@@ -224,8 +237,12 @@ impl Runner {
         self.journal.start(&self.state);
         self.context.words.set_ttl_ms(self.state.budgets.ttl_ms);
         self.decide(match &hello.postmaster {
-            Some(running) => Event::PostmasterRuns { as_primary: running.writable },
-            None => Event::PostmasterGone { why: "nothing runs yet".into() },
+            Some(running) => Event::PostmasterRuns {
+                as_primary: running.writable,
+            },
+            None => Event::PostmasterGone {
+                why: "nothing runs yet".into(),
+            },
         });
         if hello.terminating {
             self.decide(Event::Terminate);
@@ -284,7 +301,10 @@ impl Runner {
     fn tell_everybody(&mut self, now: Ms) {
         let op = self.state.pg.op.is_some() || self.state.pg.stopping.is_some();
         let next = Watchful {
-            running: matches!(self.state.pg.process, crate::ha::state::Process::Running { .. }),
+            running: matches!(
+                self.state.pg.process,
+                crate::ha::state::Process::Running { .. }
+            ),
             ordered: op,
             ttl_ms: self.state.budgets.ttl_ms,
             renew_ms: self.state.budgets.renew_ms,
@@ -295,8 +315,15 @@ impl Runner {
             news
         });
         let facts = self.facts.borrow().clone();
-        let view = view::build(&self.context, &self.state, facts.as_deref(), self.dcs_last_seen, now);
-        self.publish.send_if_modified(|current| current.update(&self.context, &self.state));
+        let view = view::build(
+            &self.context,
+            &self.state,
+            facts.as_deref(),
+            self.dcs_last_seen,
+            now,
+        );
+        self.publish
+            .send_if_modified(|current| current.update(&self.context, &self.state));
         self.view.send_replace(Arc::new(view));
     }
 
@@ -329,7 +356,9 @@ impl Runner {
                     (Some(code), None) => format!("ended with code {code}"),
                     (None, None) => "ended".to_owned(),
                 };
-                let why = exit.fenced.map_or(how.clone(), |why| format!("{how}, fenced: {why}"));
+                let why = exit
+                    .fenced
+                    .map_or(how.clone(), |why| format!("{how}, fenced: {why}"));
                 Some(Event::PostmasterGone { why })
             }
             Notice::Cleared { reason } => Some(Event::PostmasterGone { why: reason }),
@@ -344,7 +373,10 @@ impl Runner {
     fn seen(&mut self, seen: Seen) -> Event {
         self.dcs_last_seen = jiff::Timestamp::now().as_second().unsigned_abs();
         match seen {
-            Seen::Lock(lock) => Event::LockSeen { lock, quorum: false },
+            Seen::Lock(lock) => Event::LockSeen {
+                lock,
+                quorum: false,
+            },
             Seen::Shared(view) => self.shared(*view, false),
         }
     }
@@ -364,15 +396,21 @@ impl Runner {
             *dynamic = parsed;
             self.config_raw = Some(raw.clone());
         }
-        Event::SharedSeen { shared: view.shared, quorum }
+        Event::SharedSeen {
+            shared: view.shared,
+            quorum,
+        }
     }
 
     fn question(&mut self, command: api::Command) -> Option<Event> {
         let ask = match &command.ask {
-            api::Ask::Switchover { leader, candidate } => {
-                Ask::Switchover { from: leader.clone(), to: candidate.clone() }
-            }
-            api::Ask::Failover { candidate } => Ask::Failover { to: candidate.clone() },
+            api::Ask::Switchover { leader, candidate } => Ask::Switchover {
+                from: leader.clone(),
+                to: candidate.clone(),
+            },
+            api::Ask::Failover { candidate } => Ask::Failover {
+                to: candidate.clone(),
+            },
         };
         self.questions.retain(|_, (_, reply)| !reply.is_closed());
         let id = self.next_question;

@@ -7,9 +7,9 @@ use super::effects::ms;
 use super::{Context, Watchful};
 use crate::ha::event::{Event, PgFacts};
 use crate::ha::model::{HistoryEntry, Ms, Timeline};
+use crate::postgres::history;
 use crate::postgres::probe::{Facts, Probe, wal_stalled};
 use crate::postgres::scratch::{Scratch, Written};
-use crate::postgres::history;
 use crate::sys::clock::boottime_ms;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -51,7 +51,10 @@ impl Health {
     fn verdict(&self, now: Ms, limit_ms: Ms) -> Option<String> {
         let parts = [
             (self.answered_at, "no answer of the server"),
-            (self.flushed_at, "backends wait for WAL that does not reach the disk"),
+            (
+                self.flushed_at,
+                "backends wait for WAL that does not reach the disk",
+            ),
             (self.disk_at, "the data directory's disk takes no writes"),
         ];
         parts
@@ -90,7 +93,11 @@ pub(super) async fn run(
                 }
                 let event = Event::PgSeen(as_event(&context, &facts, &history.1));
                 health.answered_at = now;
-                if !health.before.as_ref().is_some_and(|before| wal_stalled(before, &facts)) {
+                if !health
+                    .before
+                    .as_ref()
+                    .is_some_and(|before| wal_stalled(before, &facts))
+                {
                     health.flushed_at = now;
                 }
                 health.before = Some(facts.clone());
@@ -101,7 +108,11 @@ pub(super) async fn run(
                 if error.answered() {
                     health.answered_at = now;
                 }
-                context.tell(Event::PgSilent { why: error.to_string() }).await;
+                context
+                    .tell(Event::PgSilent {
+                        why: error.to_string(),
+                    })
+                    .await;
             }
         }
         check_disk(&context, &mut health, now).await;
@@ -181,7 +192,10 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         lsn: facts.durable_lsn().unwrap_or_default(),
         receive_lsn: facts.receive_lsn,
         replay_lsn: facts.replay_lsn,
-        streaming: facts.receiver.as_ref().is_some_and(|receiver| receiver.status == "streaming"),
+        streaming: facts
+            .receiver
+            .as_ref()
+            .is_some_and(|receiver| receiver.status == "streaming"),
         system_id: facts.system_id.clone(),
         walsenders: facts.walsenders.clone(),
         history: history.to_vec(),

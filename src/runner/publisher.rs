@@ -30,12 +30,21 @@ impl Publication {
             _ => None,
         };
         let changed = member != self.member || role != self.role;
-        *self = Self { member, role, renew_ms: state.budgets.renew_ms };
+        *self = Self {
+            member,
+            role,
+            renew_ms: state.budgets.renew_ms,
+        };
         changed
     }
 
     fn without_positions(&self) -> (Member, Option<String>) {
-        let bare = Member { lsn: None, receive_lsn: None, replay_lsn: None, ..self.member.clone() };
+        let bare = Member {
+            lsn: None,
+            receive_lsn: None,
+            replay_lsn: None,
+            ..self.member.clone()
+        };
         (bare, self.role.clone())
     }
 }

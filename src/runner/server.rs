@@ -71,7 +71,13 @@ async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>)
         tracing::warn!("{note}");
     }
     let mut argv = vec![prepared.program.to_string_lossy().into_owned()];
-    argv.extend(prepared.argv.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()));
+    argv.extend(
+        prepared
+            .argv
+            .iter()
+            .skip(1)
+            .map(|arg| arg.to_string_lossy().into_owned()),
+    );
     let spec = StartSpec {
         argv,
         env: prepared.env.into_iter().collect(),
@@ -81,21 +87,39 @@ async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>)
     let mut guard = context.postmaster.subscribe();
     let before = guard.borrow_and_update().answers;
     context.starting_as_primary.store(primary, SeqCst);
-    context.link.request(&Request::Start(spec)).await.map_err(words)?;
+    context
+        .link
+        .request(&Request::Start(spec))
+        .await
+        .map_err(words)?;
     let answered = guard.wait_for(|postmaster| postmaster.answers > before);
     let answer = tokio::time::timeout(FORK, answered).await;
-    let answer = answer.map_err(|_| "the guardian does not answer".to_owned())?.map_err(words)?;
-    answer.refused.clone().map_or(Ok(()), |why| Err(format!("the guardian refused: {why}")))
+    let answer = answer
+        .map_err(|_| "the guardian does not answer".to_owned())?
+        .map_err(words)?;
+    answer
+        .refused
+        .clone()
+        .map_or(Ok(()), |why| Err(format!("the guardian refused: {why}")))
 }
 
-fn prepare(pg: &Postgres, follow: &Follow, primary: bool, sync: &[Name]) -> Result<start::Launch, String> {
+fn prepare(
+    pg: &Postgres,
+    follow: &Follow,
+    primary: bool,
+    sync: &[Name],
+) -> Result<start::Launch, String> {
     let dir = &pg.data_dir;
     start::remove_stale_postmaster_file(dir).map_err(words)?;
     control::remove_promote_trigger(dir).map_err(words)?;
     config::write(pg, dir, follow).map_err(words)?;
     config::set_sync_names(dir, sync).map_err(words)?;
     config::set_standby_signal(dir, !primary).map_err(words)?;
-    let control = if primary { None } else { Some(ControlData::read(dir).map_err(words)?) };
+    let control = if primary {
+        None
+    } else {
+        Some(ControlData::read(dir).map_err(words)?)
+    };
     Ok(start::postmaster(pg, control.as_ref()))
 }
 
@@ -128,7 +152,9 @@ async fn is_up(pg: &Postgres, writable: bool) -> Result<bool, SqlError> {
     if !writable {
         return Ok(true);
     }
-    session.value("SELECT NOT pg_is_in_recovery()", Duration::from_secs(2)).await
+    session
+        .value("SELECT NOT pg_is_in_recovery()", Duration::from_secs(2))
+        .await
 }
 
 pub(super) async fn run_start_primary(context: Arc<Context>, sync_names: Vec<Name>) {
@@ -138,10 +164,21 @@ pub(super) async fn run_start_primary(context: Arc<Context>, sync_names: Vec<Nam
 
 async fn start_primary(context: &Context, sync_names: Vec<Name>) -> Done {
     fork(context, Follow::Nobody, true, sync_names).await?;
-    let limit_ms = context.dynamic.read().map_or(300_000, |d| d.primary_start_timeout_ms);
+    let limit_ms = context
+        .dynamic
+        .read()
+        .map_or(300_000, |d| d.primary_start_timeout_ms);
     if !wait_up(context, true, ms(limit_ms.max(10_000))).await? {
-        context.link.request(&Request::KillAll { reason: "the start took too long".into() }).await.map_err(words)?;
-        return Err(format!("not up within primary_start_timeout of {limit_ms} ms"));
+        context
+            .link
+            .request(&Request::KillAll {
+                reason: "the start took too long".into(),
+            })
+            .await
+            .map_err(words)?;
+        return Err(format!(
+            "not up within primary_start_timeout of {limit_ms} ms"
+        ));
     }
     make_users(context).await
 }
@@ -154,7 +191,9 @@ async fn make_users(context: &Context) -> Done {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = {name})");
     let known: bool = session.value(&sql, STATEMENT).await.map_err(words)?;
     if !known || context.fresh.swap(false, SeqCst) {
-        bootstrap::create_users(&session, &pg, STATEMENT).await.map_err(words)?;
+        bootstrap::create_users(&session, &pg, STATEMENT)
+            .await
+            .map_err(words)?;
         tracing::info!("the users for replication and rewind are made");
     }
     Ok(())
@@ -174,8 +213,12 @@ pub(super) async fn run_start_replica(context: Arc<Context>, source: Option<Sour
 pub(super) async fn run_stop(context: Arc<Context>, how: Stop) {
     let request = match how {
         Stop::Fast => Request::Stop { how: StopHow::Fast },
-        Stop::Immediate => Request::Stop { how: StopHow::Immediate },
-        Stop::Kill => Request::KillAll { reason: "asked by the agent".into() },
+        Stop::Immediate => Request::Stop {
+            how: StopHow::Immediate,
+        },
+        Stop::Kill => Request::KillAll {
+            reason: "asked by the agent".into(),
+        },
     };
     if let Err(error) = context.link.request(&request).await {
         tracing::error!(%error, "the guardian cannot be asked to stop PostgreSQL");
@@ -200,8 +243,12 @@ async fn promote(context: &Context) -> Done {
     })
     .await?;
     context.unchecked.store(true, SeqCst);
-    let hup = Request::Signal { signal: PostmasterSignal::Hup };
-    let usr1 = Request::Signal { signal: PostmasterSignal::Usr1 };
+    let hup = Request::Signal {
+        signal: PostmasterSignal::Hup,
+    };
+    let usr1 = Request::Signal {
+        signal: PostmasterSignal::Usr1,
+    };
     context.link.request(&hup).await.map_err(words)?;
     context.link.request(&usr1).await.map_err(words)?;
     if wait_up(context, true, PROMOTE).await? {
@@ -229,12 +276,13 @@ async fn complete_promotion(context: &Context) {
 
 pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
     let pg = context.postgres();
-    let written = blocking(move || {
-        config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words)
-    });
+    let written =
+        blocking(move || config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words));
     let result = match written.await {
         Ok(()) => {
-            let hup = Request::Signal { signal: PostmasterSignal::Hup };
+            let hup = Request::Signal {
+                signal: PostmasterSignal::Hup,
+            };
             context.link.request(&hup).await.map_err(words)
         }
         Err(error) => Err(error),
@@ -244,7 +292,9 @@ pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
 
 pub(super) async fn run_initdb(context: Arc<Context>) {
     let pg = context.postgres();
-    let result = bootstrap::initdb(&pg, &context.installation, REPAIR).await.map_err(words);
+    let result = bootstrap::initdb(&pg, &context.installation, REPAIR)
+        .await
+        .map_err(words);
     context.fresh.store(result.is_ok(), SeqCst);
     report(&context, Op::Initdb, result).await;
 }
@@ -255,7 +305,14 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
     let proof = stage::ReplaceProof::granted(format!(
         "{from} holds the lock and runs as the primary of this cluster"
     ));
-    let clone = basebackup::clone(&pg, &context.installation, &source, Some(proof), &sender, CLONE);
+    let clone = basebackup::clone(
+        &pg,
+        &context.installation,
+        &source,
+        Some(proof),
+        &sender,
+        CLONE,
+    );
     let tell = async {
         let mut told = 0;
         while receiver.changed().await.is_ok() {
@@ -279,7 +336,9 @@ pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
     let pg = context.postgres();
     let result = async {
         leader_is_ready(&pg, &source).await?;
-        rewind::rewind(&pg, &context.installation, &source, REPAIR).await.map_err(words)
+        rewind::rewind(&pg, &context.installation, &source, REPAIR)
+            .await
+            .map_err(words)
     };
     let result = result.await;
     report(&context, Op::Rewind, result).await;
@@ -288,9 +347,16 @@ pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
 /// The leader's control file must show the timeline that the rewind is to reach.
 async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
     let user = &pg.superuser;
-    let session = Session::remote(source, user, &pg.database, STATEMENT).await.map_err(words)?;
-    if !rewind::leader_ready_for_rewind(&session, STATEMENT).await.map_err(words)? {
-        control::checkpoint(&session, CHECKPOINT).await.map_err(words)?;
+    let session = Session::remote(source, user, &pg.database, STATEMENT)
+        .await
+        .map_err(words)?;
+    if !rewind::leader_ready_for_rewind(&session, STATEMENT)
+        .await
+        .map_err(words)?
+    {
+        control::checkpoint(&session, CHECKPOINT)
+            .await
+            .map_err(words)?;
     }
     Ok(())
 }
@@ -304,7 +370,9 @@ pub(super) async fn run_crash_recover(context: Arc<Context>) {
 pub(super) async fn run_checkpoint(context: Arc<Context>) {
     let pg = context.postgres();
     let result = match Session::local(&pg, STATEMENT).await {
-        Ok(session) => control::checkpoint(&session, CHECKPOINT).await.map_err(words),
+        Ok(session) => control::checkpoint(&session, CHECKPOINT)
+            .await
+            .map_err(words),
         Err(error) => Err(words(error)),
     };
     report(&context, Op::Checkpoint, result).await;
@@ -318,15 +386,22 @@ pub(super) async fn run_set_sync_names(context: Arc<Context>, names: Vec<Name>) 
     context.kick.notify_one();
 }
 
-async fn set_sync_names(context: &Context, names: &[Name]) -> Result<crate::ha::model::Lsn, String> {
+async fn set_sync_names(
+    context: &Context,
+    names: &[Name],
+) -> Result<crate::ha::model::Lsn, String> {
     let pg = context.postgres();
     let (dir, list) = (pg.data_dir.clone(), names.to_vec());
     blocking(move || config::set_sync_names(&dir, &list).map_err(words)).await?;
     let session = Session::local(&pg, STATEMENT).await.map_err(words)?;
     control::reload(&session, STATEMENT).await.map_err(words)?;
     // The checkpointer tells the backends that somebody waits; a checkpoint proves that it knows.
-    control::checkpoint(&session, CHECKPOINT).await.map_err(words)?;
-    control::current_lsn(&session, STATEMENT).await.map_err(words)
+    control::checkpoint(&session, CHECKPOINT)
+        .await
+        .map_err(words)?;
+    control::current_lsn(&session, STATEMENT)
+        .await
+        .map_err(words)
 }
 
 pub(super) async fn run_set_slots(context: Arc<Context>, members: BTreeSet<Name>) {

@@ -23,27 +23,44 @@ pub(super) fn build(
         role: member.role,
         // A promotion that has not ended is no primary to route to.
         lock_until_ms: state.holds_until().filter(|_| state.is_primary()),
-        epoch: state.lock.snapshot.as_ref().and_then(crate::ha::lock::LockSnapshot::epoch),
+        epoch: state
+            .lock
+            .snapshot
+            .as_ref()
+            .and_then(crate::ha::lock::LockSnapshot::epoch),
         server_version: facts.map(|facts| facts.server_version),
         postmaster_start_time: facts.and_then(|facts| timestamp(facts.postmaster_start_ms)),
         xlog: facts.map(xlog),
         timeline: member.timeline.filter(|_| running),
         replication_state: member.replication_state,
-        replication: facts.map(|facts| rows(context, &facts.walsenders)).unwrap_or_default(),
+        replication: facts
+            .map(|facts| rows(context, &facts.walsenders))
+            .unwrap_or_default(),
         leader: leader(state, now),
-        members: shared.map(|shared| shared.members.clone()).unwrap_or_default(),
+        members: shared
+            .map(|shared| shared.members.clone())
+            .unwrap_or_default(),
         synchronous_mode: state.rules.synchronous_mode,
-        sync_standbys: shared.map(|shared| shared.sync.standbys.clone()).unwrap_or_default(),
+        sync_standbys: shared
+            .map(|shared| shared.sync.standbys.clone())
+            .unwrap_or_default(),
         optime: state.lock.snapshot.as_ref().and_then(|lock| lock.optime),
         tags: settings.tags.clone(),
         pending_restart: facts.is_some_and(|facts| facts.pending_restart),
-        history: shared.map(|shared| shared.config.history.clone()).unwrap_or_default(),
+        history: shared
+            .map(|shared| shared.config.history.clone())
+            .unwrap_or_default(),
         dcs_last_seen,
         system_id: member.system_id,
         ttl_ms: state.budgets.ttl_ms,
         maximum_lag_on_failover_bytes: state.rules.maximum_lag_on_failover_bytes,
-        race: state.peer_status(),
-        ..View::starting(&settings.scope, state.me.clone(), env!("CARGO_PKG_VERSION"), now)
+        race: state.peer_status(now),
+        ..View::starting(
+            &settings.scope,
+            state.me.clone(),
+            env!("CARGO_PKG_VERSION"),
+            now,
+        )
     }
 }
 
@@ -63,14 +80,19 @@ fn timestamp(ms: i64) -> Option<String> {
 
 fn xlog(facts: &Facts) -> Xlog {
     if !facts.in_recovery {
-        return Xlog::Primary { location: facts.write_lsn.unwrap_or_default() };
+        return Xlog::Primary {
+            location: facts.write_lsn.unwrap_or_default(),
+        };
     }
     Xlog::Replica {
         received: facts.receive_lsn.or(facts.replay_lsn).unwrap_or_default(),
         replayed: facts.replay_lsn.unwrap_or_default(),
         replayed_timestamp: facts.replay_timestamp_ms.and_then(timestamp),
         paused: facts.replay_paused,
-        latest_end: facts.receiver.as_ref().and_then(|receiver| receiver.latest_end_lsn),
+        latest_end: facts
+            .receiver
+            .as_ref()
+            .and_then(|receiver| receiver.latest_end_lsn),
     }
 }
 
@@ -78,7 +100,13 @@ fn rows(context: &Context, senders: &[Walsender]) -> Vec<ReplicationRow> {
     senders
         .iter()
         .map(|sender| ReplicationRow {
-            usename: context.settings.postgresql.authentication.replication.username.clone(),
+            usename: context
+                .settings
+                .postgresql
+                .authentication
+                .replication
+                .username
+                .clone(),
             application_name: sender.name.clone(),
             client_addr: None,
             state: sender.state.clone(),

@@ -26,7 +26,15 @@ impl World {
                     .server_of(node, generation)
                     .is_some_and(|server| clean && server.frozen)
                 {
-                    return; // A frozen postmaster hears no polite signal.
+                    // A frozen postmaster hears the signal later.
+                    return self.schedule(
+                        300,
+                        Act::ServerStopped {
+                            node,
+                            generation,
+                            clean,
+                        },
+                    );
                 }
                 self.server_gone(node, generation, clean, "stopped");
             }

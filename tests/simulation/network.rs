@@ -312,7 +312,7 @@ impl World {
             .state
             .as_ref()
             .filter(|_| reachable)
-            .and_then(|s| s.peer_status());
+            .and_then(|s| s.peer_status(other.clock(self.now)));
         let name = other.name.clone();
         let delay = if reachable { 2 } else { 700 };
         let event = Event::PeerAnswered {
