@@ -35,7 +35,11 @@ fn replica() -> State {
     let budgets = Budgets::for_ttl(6_000).unwrap();
     let mut state = State::new(identity("a"), Place::default(), false, rules(), budgets);
     state.pg.upstream = Some("b".into());
-    step(&mut state, Event::PostmasterRuns { as_primary: false }, START);
+    step(
+        &mut state,
+        Event::PostmasterRuns { as_primary: false },
+        START,
+    );
     step(&mut state, Event::PgSeen(facts(true)), START);
     let shared = Shared {
         config: ConfigRecord {
@@ -46,7 +50,14 @@ fn replica() -> State {
         },
         ..Shared::default()
     };
-    step(&mut state, Event::SharedSeen { shared, quorum: true }, START);
+    step(
+        &mut state,
+        Event::SharedSeen {
+            shared,
+            quorum: true,
+        },
+        START,
+    );
     state
 }
 
@@ -135,7 +146,14 @@ fn a_record_of_mine_out_of_a_backup_is_not_adopted() {
         },
         ..Shared::default()
     };
-    step(&mut state, Event::SharedSeen { shared, quorum: true }, START + 1_010);
+    step(
+        &mut state,
+        Event::SharedSeen {
+            shared,
+            quorum: true,
+        },
+        START + 1_010,
+    );
     let wrote_at = run_until(&mut state, &old, START + 1_010, START + 20_000);
     let wrote_at = wrote_at.expect("after the full wait the lock may be taken");
     assert!(wrote_at >= START + 1_000 + 6_000, "claimed at {wrote_at}");
@@ -169,7 +187,10 @@ fn a_verified_release_is_claimed_without_a_wait() {
     };
     let lock = snapshot(LockState::Released(release), 51);
     let effects = read(&mut state, lock.clone(), START + 500);
-    assert!(effects.contains(&Effect::ReadLock), "confirm by quorum first: {effects:?}");
+    assert!(
+        effects.contains(&Effect::ReadLock),
+        "confirm by quorum first: {effects:?}"
+    );
     let effects = read(&mut state, lock, START + 505);
     let writes = lock_writes(&effects);
     let [LockWrite::Acquire(claim)] = writes.as_slice() else {
@@ -187,7 +208,10 @@ fn a_stranger_with_my_name_is_waited_for() {
         stranger.fields = format!("{:?}", stranger.state);
     }
     read(&mut state, stranger.clone(), START + 10);
-    assert_eq!(run_until(&mut state, &stranger, START + 10, START + 5_900), None);
+    assert_eq!(
+        run_until(&mut state, &stranger, START + 10, START + 5_900),
+        None
+    );
     assert!(run_until(&mut state, &stranger, START + 5_900, START + 12_000).is_some());
 }
 
@@ -202,8 +226,18 @@ fn absence_is_waited_for_from_its_first_sight() {
         optime: None,
     };
     let seen_at = START + 5_900;
-    step(&mut state, Event::LockSeen { lock: absent.clone(), quorum: false }, seen_at);
-    assert_eq!(run_until(&mut state, &absent, seen_at, seen_at + 5_900), None);
+    step(
+        &mut state,
+        Event::LockSeen {
+            lock: absent.clone(),
+            quorum: false,
+        },
+        seen_at,
+    );
+    assert_eq!(
+        run_until(&mut state, &absent, seen_at, seen_at + 5_900),
+        None
+    );
     assert!(run_until(&mut state, &absent, seen_at + 5_900, seen_at + 9_000).is_some());
 }
 
@@ -212,14 +246,24 @@ fn a_new_agent_adopts_its_own_record_only_while_the_deadline_runs() {
     let budgets = Budgets::for_ttl(6_000).unwrap();
     for (armed, adopts) in [(true, true), (false, false)] {
         let mut state = State::new(identity("a"), Place::default(), false, rules(), budgets);
-        step(&mut state, Event::PostmasterRuns { as_primary: true }, START);
+        step(
+            &mut state,
+            Event::PostmasterRuns { as_primary: true },
+            START,
+        );
         if armed {
-            step(&mut state, Event::DeadlineMoved { to: START + 4_000 }, START);
+            step(
+                &mut state,
+                Event::DeadlineMoved { to: START + 4_000 },
+                START,
+            );
         }
         let effects = read(&mut state, held("a", 2, 20), START + 10);
         let renews = matches!(lock_writes(&effects).as_slice(), [LockWrite::Renew { .. }]);
         assert_eq!(renews, adopts, "armed {armed}: {effects:?}");
-        let stops = effects.iter().any(|effect| matches!(effect, Effect::Stop { .. }));
+        let stops = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Stop { .. }));
         assert_eq!(stops, !adopts, "armed {armed}: {effects:?}");
     }
 }
@@ -237,7 +281,9 @@ fn the_deadline_counts_from_before_the_request_left() {
     }
     let effects = read(&mut state, mine, sent_at + 700);
     assert!(
-        effects.contains(&Effect::MoveDeadline { to: sent_at + 5_350 }),
+        effects.contains(&Effect::MoveDeadline {
+            to: sent_at + 5_350
+        }),
         "learnt by reading, credited from sent_at (G1): {effects:?}"
     );
 }

@@ -12,7 +12,6 @@ use crate::dcs::{Dcs, DcsError, WatchOptions};
 use crate::guardian::link::Link;
 use crate::guardian::protocol::{Hello, Notice};
 use crate::guardian::{self, GuardianSettings};
-use crate::ha::budgets::Budgets;
 use crate::ha::model::Identity;
 use crate::ha::state::State;
 use crate::postgres::stage;
@@ -62,7 +61,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
 }
 
 fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
-    let budgets = Budgets::for_ttl(settings.bootstrap.dcs.ttl_ms)?;
+    let budgets = wiring::budgets(settings)?;
     let data_dir = settings.postgresql.data_dir.clone();
     let config = std::path::absolute(config).context("find the configuration")?;
     let code = guardian::run(GuardianSettings {
@@ -145,7 +144,7 @@ impl Agent {
         hello: Hello,
     ) -> anyhow::Result<Self> {
         let first = settings.bootstrap.dcs.clone();
-        let budgets = Budgets::for_ttl(first.ttl_ms)?;
+        let budgets = wiring::budgets(&settings)?;
         let dynamic = Arc::new(RwLock::new(first.clone()));
         let (commands_in, commands) = mpsc::channel(16);
         let uid = settings.kubernetes.pod_uid.clone().unwrap_or_default();
@@ -174,6 +173,7 @@ impl Agent {
             wiring::rules(&first),
             budgets,
         );
+        state.overrides = wiring::overrides(&settings);
         state.lease.next_nonce = crate::sys::clock::boottime_us();
         let epoch_file = wiring::epoch_file(&settings);
         state.lock.greatest_epoch = wiring::read_epoch(&epoch_file);

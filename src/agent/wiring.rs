@@ -5,6 +5,7 @@ use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, RoutePort};
 use crate::guardian::link::Link;
 use crate::guardian::protocol::Hello;
+use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::Place;
 use crate::ha::model::Identity;
 use crate::ha::shared::Rules;
@@ -201,6 +202,26 @@ pub fn nofailover(settings: &Settings) -> bool {
         .tags
         .get("nofailover")
         .is_some_and(|value| value == "true")
+}
+
+/// The instants that the file sets by hand.
+pub fn overrides(settings: &Settings) -> Overrides {
+    let by_hand = &settings.pgwarden.budgets;
+    Overrides([
+        by_hand.renew_ms,
+        by_hand.call_ms,
+        by_hand.election_ms,
+        by_hand.fast_stop_ms,
+        by_hand.immediate_stop_ms,
+        by_hand.kill_ms,
+        by_hand.kill_budget_ms,
+    ])
+}
+
+/// The budgets of the TTL in the file.
+pub fn budgets(settings: &Settings) -> anyhow::Result<Budgets> {
+    let ttl_ms = settings.bootstrap.dcs.ttl_ms;
+    Budgets::with_overrides(ttl_ms, &overrides(settings)).context("bootstrap.dcs.ttl")
 }
 
 /// The dynamic settings that decisions depend on.

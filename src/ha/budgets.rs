@@ -31,6 +31,10 @@ pub struct Budgets {
     pub kill_budget_ms: Ms,
 }
 
+/// Instants set by hand, whatever D is: R, c, E, S, I, F, K.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Overrides(pub [Option<Ms>; 7]);
+
 /// Why a set of instants is no budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadBudget(pub String);
@@ -51,8 +55,7 @@ const ROWS: [[Ms; 8]; 3] = [
 ];
 
 impl Budgets {
-    /// The budgets of D: the rows of G3, linear between them, in proportion beyond the last.
-    pub fn for_ttl(ttl_ms: Ms) -> Result<Self, BadBudget> {
+    fn row(ttl_ms: Ms) -> Result<[Ms; 8], BadBudget> {
         let [first, .., last] = &ROWS;
         if ttl_ms < first[0] {
             return Err(BadBudget(format!(
@@ -62,7 +65,11 @@ impl Budgets {
             )));
         }
         let row = if ttl_ms >= last[0] {
-            last.map(|value| value * ttl_ms / last[0])
+            // S, I and F keep their share of D; R, c, E and K are the API server's and the
+            // machine's and do not grow.
+            let share = |at: usize| last[at] * ttl_ms / last[0];
+            let [_, r, c, e, _, _, _, k] = *last;
+            [ttl_ms, r, c, e, share(4), share(5), share(6), k]
         } else {
             let high = ROWS
                 .iter()
@@ -75,7 +82,21 @@ impl Budgets {
             }
             row
         };
+        Ok(row)
+    }
+
+    /// The budgets of D under instants set by hand.
+    pub fn with_overrides(ttl_ms: Ms, by_hand: &Overrides) -> Result<Self, BadBudget> {
+        let mut row = Self::row(ttl_ms)?;
+        for (value, given) in row.iter_mut().skip(1).zip(by_hand.0) {
+            *value = given.unwrap_or(*value);
+        }
         Self::checked(row)
+    }
+
+    /// The budgets of D: the rows of G3, linear between them.
+    pub fn for_ttl(ttl_ms: Ms) -> Result<Self, BadBudget> {
+        Self::with_overrides(ttl_ms, &Overrides::default())
     }
 
     /// The only constructor: D, R, c, E, S, I, F, K in milliseconds, refused when G2 or G3 breaks.

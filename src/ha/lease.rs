@@ -52,7 +52,7 @@ impl Turn<'_> {
 
     /// G1: an acknowledged write moves the deadline to its own `sent_at + F`, never from a read.
     fn credit(&mut self, held: &Held, attempt: &Attempt, version: String) {
-        let Ok(budgets) = Budgets::for_ttl(held.ttl_ms) else {
+        let Ok(budgets) = Budgets::with_overrides(held.ttl_ms, &self.s.overrides) else {
             return;
         };
         let until = attempt.sent_at + budgets.kill_ms;
@@ -247,7 +247,7 @@ impl Turn<'_> {
 
     fn new_claim(&mut self, epoch: u64) -> Claim {
         let wanted = self.s.rules.ttl_ms;
-        let budgets = match Budgets::for_ttl(wanted) {
+        let budgets = match Budgets::with_overrides(wanted, &self.s.overrides) {
             Ok(budgets) => budgets,
             Err(why) => {
                 self.explain_once("ttl", Rule::G2, format!("the stored ttl is ignored: {why}"));

@@ -1,6 +1,6 @@
 //! What a member remembers between two steps.
 
-use super::budgets::Budgets;
+use super::budgets::{Budgets, Overrides};
 use super::event::{Op, PeerStatus};
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
@@ -23,6 +23,8 @@ pub struct State {
     pub rules: Rules,
     /// The instants that follow from D of the last acknowledged record, or of `rules`.
     pub budgets: Budgets,
+    /// Instants set by hand on this member.
+    pub overrides: Overrides,
     /// The lock as seen.
     pub lock: LockBelief,
     /// The lock as held by me.
@@ -227,6 +229,7 @@ impl State {
             nofailover,
             rules,
             budgets,
+            overrides: Overrides::default(),
             lock: LockBelief::default(),
             lease: Lease::default(),
             armed_until: None,

@@ -129,14 +129,21 @@ async fn switchover(cluster: &Cluster, primary: usize, round: u32) -> anyhow::Re
         let candidate = if cluster.sync {
             sync_standby(cluster, primary).await?
         } else {
-            cluster.keepers[replica(cluster, primary, round)?].member.name.clone()
+            cluster.keepers[replica(cluster, primary, round)?]
+                .member
+                .name
+                .clone()
         };
         body["candidate"] = json!(candidate);
     }
     let url = format!("{}/switchover", leader.api_url());
     let answer = client::post_json(&url, &body, None, SWITCHOVER).await?;
     if answer.status != 200 {
-        bail!("the switchover was answered with {}: {}", answer.status, answer.text());
+        bail!(
+            "the switchover was answered with {}: {}",
+            answer.status,
+            answer.text()
+        );
     }
     Ok(())
 }
@@ -146,13 +153,19 @@ async fn sync_standby(cluster: &Cluster, primary: usize) -> anyhow::Result<Strin
     let url = format!("{}/cluster", cluster.keepers[primary].member.api_url());
     let (_, body) = client::get_json(&url, Duration::from_secs(5)).await?;
     let members = body["members"].as_array().cloned().unwrap_or_default();
-    let standby = members.iter().find(|member| member["role"] == "sync_standby");
+    let standby = members
+        .iter()
+        .find(|member| member["role"] == "sync_standby");
     let name = standby.and_then(|member| member["name"].as_str());
-    name.map(str::to_owned).ok_or_else(|| anyhow!("no synchronous standby is published"))
+    name.map(str::to_owned)
+        .ok_or_else(|| anyhow!("no synchronous standby is published"))
 }
 
 fn agent_of(cluster: &Cluster, number: usize) -> anyhow::Result<Pid> {
-    let guardian = cluster.keepers[number].seen().guardian.context("find the guardian")?;
+    let guardian = cluster.keepers[number]
+        .seen()
+        .guardian
+        .context("find the guardian")?;
     processes::agent_of(guardian).context("find the agent")
 }
 
@@ -182,7 +195,10 @@ async fn kill_pods(cluster: &Cluster, numbers: &[usize]) -> anyhow::Result<()> {
     let mut first: Vec<Pid> = Vec::new();
     let mut dirs: Vec<PathBuf> = Vec::new();
     for number in numbers {
-        let guardian = cluster.keepers[*number].seen().guardian.context("find the guardian")?;
+        let guardian = cluster.keepers[*number]
+            .seen()
+            .guardian
+            .context("find the guardian")?;
         let member = &cluster.keepers[*number].member;
         first.push(guardian);
         first.extend(processes::agent_of(guardian));

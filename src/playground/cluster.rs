@@ -41,8 +41,14 @@ pub(super) struct Cluster {
 
 /// What stands between the members and the API server, and can be cut.
 enum Network {
-    Embedded { api: Handle, cuts: Mutex<Vec<(usize, RuleId)>>, names: Vec<String> },
-    Real { proxies: Vec<Proxy> },
+    Embedded {
+        api: Handle,
+        cuts: Mutex<Vec<(usize, RuleId)>>,
+        names: Vec<String>,
+    },
+    Real {
+        proxies: Vec<Proxy>,
+    },
 }
 
 impl Cluster {
@@ -65,7 +71,9 @@ impl Cluster {
         stage: Arc<Stage>,
         installation: Installation,
     ) -> anyhow::Result<Self> {
-        let names: Vec<String> = (0..plan.members).map(|number| format!("pg-{number}")).collect();
+        let names: Vec<String> = (0..plan.members)
+            .map(|number| format!("pg-{number}"))
+            .collect();
         let api = Api::open(plan, serving).await?;
         let kubelet = Kubelet::new(api.client().await?, plan.terminated);
         let ips = &plan.addresses[..plan.members];
@@ -97,7 +105,11 @@ impl Cluster {
             members.push(Arc::new(member));
         }
         let network = match api {
-            Api::Embedded(api) => Network::Embedded { api, cuts: Mutex::default(), names },
+            Api::Embedded(api) => Network::Embedded {
+                api,
+                cuts: Mutex::default(),
+                names,
+            },
             Api::Real { .. } => Network::Real { proxies },
         };
         let keep = |member| Keeper::start(member, Arc::clone(&stage), kubelet.clone());
@@ -163,24 +175,41 @@ impl Cluster {
 /// The API server, before the members have their way to it.
 enum Api {
     Embedded(Handle),
-    Real { kubeconfig: Box<Kubeconfig>, server: SocketAddr },
+    Real {
+        kubeconfig: Box<Kubeconfig>,
+        server: SocketAddr,
+    },
 }
 
 impl Api {
     async fn open(plan: &Plan, serving: &Runtime) -> anyhow::Result<Self> {
         let Some(path) = &plan.kubeconfig else {
-            let options = Options { allow_loopback: true, ..Options::default() };
+            let options = Options {
+                allow_loopback: true,
+                ..Options::default()
+            };
             let started = serving.spawn(KubeApi::start(options)).await?;
             return Ok(Self::Embedded(started.context("start the embedded API")?));
         };
         let kubeconfig = Kubeconfig::read_from(path).context("read the kubeconfig")?;
-        let cluster = kubeconfig.clusters.first().and_then(|named| named.cluster.as_ref());
-        let url = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
-        let authority = url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/');
+        let cluster = kubeconfig
+            .clusters
+            .first()
+            .and_then(|named| named.cluster.as_ref());
+        let url = cluster
+            .and_then(|cluster| cluster.server.as_deref())
+            .unwrap_or_default();
+        let authority = url
+            .strip_prefix("https://")
+            .unwrap_or(url)
+            .trim_end_matches('/');
         let server = authority.parse().map_err(|_| {
             anyhow!("--kubeconfig: found the server {url:?}; expected https://ADDRESS:PORT")
         })?;
-        Ok(Self::Real { kubeconfig: Box::new(kubeconfig), server })
+        Ok(Self::Real {
+            kubeconfig: Box::new(kubeconfig),
+            server,
+        })
     }
 
     async fn client(&self) -> anyhow::Result<kube::Client> {

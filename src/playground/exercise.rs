@@ -38,12 +38,17 @@ pub(super) async fn run(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Exit> 
     };
     let whole = heal::until_whole(cluster, BEGUN_WITHIN).await;
     let begun = match whole {
-        Ok(whole) => exercise.create_table(whole).await.map_err(|error| format!("{error:#}")),
+        Ok(whole) => exercise
+            .create_table(whole)
+            .await
+            .map_err(|error| format!("{error:#}")),
         Err(why) => Err(why),
     };
     if let Err(why) = begun {
         report::evidence(cluster).await?;
-        say(&format!("the cluster did not begin: {why}\n0 passed, 1 failed"))?;
+        say(&format!(
+            "the cluster did not begin: {why}\n0 passed, 1 failed"
+        ))?;
         return Ok(Exit::ExerciseFailed);
     }
     // Ends with the exercise.
@@ -65,7 +70,11 @@ pub(super) async fn run(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Exit> 
     }
     let passed = rows.iter().filter(|row| row.passed()).count();
     say(&format!("{passed} passed, {failed} failed"))?;
-    Ok(if failed == 0 { Exit::Ok } else { Exit::ExerciseFailed })
+    Ok(if failed == 0 {
+        Exit::Ok
+    } else {
+        Exit::ExerciseFailed
+    })
 }
 
 fn banner(plan: &Plan, cluster: &Cluster) -> String {
@@ -76,8 +85,16 @@ fn banner(plan: &Plan, cluster: &Cluster) -> String {
         cluster.installation.text,
         plan.ttl_s,
         if plan.sync { "on" } else { "off" },
-        if plan.kubeconfig.is_some() { "a real" } else { "the embedded" },
-        if plan.terminated { "" } else { ", the kubelet never reports an end" },
+        if plan.kubeconfig.is_some() {
+            "a real"
+        } else {
+            "the embedded"
+        },
+        if plan.terminated {
+            ""
+        } else {
+            ", the kubelet never reports an end"
+        },
         plan.accidents.len(),
         plan.rounds,
         writer::SESSIONS,
@@ -97,7 +114,9 @@ struct Exercise<'a> {
 impl Exercise<'_> {
     async fn create_table(&self, whole: Whole) -> anyhow::Result<()> {
         let member = &self.members[whole.primary];
-        let connection = Connection::open(member, "exercise").await.context("connect")?;
+        let connection = Connection::open(member, "exercise")
+            .await
+            .context("connect")?;
         timeout(READ_WITHIN, connection.client.batch_execute(writer::CREATE))
             .await?
             .context("create the table")
@@ -140,15 +159,13 @@ impl Exercise<'_> {
         self.judge(&mut row, began_us, first_id);
         let leader = &self.members[after.primary];
         row.proof = journal::proof(self.cluster, leader, began).await;
-        row.became = format!(
-            "{} → {}",
-            self.members[before.primary].name, leader.name
-        );
+        row.became = format!("{} → {}", self.members[before.primary].name, leader.name);
         match self.look_for_rows(after.primary).await {
             Ok(missing) => row.missing = missing,
             Err(error) => row.trouble.push(format!("{error:#}")),
         }
-        row.may_miss = !self.cluster.sync && accident.may_lose() && after.timeline > before.timeline;
+        row.may_miss =
+            !self.cluster.sync && accident.may_lose() && after.timeline > before.timeline;
         if let Err(error) = happened {
             row.trouble.push(format!("{error:#}"));
         }
@@ -195,13 +212,21 @@ impl Exercise<'_> {
     async fn at_last(&mut self) -> Result<String, String> {
         let whole = self.healed(boottime_us()).await?;
         self.checked_to = 0;
-        let late = self.look_for_rows(whole.primary).await.map_err(|error| format!("{error:#}"))?;
+        let late = self
+            .look_for_rows(whole.primary)
+            .await
+            .map_err(|error| format!("{error:#}"))?;
         let attempts = self.ledger.attempts();
         let two = oracle::two_writers(&attempts, 0);
-        let acked = attempts.iter().filter(|attempt| attempt.acked().is_some()).count();
+        let acked = attempts
+            .iter()
+            .filter(|attempt| attempt.acked().is_some())
+            .count();
         let lost = self.lost.len();
         if late > 0 {
-            return Err(format!("{late} acknowledged rows are missing that had been there"));
+            return Err(format!(
+                "{late} acknowledged rows are missing that had been there"
+            ));
         }
         let text = format!(
             "at the end: whole on timeline {}; {acked} rows acknowledged, {lost} of them missing, \
@@ -215,8 +240,14 @@ impl Exercise<'_> {
 
 async fn rows_from(member: &Member, from: i64) -> anyhow::Result<BTreeSet<i64>> {
     let gone = || anyhow!("{} does not answer", member.name);
-    let connection = Connection::open(member, "exercise").await.ok_or_else(gone)?;
+    let connection = Connection::open(member, "exercise")
+        .await
+        .ok_or_else(gone)?;
     let query = "SELECT id FROM public.exercise WHERE id >= $1";
     let rows = timeout(READ_WITHIN, connection.client.query(query, &[&from])).await?;
-    Ok(rows.context("read the rows")?.iter().map(|row| row.get(0)).collect())
+    Ok(rows
+        .context("read the rows")?
+        .iter()
+        .map(|row| row.get(0))
+        .collect())
 }

@@ -48,9 +48,15 @@ pub(super) async fn until_written(
     within: Duration,
 ) -> Result<(), String> {
     let begun = Instant::now();
-    while ledger.last_ack_us(member).is_none_or(|at_us| at_us <= after_us) {
+    while ledger
+        .last_ack_us(member)
+        .is_none_or(|at_us| at_us <= after_us)
+    {
         if begun.elapsed() > within {
-            return Err(format!("pg-{member} acknowledged nothing within {} s", within.as_secs()));
+            return Err(format!(
+                "pg-{member} acknowledged nothing within {} s",
+                within.as_secs()
+            ));
         }
         sleep(Duration::from_millis(10)).await;
     }
@@ -75,10 +81,15 @@ async fn look(cluster: &Cluster) -> Result<Whole, String> {
     let members: Vec<Arc<Member>> = cluster.members().cloned().collect();
     let mut roles = Vec::new();
     for member in &members {
-        roles.push(role(member).await.ok_or(format!("{} does not answer", member.name))?);
+        roles.push(
+            role(member)
+                .await
+                .ok_or(format!("{} does not answer", member.name))?,
+        );
     }
-    let primaries: Vec<usize> =
-        (0..roles.len()).filter(|number| roles[*number].is_primary).collect();
+    let primaries: Vec<usize> = (0..roles.len())
+        .filter(|number| roles[*number].is_primary)
+        .collect();
     let [primary] = primaries[..] else {
         return Err(format!("{} members are out of recovery", primaries.len()));
     };
@@ -86,7 +97,9 @@ async fn look(cluster: &Cluster) -> Result<Whole, String> {
     for (number, role) in roles.iter().enumerate() {
         if number != primary && role.timeline != timeline {
             let found = role.timeline;
-            return Err(format!("pg-{number} streams on timeline {found}, not on {timeline}"));
+            return Err(format!(
+                "pg-{number} streams on timeline {found}, not on {timeline}"
+            ));
         }
     }
     streaming(&members, primary, cluster.sync).await?;
@@ -112,15 +125,24 @@ async fn role(member: &Member) -> Option<Role> {
         "SELECT coalesce((SELECT received_tli FROM pg_stat_wal_receiver \
          WHERE status = 'streaming'), 0)"
     };
-    let timeline = connection.row(query).await?.get::<_, i32>(0).cast_unsigned();
-    Some(Role { is_primary, timeline })
+    let timeline = connection
+        .row(query)
+        .await?
+        .get::<_, i32>(0)
+        .cast_unsigned();
+    Some(Role {
+        is_primary,
+        timeline,
+    })
 }
 
 /// The primary sees all others stream, one of them synchronously if that is asked for.
 async fn streaming(members: &[Arc<Member>], primary: usize, sync: bool) -> Result<(), String> {
     let leader = &members[primary];
     let gone = || format!("{} does not answer", leader.name);
-    let connection = Connection::open(leader, "exercise check").await.ok_or_else(gone)?;
+    let connection = Connection::open(leader, "exercise check")
+        .await
+        .ok_or_else(gone)?;
     let query = "SELECT application_name, sync_state FROM pg_stat_replication \
                  WHERE state = 'streaming'";
     let rows = connection.rows(query).await.ok_or_else(gone)?;
@@ -129,7 +151,10 @@ async fn streaming(members: &[Arc<Member>], primary: usize, sync: bool) -> Resul
         .iter()
         .find(|member| member.number != primary && !streams.contains(&member.name));
     if let Some(member) = missing {
-        return Err(format!("{} does not stream from {}", member.name, leader.name));
+        return Err(format!(
+            "{} does not stream from {}",
+            member.name, leader.name
+        ));
     }
     let is_sync = rows.iter().any(|row| row.get::<_, String>(1) != "async");
     if sync && members.len() > 1 && !is_sync {
@@ -141,9 +166,14 @@ async fn streaming(members: &[Arc<Member>], primary: usize, sync: bool) -> Resul
 /// The leader names a synchronous standby: before that, nobody may take over.
 async fn published(leader: &Member) -> Result<(), String> {
     let url = format!("{}/cluster", leader.api_url());
-    let (_, body) = client::get_json(&url, ASK).await.map_err(|error| error.to_string())?;
+    let (_, body) = client::get_json(&url, ASK)
+        .await
+        .map_err(|error| error.to_string())?;
     let members = body["members"].as_array().cloned().unwrap_or_default();
-    if members.iter().any(|member| member["role"] == "sync_standby") {
+    if members
+        .iter()
+        .any(|member| member["role"] == "sync_standby")
+    {
         return Ok(());
     }
     Err("no synchronous standby is published".to_owned())

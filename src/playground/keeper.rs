@@ -58,8 +58,19 @@ impl Keeper {
     pub(super) fn start(member: Arc<Member>, stage: Arc<Stage>, kubelet: Kubelet) -> Self {
         let (wanted, orders) = watch::channel(Wanted::Running);
         let (seen_sender, seen) = watch::channel(Seen::default());
-        let duty = Duty { member: Arc::clone(&member), stage, kubelet, orders, seen: seen_sender };
-        Self { member, seen, wanted, task: tokio::spawn(duty.run()) }
+        let duty = Duty {
+            member: Arc::clone(&member),
+            stage,
+            kubelet,
+            orders,
+            seen: seen_sender,
+        };
+        Self {
+            member,
+            seen,
+            wanted,
+            task: tokio::spawn(duty.run()),
+        }
     }
 
     /// What is known of the container now.
@@ -84,7 +95,10 @@ impl Keeper {
 
     /// Waits for it; the caller kills what is left after that.
     pub(super) async fn ended(&mut self) {
-        if timeout(STOP_WITHIN + Duration::from_secs(2), &mut self.task).await.is_err() {
+        if timeout(STOP_WITHIN + Duration::from_secs(2), &mut self.task)
+            .await
+            .is_err()
+        {
             self.task.abort();
         }
     }
@@ -92,7 +106,12 @@ impl Keeper {
     /// Waits until the container is down.
     pub(super) async fn down(&self) {
         // The only error is that nobody keeps it any more: it is down.
-        drop(self.seen.clone().wait_for(|seen| seen.guardian.is_none()).await);
+        drop(
+            self.seen
+                .clone()
+                .wait_for(|seen| seen.guardian.is_none())
+                .await,
+        );
     }
 }
 
@@ -151,7 +170,9 @@ impl Duty {
         // The end of a container is the end of everything in it; only then is it reported.
         let dir = self.member.dir.clone();
         let swept = tokio::task::spawn_blocking(move || processes::end_all(&dir)).await?;
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         reported?;
         self.kubelet.ended(&self.member, container, code).await?;
         Ok(format!("{status}, {swept} processes were left"))
@@ -163,7 +184,10 @@ impl Duty {
         let log = File::options().create(true).append(true).open(member.log());
         let log = log.with_context(|| format!("open {}", member.log().display()))?;
         let mut command = self.stage.command(&self.stage.program);
-        command.arg("agent").arg(member.config()).current_dir(&member.dir);
+        command
+            .arg("agent")
+            .arg(member.config())
+            .current_dir(&member.dir);
         for (name, _) in std::env::vars_os() {
             // A PostgreSQL client's surroundings would reach the server.
             let text = name.to_string_lossy();
@@ -171,10 +195,17 @@ impl Duty {
                 command.env_remove(&name);
             }
         }
-        command.env("HOME", &member.dir).stdin(std::process::Stdio::null());
+        command
+            .env("HOME", &member.dir)
+            .stdin(std::process::Stdio::null());
         // A group of its own: Ctrl-C is the playground's to pass on.
-        command.stdout(log.try_clone()?).stderr(log).process_group(0);
-        tokio::process::Command::from(command).spawn().context("start a guardian")
+        command
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
+        tokio::process::Command::from(command)
+            .spawn()
+            .context("start a guardian")
     }
 }
 

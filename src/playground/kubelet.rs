@@ -44,7 +44,9 @@ impl Kubelet {
             "metadata": {"name": SCOPE, "labels": {"cluster-name": SCOPE}},
             "spec": {"ports": [{"name": "postgresql", "port": 5432, "targetPort": port}]},
         });
-        self.call("POST", "services", "", "application/json", &body).await.map(drop)
+        self.call("POST", "services", "", "application/json", &body)
+            .await
+            .map(drop)
     }
 
     /// The Pod of a member; answers its UID.
@@ -57,13 +59,20 @@ impl Kubelet {
                 "containers": [{"name": CONTAINER, "image": "pgwarden-playground"}],
             },
         });
-        let pod = self.call("POST", "pods", "", "application/json", &body).await?;
+        let pod = self
+            .call("POST", "pods", "", "application/json", &body)
+            .await?;
         let uid = pod["metadata"]["uid"].as_str();
-        uid.map(str::to_owned).ok_or_else(|| anyhow!("the Pod {name} was given no UID"))
+        uid.map(str::to_owned)
+            .ok_or_else(|| anyhow!("the Pod {name} was given no UID"))
     }
 
     /// The container was started.
-    pub(super) async fn started(&self, member: &Member, container: &mut Container) -> anyhow::Result<()> {
+    pub(super) async fn started(
+        &self,
+        member: &Member,
+        container: &mut Container,
+    ) -> anyhow::Result<()> {
         let (one, two) = (random_incarnation()?, random_incarnation()?);
         container.id = format!("containerd://{one}{two}{two}{one}");
         container.started = Some(Timestamp::now());
@@ -109,7 +118,15 @@ impl Kubelet {
             }],
         }});
         let path = format!("/{}/status", member.name);
-        self.call("PATCH", "pods", &path, "application/merge-patch+json", &body).await.map(drop)
+        self.call(
+            "PATCH",
+            "pods",
+            &path,
+            "application/merge-patch+json",
+            &body,
+        )
+        .await
+        .map(drop)
     }
 
     /// The lock as it is stored.
@@ -117,7 +134,10 @@ impl Kubelet {
         let uri = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SCOPE}");
         let request = http::Request::get(uri).body(Vec::new())?;
         let asked = tokio::time::timeout(CALL, self.client.request::<Value>(request));
-        asked.await.context("read the lock")?.context("read the lock")
+        asked
+            .await
+            .context("read the lock")?
+            .context("read the lock")
     }
 
     async fn call(
@@ -142,5 +162,7 @@ impl Kubelet {
 
 /// As the kubelet writes instants: cut to seconds.
 fn seconds(at: Option<Timestamp>) -> String {
-    at.unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    at.unwrap_or_default()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }

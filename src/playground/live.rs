@@ -46,7 +46,11 @@ async fn picture(cluster: &Cluster, lock: &mut Lock) -> String {
     }
     let urls: Vec<String> = cluster.members().map(|member| member.api_url()).collect();
     let api = urls.first().cloned().unwrap_or_default();
-    text += &format!("\n{}\n{}\n", members(cluster).await, lock.look(cluster).await);
+    text += &format!(
+        "\n{}\n{}\n",
+        members(cluster).await,
+        lock.look(cluster).await
+    );
     text += "last decisions:\n";
     for line in last_decisions(cluster).await {
         text += &format!("  {}\n", line.chars().take(150).collect::<String>());
@@ -63,13 +67,19 @@ async fn members(cluster: &Cluster) -> Table {
     let mut table = Table::new();
     let rule = LineStyle::new('+', '-', '+', '+');
     table.load_style(ASCII_FULL_CONDENSED.header_separator(rule));
-    table.set_header(["member", "role", "state", "timeline", "LSN", "lag", "starts"]);
+    table.set_header([
+        "member", "role", "state", "timeline", "LSN", "lag", "starts",
+    ]);
     let known = leader_view(cluster).await;
     for keeper in &cluster.keepers {
         let (member, seen) = (&keeper.member, keeper.seen());
         let row = known.iter().find(|row| row["name"] == member.name.as_str());
         let text = |key: &str| row.map_or(String::new(), |row| plain(&row[key]));
-        let state = if seen.guardian.is_none() { "down".to_owned() } else { text("state") };
+        let state = if seen.guardian.is_none() {
+            "down".to_owned()
+        } else {
+            text("state")
+        };
         let mut lsn = text("lsn");
         if lsn.is_empty() {
             lsn = own_lsn(member).await;
@@ -111,9 +121,13 @@ async fn leader_view(cluster: &Cluster) -> Vec<Value> {
 /// A leader's position, which `/cluster` does not tell.
 async fn own_lsn(member: &Member) -> String {
     let url = format!("{}/patroni", member.api_url());
-    let Ok((_, body)) = client::get_json(&url, ASK).await else { return String::new() };
+    let Ok((_, body)) = client::get_json(&url, ASK).await else {
+        return String::new();
+    };
     let location = body["xlog"]["location"].as_u64();
-    location.map_or_else(String::new, |lsn| format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF))
+    location.map_or_else(String::new, |lsn| {
+        format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
+    })
 }
 
 async fn last_decisions(cluster: &Cluster) -> Vec<String> {
@@ -146,7 +160,11 @@ impl Lock {
         let holder = plain(&lock["spec"]["holderIdentity"]);
         format!(
             "lock: {}, epoch {}, unchanged for {:.1} s",
-            if holder.is_empty() { "released" } else { &holder },
+            if holder.is_empty() {
+                "released"
+            } else {
+                &holder
+            },
             plain(&lock["spec"]["leaseTransitions"]),
             (now_ms - self.changed_ms) as f64 / 1000.0,
         )

@@ -1,7 +1,7 @@
 //! One member: where it lives, how it is reached, and the configuration it is started with.
 
-use super::stage::Stage;
 use super::Plan;
+use super::stage::Stage;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -61,8 +61,16 @@ impl Member {
 
     /// For `psql`.
     pub(super) fn connection_string(&self) -> String {
-        let Self { ip, pg_port, password, .. } = self;
-        format!("postgresql://{SUPERUSER}:{password}@{}/postgres", SocketAddr::new(*ip, *pg_port))
+        let Self {
+            ip,
+            pg_port,
+            password,
+            ..
+        } = self;
+        format!(
+            "postgresql://{SUPERUSER}:{password}@{}/postgres",
+            SocketAddr::new(*ip, *pg_port)
+        )
     }
 
     /// Writes the configuration and the kubeconfig.
@@ -78,7 +86,15 @@ impl Member {
     }
 
     fn yaml(&self, plan: &Plan, bin_dir: &Path) -> String {
-        let Self { name, ip, pg_port, api_port, pod_uid, password, .. } = self;
+        let Self {
+            name,
+            ip,
+            pg_port,
+            api_port,
+            pod_uid,
+            password,
+            ..
+        } = self;
         let (dir, data, kubeconfig) = (&self.dir, self.data_dir(), self.kubeconfig());
         let (ttl_s, sync) = (plan.ttl_s, plan.sync);
         let api = SocketAddr::new(*ip, *api_port);

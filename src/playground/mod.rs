@@ -70,11 +70,16 @@ impl Plan {
             addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST); members];
         }
         if addresses.len() < members {
-            bail!("--addresses: found {}; expected one per member, {members}", addresses.len());
+            bail!(
+                "--addresses: found {}; expected one per member, {members}",
+                addresses.len()
+            );
         }
         let mut accidents = Vec::new();
         for name in &args.accidents {
-            let known = Accident::ALL.into_iter().find(|accident| accident.name() == name);
+            let known = Accident::ALL
+                .into_iter()
+                .find(|accident| accident.name() == name);
             let all = || Accident::ALL.map(Accident::name).join(", ");
             let Some(accident) = known else {
                 bail!("--accidents: found {name:?}; expected some of {}", all());
@@ -104,7 +109,10 @@ impl Plan {
 /// Runs the playground until it is told to end, or until the exercise is done.
 pub fn run(args: &PlaygroundArgs) -> anyhow::Result<Exit> {
     let plan = Plan::new(args)?;
-    let runtime = Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     let serving = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -43,7 +43,11 @@ fn reigns(attempts: &[Attempt]) -> Vec<Reign> {
     }
     let mut reigns: Vec<Reign> = first
         .into_iter()
-        .map(|((member, timeline), first_us)| Reign { member, timeline, first_us })
+        .map(|((member, timeline), first_us)| Reign {
+            member,
+            timeline,
+            first_us,
+        })
         .collect();
     reigns.sort_by_key(|reign| reign.first_us);
     reigns
@@ -54,10 +58,17 @@ fn reigns(attempts: &[Attempt]) -> Vec<Reign> {
 pub(super) fn two_writers(attempts: &[Attempt], since_us: Us) -> Vec<TwoWriters> {
     let reigns = reigns(attempts);
     let mut found: Vec<TwoWriters> = Vec::new();
-    for attempt in attempts.iter().filter(|attempt| attempt.sent_us >= since_us) {
-        let Some((_, timeline)) = attempt.acked() else { continue };
+    for attempt in attempts
+        .iter()
+        .filter(|attempt| attempt.sent_us >= since_us)
+    {
+        let Some((_, timeline)) = attempt.acked() else {
+            continue;
+        };
         let own = |reign: &&Reign| reign.member == attempt.member && reign.timeline == timeline;
-        let Some(old) = reigns.iter().find(own) else { continue };
+        let Some(old) = reigns.iter().find(own) else {
+            continue;
+        };
         let later = reigns.iter().filter(|new| {
             new.member != old.member
                 && new.first_us > old.first_us
@@ -65,12 +76,20 @@ pub(super) fn two_writers(attempts: &[Attempt], since_us: Us) -> Vec<TwoWriters>
         });
         for new in later {
             let overlap_us = attempt.sent_us - new.first_us;
-            match found.iter_mut().find(|pair| pair.old == *old && pair.new == *new) {
+            match found
+                .iter_mut()
+                .find(|pair| pair.old == *old && pair.new == *new)
+            {
                 Some(pair) => {
                     pair.rows += 1;
                     pair.overlap_us = pair.overlap_us.max(overlap_us);
                 }
-                None => found.push(TwoWriters { old: *old, new: *new, rows: 1, overlap_us }),
+                None => found.push(TwoWriters {
+                    old: *old,
+                    new: *new,
+                    rows: 1,
+                    overlap_us,
+                }),
             }
         }
     }
@@ -79,22 +98,26 @@ pub(super) fn two_writers(attempts: &[Attempt], since_us: Us) -> Vec<TwoWriters>
 
 /// The longest time between `from_us` and `to_us` without any acknowledgement.
 pub(super) fn write_gap_us(attempts: &[Attempt], from_us: Us, to_us: Us) -> Us {
-    let acked = attempts.iter().filter_map(|attempt| attempt.acked().map(|(at_us, _)| at_us));
+    let acked = attempts
+        .iter()
+        .filter_map(|attempt| attempt.acked().map(|(at_us, _)| at_us));
     // The last one before: the gap may have begun with it.
     let before = acked.clone().filter(|at_us| *at_us < from_us).max();
-    let mut instants: Vec<Us> = acked.filter(|at_us| (from_us..=to_us).contains(at_us)).collect();
+    let mut instants: Vec<Us> = acked
+        .filter(|at_us| (from_us..=to_us).contains(at_us))
+        .collect();
     instants.extend(before);
     instants.push(to_us);
     instants.sort_unstable();
-    instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    instants
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or_default()
 }
 
 /// Acknowledged ids from `from_id` on that are not among the rows found.
-pub(super) fn missing(
-    attempts: &[Attempt],
-    from_id: i64,
-    found: &BTreeSet<i64>,
-) -> BTreeSet<i64> {
+pub(super) fn missing(attempts: &[Attempt], from_id: i64, found: &BTreeSet<i64>) -> BTreeSet<i64> {
     attempts
         .iter()
         .filter(|attempt| attempt.id >= from_id && attempt.acked().is_some())
@@ -111,22 +134,44 @@ mod tests {
     /// `(member, timeline, sent, acknowledged)`, numbered from 1; timeline 0: never answered.
     fn history(statements: &[(usize, u32, Us, Us)]) -> Vec<Attempt> {
         let attempt = |(at, (member, timeline, sent_us, at_us)): (usize, &(usize, u32, Us, Us))| {
-            let acked = Outcome::Acked { at_us: *at_us, timeline: *timeline };
-            let outcome = if *timeline == 0 { Outcome::Unknown } else { acked };
-            Attempt { id: at as i64 + 1, member: *member, sent_us: *sent_us, outcome }
+            let acked = Outcome::Acked {
+                at_us: *at_us,
+                timeline: *timeline,
+            };
+            let outcome = if *timeline == 0 {
+                Outcome::Unknown
+            } else {
+                acked
+            };
+            Attempt {
+                id: at as i64 + 1,
+                member: *member,
+                sent_us: *sent_us,
+                outcome,
+            }
         };
         statements.iter().enumerate().map(attempt).collect()
     }
 
     #[test]
     fn a_failover_is_fine() {
-        let fine = history(&[(0, 1, 10, 11), (0, 1, 12, 13), (1, 2, 20, 21), (1, 2, 22, 23)]);
+        let fine = history(&[
+            (0, 1, 10, 11),
+            (0, 1, 12, 13),
+            (1, 2, 20, 21),
+            (1, 2, 22, 23),
+        ]);
         assert_eq!(two_writers(&fine, 0), []);
     }
 
     #[test]
     fn an_answer_that_comes_late_is_fine_if_it_was_sent_before() {
-        let late = history(&[(0, 1, 10, 11), (0, 1, 19, 40), (1, 2, 20, 21), (1, 2, 30, 31)]);
+        let late = history(&[
+            (0, 1, 10, 11),
+            (0, 1, 19, 40),
+            (1, 2, 20, 21),
+            (1, 2, 30, 31),
+        ]);
         assert_eq!(two_writers(&late, 0), []);
     }
 
@@ -143,7 +188,11 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].old.member, found[0].new.member), (0, 1));
         assert_eq!((found[0].rows, found[0].overlap_us), (2, 9));
-        assert_eq!(two_writers(&two, 25)[0].rows, 1, "only what was sent since then");
+        assert_eq!(
+            two_writers(&two, 25)[0].rows,
+            1,
+            "only what was sent since then"
+        );
     }
 
     #[test]
@@ -154,7 +203,12 @@ mod tests {
 
     #[test]
     fn there_and_back_again_is_fine_and_back_to_the_old_timeline_is_not() {
-        let back = history(&[(0, 1, 10, 11), (1, 2, 20, 21), (0, 3, 30, 31), (0, 3, 40, 41)]);
+        let back = history(&[
+            (0, 1, 10, 11),
+            (1, 2, 20, 21),
+            (0, 3, 30, 31),
+            (0, 3, 40, 41),
+        ]);
         assert_eq!(two_writers(&back, 0), []);
         let stale = history(&[(0, 1, 10, 11), (1, 2, 20, 21), (0, 1, 30, 31)]);
         assert_eq!(two_writers(&stale, 0).len(), 1);
@@ -177,16 +231,28 @@ mod tests {
 
     #[test]
     fn the_gap_reaches_from_the_last_acknowledgement_before_to_the_first_after() {
-        let acks = history(&[(0, 1, 1, 10), (0, 1, 11, 20), (1, 2, 90, 95), (1, 2, 96, 99)]);
+        let acks = history(&[
+            (0, 1, 1, 10),
+            (0, 1, 11, 20),
+            (1, 2, 90, 95),
+            (1, 2, 96, 99),
+        ]);
         assert_eq!(write_gap_us(&acks, 30, 100), 75);
-        assert_eq!(write_gap_us(&acks, 96, 100), 4, "the end of the time counts as one");
+        assert_eq!(
+            write_gap_us(&acks, 96, 100),
+            4,
+            "the end of the time counts as one"
+        );
         assert_eq!(write_gap_us(&[], 10, 50), 0);
     }
 
     #[test]
     fn only_acknowledged_rows_can_be_missing() {
         let acks = history(&[(0, 1, 1, 2), (0, 0, 3, 0), (0, 1, 5, 6), (0, 1, 7, 8)]);
-        assert_eq!(missing(&acks, 1, &BTreeSet::from([1, 4])), BTreeSet::from([3]));
+        assert_eq!(
+            missing(&acks, 1, &BTreeSet::from([1, 4])),
+            BTreeSet::from([3])
+        );
         assert_eq!(missing(&acks, 4, &BTreeSet::from([4])), BTreeSet::new());
     }
 }

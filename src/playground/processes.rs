@@ -2,7 +2,7 @@
 
 use crate::guardian::link::LINK_ENV;
 use crate::sys::process::{Pid, Signal, own_pid, signal};
-use crate::sys::proctable::{Process, ProcTable};
+use crate::sys::proctable::{ProcTable, Process};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Every living process that works in `dir` or below it, and all their descendants.
 pub(super) fn in_dir(dir: &Path) -> Vec<Pid> {
     let table = table();
-    let works_here = |pid: Pid| {
-        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))
-    };
-    let mut found: BTreeSet<Pid> =
-        table.iter().map(|process| process.pid).filter(|pid| works_here(*pid)).collect();
+    let works_here =
+        |pid: Pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
+    let mut found: BTreeSet<Pid> = table
+        .iter()
+        .map(|process| process.pid)
+        .filter(|pid| works_here(*pid))
+        .collect();
     loop {
         let more: Vec<Pid> = table
             .iter()
@@ -43,9 +45,17 @@ fn children(parent: Pid) -> Vec<Pid> {
 }
 
 fn table() -> Vec<Process> {
-    let Ok(mut table) = ProcTable::open() else { return Vec::new() };
-    let Ok(processes) = table.scan() else { return Vec::new() };
-    processes.iter().filter(|process| !process.zombie).copied().collect()
+    let Ok(mut table) = ProcTable::open() else {
+        return Vec::new();
+    };
+    let Ok(processes) = table.scan() else {
+        return Vec::new();
+    };
+    processes
+        .iter()
+        .filter(|process| !process.zombie)
+        .copied()
+        .collect()
 }
 
 /// The agent of a guardian: the child that was given the link.
@@ -53,14 +63,18 @@ pub(super) fn agent_of(guardian: Pid) -> Option<Pid> {
     let mark = format!("{LINK_ENV}=");
     let linked = |pid: &Pid| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|one| one.starts_with(mark.as_bytes()))
+        environment
+            .split(|byte| *byte == 0)
+            .any(|one| one.starts_with(mark.as_bytes()))
     };
     // The postmaster may have inherited the variable; it works in the data directory.
     let is_postgres = |pid: &Pid| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         name.starts_with("postgres")
     };
-    children(guardian).into_iter().find(|pid| !is_postgres(pid) && linked(pid))
+    children(guardian)
+        .into_iter()
+        .find(|pid| !is_postgres(pid) && linked(pid))
 }
 
 /// The postmaster of a data directory, by its own file.
@@ -81,7 +95,8 @@ pub(super) fn started_at(pid: Pid) -> Option<String> {
 /// Whether the process is a playground.
 pub(super) fn runs_playground(pid: Pid) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).any(|word| word == b"playground")
+    line.split(|byte| *byte == 0)
+        .any(|word| word == b"playground")
 }
 
 /// SIGKILL to the given first, then to everything that works in `dir`, until nothing does.
@@ -121,11 +136,17 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         // The shell works there; its child has gone elsewhere and is found by its parent.
         let script = "cd /; sleep 600 & cd - >/dev/null; touch ready; wait";
-        let mut shell =
-            Command::new("bash").args(["-c", script]).current_dir(&dir).spawn().unwrap();
+        let mut shell = Command::new("bash")
+            .args(["-c", script])
+            .current_dir(&dir)
+            .spawn()
+            .unwrap();
         let begun = Instant::now();
         while !dir.join("ready").exists() || in_dir(&dir).len() < 2 {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the shell did not start");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the shell did not start"
+            );
             std::thread::sleep(PAUSE);
         }
         let found = in_dir(&dir);

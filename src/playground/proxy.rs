@@ -26,7 +26,9 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Listens on the member's address and relays to the server.
     pub(super) async fn start(ip: IpAddr, server: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.context("start a proxy")?;
+        let listener = TcpListener::bind(SocketAddr::new(ip, 0))
+            .await
+            .context("start a proxy")?;
         let address = listener.local_addr()?;
         let (cut, is_cut) = watch::channel(false);
         let task = tokio::spawn(serve(listener, server, is_cut));
@@ -64,7 +66,9 @@ async fn relay(member: TcpStream, server: SocketAddr, mut cut: watch::Receiver<b
     if healed(&mut cut).await.is_none() {
         return;
     }
-    let Ok(server) = TcpStream::connect(server).await else { return };
+    let Ok(server) = TcpStream::connect(server).await else {
+        return;
+    };
     let _ = (member.set_nodelay(true), server.set_nodelay(true));
     let (from_member, to_member) = member.into_split();
     let (from_server, to_server) = server.into_split();
@@ -78,7 +82,9 @@ async fn relay(member: TcpStream, server: SocketAddr, mut cut: watch::Receiver<b
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut cut: watch::Receiver<bool>) {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let Ok(length @ 1..) = from.read(&mut buffer).await else { break };
+        let Ok(length @ 1..) = from.read(&mut buffer).await else {
+            break;
+        };
         if healed(&mut cut).await.is_none() || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
@@ -101,8 +107,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_sent_during_a_cut_arrives_when_it_heals() {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let proxy =
-            Proxy::start(Ipv4Addr::LOCALHOST.into(), server.local_addr().unwrap()).await.unwrap();
+        let proxy = Proxy::start(Ipv4Addr::LOCALHOST.into(), server.local_addr().unwrap())
+            .await
+            .unwrap();
         let mut client = TcpStream::connect(proxy.address).await.unwrap();
         let (mut peer, _) = server.accept().await.unwrap();
         let mut text = [0; 3];

@@ -46,7 +46,12 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(accident: &'static str, round: u32, ttl_s: u64) -> Self {
-        Self { accident, round, ttl_s, ..Self::default() }
+        Self {
+            accident,
+            round,
+            ttl_s,
+            ..Self::default()
+        }
     }
 
     /// The cluster is not whole.
@@ -77,7 +82,12 @@ impl Row {
 
     fn writers_text(&self) -> String {
         let told = self.two_writers.iter().map(|pair| {
-            let TwoWriters { old, new, rows, overlap_us } = pair;
+            let TwoWriters {
+                old,
+                new,
+                rows,
+                overlap_us,
+            } = pair;
             format!(
                 "YES: pg-{} (timeline {}) acknowledged {rows} rows sent up to {} ms after pg-{} \
                  (timeline {}) had begun",
@@ -89,12 +99,20 @@ impl Row {
             )
         });
         let told: Vec<String> = told.collect();
-        if told.is_empty() { "no".to_owned() } else { told.join("; ") }
+        if told.is_empty() {
+            "no".to_owned()
+        } else {
+            told.join("; ")
+        }
     }
 
     /// For the moment it ends.
     pub(super) fn line(&self) -> String {
-        let trouble = self.trouble.iter().map(|why| format!("; {why}")).collect::<String>();
+        let trouble = self
+            .trouble
+            .iter()
+            .map(|why| format!("; {why}"))
+            .collect::<String>();
         format!(
             "{} {} {}: gap {} ms, {}, proof: {}, {} rows, missing {}, two writers: {}{trouble}",
             self.verdict(),
@@ -116,14 +134,29 @@ pub(super) fn table(rows: &[Row]) -> String {
     let rule = LineStyle::new('+', '-', '+', '+');
     table.load_style(ASCII_FULL_CONDENSED.header_separator(rule));
     table.set_header([
-        "accident", "round", "write gap ms", "TTL ms", "leader", "proof that applied",
-        "rows acked", "missing", "two writers", "verdict",
+        "accident",
+        "round",
+        "write gap ms",
+        "TTL ms",
+        "leader",
+        "proof that applied",
+        "rows acked",
+        "missing",
+        "two writers",
+        "verdict",
     ]);
     for row in rows {
         let mut cells = vec![row.accident.to_owned(), row.round.to_string()];
-        cells.extend([(row.gap_us / 1000).to_string(), (row.ttl_s * 1000).to_string()]);
+        cells.extend([
+            (row.gap_us / 1000).to_string(),
+            (row.ttl_s * 1000).to_string(),
+        ]);
         cells.extend([row.became.clone(), row.proof.clone(), row.acked.to_string()]);
-        let two = if row.two_writers.is_empty() { "no" } else { "YES" };
+        let two = if row.two_writers.is_empty() {
+            "no"
+        } else {
+            "YES"
+        };
         cells.extend([row.missing_text(), two.to_owned(), row.verdict().to_owned()]);
         table.add_row(cells);
     }
@@ -143,12 +176,19 @@ pub(super) async fn evidence(cluster: &Cluster) -> std::io::Result<()> {
             "--- {}: {} starts; last end: {}; the end of its log:",
             member.name,
             seen.starts,
-            if seen.last_end.is_empty() { "none" } else { &seen.last_end },
+            if seen.last_end.is_empty() {
+                "none"
+            } else {
+                &seen.last_end
+            },
         ))?;
         for line in tail(&member.log()) {
             say(&format!("    {line}"))?;
         }
-        say(&format!("--- {}: the last decisions in its journal:", member.name))?;
+        say(&format!(
+            "--- {}: the last decisions in its journal:",
+            member.name
+        ))?;
         for line in decisions(&journal::read(member, 500).await, JOURNAL_STEPS) {
             say(&format!("    {line}"))?;
         }
@@ -191,7 +231,11 @@ fn tail(path: &Path) -> Vec<String> {
     let text = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).map(|line| cut(line)).collect()
+    lines
+        .iter()
+        .skip(lines.len().saturating_sub(LOG_LINES))
+        .map(|line| cut(line))
+        .collect()
 }
 
 fn cut(line: &str) -> String {
@@ -204,24 +248,57 @@ mod tests {
     use super::*;
 
     fn passed() -> Row {
-        Row { whole: true, proof: "terminated".into(), ..Row::new("killed-pod", 1, 6) }
+        Row {
+            whole: true,
+            proof: "terminated".into(),
+            ..Row::new("killed-pod", 1, 6)
+        }
     }
 
     #[test]
     fn a_missing_row_fails_unless_the_rules_allow_it() {
         assert!(passed().passed());
-        assert!(!Row { missing: 1, ..passed() }.passed());
-        assert!(Row { missing: 1, may_miss: true, ..passed() }.passed());
+        assert!(
+            !Row {
+                missing: 1,
+                ..passed()
+            }
+            .passed()
+        );
+        assert!(
+            Row {
+                missing: 1,
+                may_miss: true,
+                ..passed()
+            }
+            .passed()
+        );
     }
 
     #[test]
     fn two_writers_and_a_cluster_that_does_not_heal_always_fail() {
-        let reign = |member, timeline| Reign { member, timeline, first_us: 0 };
-        let pair =
-            TwoWriters { old: reign(0, 1), new: reign(1, 2), rows: 3, overlap_us: 5_000 };
-        let two = Row { two_writers: vec![pair], may_miss: true, ..passed() };
+        let reign = |member, timeline| Reign {
+            member,
+            timeline,
+            first_us: 0,
+        };
+        let pair = TwoWriters {
+            old: reign(0, 1),
+            new: reign(1, 2),
+            rows: 3,
+            overlap_us: 5_000,
+        };
+        let two = Row {
+            two_writers: vec![pair],
+            may_miss: true,
+            ..passed()
+        };
         assert!(!two.passed());
-        assert!(two.line().contains("sent up to 5 ms after pg-1"), "{}", two.line());
+        assert!(
+            two.line().contains("sent up to 5 ms after pg-1"),
+            "{}",
+            two.line()
+        );
         assert!(table(&[two]).contains("YES"));
         assert!(!passed().broken("no primary".into()).passed());
     }

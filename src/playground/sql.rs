@@ -34,12 +34,18 @@ impl Connection {
         let (client, connection) = timeout(CONNECT, config.connect(NoTls)).await.ok()?.ok()?;
         let mut driver = JoinSet::new();
         driver.spawn(async move { drop(connection.await) });
-        Some(Self { client, _driver: driver })
+        Some(Self {
+            client,
+            _driver: driver,
+        })
     }
 
     /// Asks within the deadline of checks.
     pub(super) async fn rows(&self, query: &str) -> Option<Vec<Row>> {
-        timeout(CHECK, self.client.query(query, &[])).await.ok()?.ok()
+        timeout(CHECK, self.client.query(query, &[]))
+            .await
+            .ok()?
+            .ok()
     }
 
     /// One row within the deadline of checks.
@@ -51,5 +57,7 @@ impl Connection {
 /// Whether the server itself refused the statement, so that it is surely not committed.
 pub(super) fn refused(error: &Error) -> bool {
     // Class 57P: the server ends the session, and a commit that waits for its standby is kept.
-    error.as_db_error().is_some_and(|db| !db.code().code().starts_with("57P"))
+    error
+        .as_db_error()
+        .is_some_and(|db| !db.code().code().starts_with("57P"))
 }

@@ -32,17 +32,28 @@ impl Stage {
     /// Makes the directory and clears what an earlier run that was killed has left.
     pub(super) fn set_up() -> anyhow::Result<Self> {
         let account = player()?;
-        let root = std::env::temp_dir().canonicalize().context("find the temporary directory")?;
+        let root = std::env::temp_dir()
+            .canonicalize()
+            .context("find the temporary directory")?;
         for line in clear_leftovers(&root) {
             super::say(&line)?;
         }
         let dir = root.join(format!("{PREFIX}{}", own_pid()));
         if dir.as_os_str().len() > SOCKET_DIR_MAX {
-            bail!("TMPDIR {}: too long a path for PostgreSQL's sockets", root.display());
+            bail!(
+                "TMPDIR {}: too long a path for PostgreSQL's sockets",
+                root.display()
+            );
         }
         fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let stage = Self { program: dir.join("pgwarden"), account, dir };
-        stage.furnish().inspect_err(|_| drop(fs::remove_dir_all(&stage.dir)))?;
+        let stage = Self {
+            program: dir.join("pgwarden"),
+            account,
+            dir,
+        };
+        stage
+            .furnish()
+            .inspect_err(|_| drop(fs::remove_dir_all(&stage.dir)))?;
         Ok(stage)
     }
 
@@ -53,10 +64,23 @@ impl Stage {
         if fs::hard_link(&own, &self.program).is_err() {
             fs::copy(&own, &self.program).context("copy this program")?;
         }
-        let reachable = self.command(Path::new("test")).args(["-x"]).arg(&self.program).status();
-        if !reachable.context("run setpriv (package util-linux)")?.success() {
-            let who = self.account.as_ref().map_or("this user", |account| account.name.as_str());
-            bail!("{who} cannot reach {}: choose another TMPDIR", self.dir.display());
+        let reachable = self
+            .command(Path::new("test"))
+            .args(["-x"])
+            .arg(&self.program)
+            .status();
+        if !reachable
+            .context("run setpriv (package util-linux)")?
+            .success()
+        {
+            let who = self
+                .account
+                .as_ref()
+                .map_or("this user", |account| account.name.as_str());
+            bail!(
+                "{who} cannot reach {}: choose another TMPDIR",
+                self.dir.display()
+            );
         }
         Ok(())
     }
@@ -99,8 +123,7 @@ impl Stage {
     /// Removes the directory; the logs are kept elsewhere first, if they are wanted.
     pub(super) fn remove(&self, keep: bool) -> anyhow::Result<Option<PathBuf>> {
         let kept = if keep { Some(self.keep_logs()?) } else { None };
-        fs::remove_dir_all(&self.dir)
-            .with_context(|| format!("remove {}", self.dir.display()))?;
+        fs::remove_dir_all(&self.dir).with_context(|| format!("remove {}", self.dir.display()))?;
         Ok(kept)
     }
 
@@ -145,7 +168,11 @@ fn player() -> anyhow::Result<Option<Account>> {
 fn clear_leftovers(root: &Path) -> Vec<String> {
     let mut said = Vec::new();
     for dir in entries(root) {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = dir
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let Some(pid) = name.strip_prefix(PREFIX).and_then(|pid| pid.parse().ok()) else {
             continue;
         };
@@ -156,7 +183,11 @@ fn clear_leftovers(root: &Path) -> Vec<String> {
         }
         let ended = processes::end_all(&dir);
         let removed = fs::remove_dir_all(&dir).is_ok();
-        let what = if removed { "removed" } else { "could not be removed" };
+        let what = if removed {
+            "removed"
+        } else {
+            "could not be removed"
+        };
         said.push(format!(
             "an earlier playground was killed: {ended} of its processes ended, {} {what}",
             dir.display()
@@ -169,7 +200,12 @@ fn clear_leftovers(root: &Path) -> Vec<String> {
 /// or the member's API says so.
 pub(super) fn free_ports(addresses: &[IpAddr]) -> anyhow::Result<Vec<u16>> {
     let bind = |ip: &IpAddr| TcpListener::bind(SocketAddr::new(*ip, 0));
-    let held: Vec<TcpListener> =
-        addresses.iter().map(bind).collect::<Result<_, _>>().context("find free ports")?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    let held: Vec<TcpListener> = addresses
+        .iter()
+        .map(bind)
+        .collect::<Result<_, _>>()
+        .context("find free ports")?;
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }

@@ -34,7 +34,10 @@ pub(super) fn start(members: &[Arc<Member>], ledger: &Arc<Ledger>) -> JoinSet<()
     let mut writers = JoinSet::new();
     for member in members {
         for _ in 0..SESSIONS {
-            let session = Session { member: Arc::clone(member), ledger: Arc::clone(ledger) };
+            let session = Session {
+                member: Arc::clone(member),
+                ledger: Arc::clone(ledger),
+            };
             writers.spawn(session.run());
         }
     }
@@ -69,7 +72,9 @@ impl Session {
         let types = [Type::INT8, Type::INT4];
         let mut insert = None;
         loop {
-            let Some(row) = connection.row("SELECT pg_is_in_recovery()").await else { return };
+            let Some(row) = connection.row("SELECT pg_is_in_recovery()").await else {
+                return;
+            };
             if row.get(0) {
                 sleep(RETRY).await;
                 continue;
@@ -100,11 +105,20 @@ impl Session {
         loop {
             let id = self.ledger.take_id();
             let sent_us = boottime_us();
-            let answer =
-                timeout(STATEMENT, connection.client.query_one(insert, &[&id, &member_number]))
-                    .await;
+            let answer = timeout(
+                STATEMENT,
+                connection.client.query_one(insert, &[&id, &member_number]),
+            )
+            .await;
             let at_us = boottime_us();
-            let enter = |outcome| self.ledger.enter(Attempt { id, member, sent_us, outcome });
+            let enter = |outcome| {
+                self.ledger.enter(Attempt {
+                    id,
+                    member,
+                    sent_us,
+                    outcome,
+                })
+            };
             match answer {
                 Ok(Ok(row)) => {
                     let timeline = row.get::<_, i32>(0).cast_unsigned();

@@ -132,3 +132,23 @@ fn absurd_numbers_are_refused_and_do_not_overflow() {
     let refused = Budgets::new(30_000, &all(u64::MAX)).unwrap_err();
     assert!(!refused.to_string().is_empty());
 }
+
+#[test]
+fn what_check_shows_is_what_the_core_decides_with() {
+    for ttl_ms in (6_000..=3_600_000).step_by(1_000) {
+        let shown = Budgets::for_ttl(ttl_ms).unwrap();
+        let used = pgwarden::ha::budgets::Budgets::for_ttl(ttl_ms).unwrap();
+        let shown = row(&shown);
+        let used = [
+            used.ttl_ms,
+            used.renew_ms,
+            used.call_ms,
+            used.election_ms,
+            used.fast_stop_ms,
+            used.immediate_stop_ms,
+            used.kill_ms,
+            used.kill_budget_ms,
+        ];
+        assert_eq!(shown, used, "ttl of {ttl_ms} ms");
+    }
+}

@@ -92,6 +92,19 @@ impl Fault {
                 }
             }
             22 => Self::twin(world, any),
+            24 => {
+                // By hand, while the holder cannot see it.
+                if let Some(leader) = world.leader() {
+                    Self::cut(world, leader, long, true);
+                }
+                if world.rng.percent(50) {
+                    world.note(|| "FAULT the lock object is deleted".into());
+                    world.store.delete_lock();
+                    world.lock_changed();
+                } else {
+                    Self::garble(world);
+                }
+            }
             _ => Self::restore(world),
         }
     }
