@@ -16,10 +16,9 @@ DIR=${1:-$(mktemp -d "${TMPDIR:-/tmp}/pgwarden-fresh.XXXXXX")}
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 TARGETS=${TARGETS:-demo test}
 APT_CONF=${APT_CONF:-}
-RUSTUP=${RUSTUP_HOME:-$HOME/.rustup}
 CARGO=${CARGO_HOME:-$HOME/.cargo}
 ROOT=$DIR/root
-MOUNTS=("$ROOT/opt/cargo-bin" "$ROOT/opt/rustup" "$ROOT/proc" "$ROOT/sys" "$ROOT/dev")
+MOUNTS=("$ROOT/opt/rust" "$ROOT/proc" "$ROOT/sys" "$ROOT/dev")
 
 say() { echo "fresh-debian: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -46,8 +45,8 @@ timed() { # timed WHAT COMMAND...
 }
 
 inside() {
-  nice -n 15 env -i HOME=/root PATH=/opt/cargo-bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    RUSTUP_HOME=/opt/rustup CARGO_HOME=/var/cache/cargo LANG=C.UTF-8 CI=true \
+  nice -n 15 env -i HOME=/root PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    CARGO_HOME=/var/cache/cargo LANG=C.UTF-8 CI=true \
     chroot "$ROOT" /bin/bash -euc "$1" </dev/null
 }
 
@@ -57,16 +56,15 @@ bootstrap() {
 }
 
 enter() {
-  mkdir -p "$ROOT/opt/cargo-bin" "$ROOT/opt/rustup" "$ROOT/var/cache/cargo"
+  mkdir -p "$ROOT/opt/rust" "$ROOT/var/cache/cargo"
   mount -t proc proc "$ROOT/proc"
   mount --rbind /sys "$ROOT/sys"
   mount --make-rslave "$ROOT/sys"
   mount --rbind /dev "$ROOT/dev"
   mount --make-rslave "$ROOT/dev"
-  mount --bind "$CARGO/bin" "$ROOT/opt/cargo-bin"
-  mount --bind "$RUSTUP" "$ROOT/opt/rustup"
-  mount -o remount,bind,ro "$ROOT/opt/cargo-bin"
-  mount -o remount,bind,ro "$ROOT/opt/rustup"
+  # Without rustup in between, which would write into its home.
+  mount --bind "$TOOLCHAIN" "$ROOT/opt/rust"
+  mount -o remount,bind,ro "$ROOT/opt/rust"
   cp /etc/resolv.conf "$ROOT/etc/resolv.conf"
   if [ -n "$APT_CONF" ]; then cp "$APT_CONF" "$ROOT/etc/apt/apt.conf.d/90fresh"; fi
   if [ -f "$CARGO/config.toml" ]; then cp "$CARGO/config.toml" "$ROOT/var/cache/cargo/"; fi
@@ -74,6 +72,7 @@ enter() {
 }
 
 [ "$(id -u)" -eq 0 ] || fail "only root can make a chroot"
+TOOLCHAIN=$(cd "$HERE" && rustc --print sysroot) || fail "no Rust toolchain on this host"
 command -v mmdebstrap >/dev/null || fail "missing: mmdebstrap. As root on Debian: apt-get install mmdebstrap"
 mkdir -p "$DIR"
 trap clean_up EXIT

@@ -117,7 +117,7 @@ async fn refusals_have_patronis_codes_and_words() {
 
 #[tokio::test]
 async fn methods_that_no_route_has_are_told_from_missing_objects() {
-    let mut server = leader("methods").await;
+    let mut server = leader("running").await;
     for (method, path, status) in [
         ("DELETE", "/switchover", 404),
         ("POST", "/nosuch", 501),
