@@ -19,7 +19,11 @@ mod words;
 use scan::{Source, sources, texts};
 
 /// Files longer than the cap, with the length they have: (path, lines).
-const LONG_FILES: &[(&str, usize)] = &[];
+const LONG_FILES: &[(&str, usize)] = &[
+    ("src/ha/step.rs", 408),
+    ("src/runner/mod.rs", 434),
+    ("src/runner/server.rs", 426),
+];
 
 /// Comments wider than the cap, in all files together. It may only shrink.
 const WIDE_COMMENTS: usize = 31;

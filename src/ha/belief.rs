@@ -82,6 +82,7 @@ impl Turn<'_> {
         self.s.lease.held = None;
         self.s.lease.attempts.clear();
         self.s.lease.adoptable = false;
+        self.s.armed_until = None;
         self.s.race = None;
         self.s.shared = None;
         self.emit(Effect::ReadShared);
@@ -139,18 +140,16 @@ impl Turn<'_> {
         let proven = belief
             .proof
             .as_ref()
-            .filter(|proof| proof.fields == lock.fields);
+            .filter(|proof| proof.fields == lock.fields)
+            // A record older than what I have seen came out of a backup: it proves nothing about
+            // whoever leads now.
+            .filter(|_| lock.epoch() >= Some(belief.greatest_epoch));
         if let Some(proof) = proven {
             return Vacancy::Free {
                 because: format!("proof: {:?}", proof.kind),
             };
         }
         let wait_ms = match &lock.state {
-            LockState::Held(held) if self.s.is_me(held) => {
-                return Vacancy::Free {
-                    because: "the record is my own and I stopped".into(),
-                };
-            }
             LockState::Held(held) => held.ttl_ms,
             LockState::Released(released) => released.ttl_ms,
             LockState::Absent if self.s.sabotaged(Sabotage::AbsenceIsRelease) => 0,

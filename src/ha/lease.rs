@@ -28,8 +28,11 @@ impl Turn<'_> {
                 if let Some(attempt) = attempt.filter(|attempt| !attempt.release) {
                     self.credit(held, &attempt, version);
                 }
-                // A record of mine whose time is up, or of the agent before me: by renewal only.
-                self.s.lease.adoptable = self.s.lease.held.is_none();
+                // A record of the agent before me, whose deadline still runs (G5). One whose time is
+                // up is as old as any other: a restored store may show it while another leads.
+                let armed = self.s.armed_until.is_some_and(|until| self.now < until);
+                let newest = held.epoch >= self.s.lock.greatest_epoch;
+                self.s.lease.adoptable = self.s.lease.held.is_none() && armed && newest;
             }
             LockState::Held(held) => {
                 self.s.lease.adoptable = false;
@@ -201,7 +204,7 @@ impl Turn<'_> {
 
     /// G5: a new agent under the same guardian goes on with what its predecessor held.
     fn adopt(&mut self, lock: &LockSnapshot) {
-        if !self.s.lease.adoptable || self.s.terminating {
+        if !self.s.may_adopt(self.now) || self.s.terminating {
             return;
         }
         if let LockState::Held(record) = &lock.state {

@@ -23,7 +23,7 @@ impl Turn<'_> {
     pub(super) fn follow(&mut self) {
         if self.s.may_be_writable() {
             // A new agent first learns whether the running primary is its own (G5).
-            let learning = self.s.lock.snapshot.is_none() || self.s.lease.adoptable;
+            let learning = self.s.lock.snapshot.is_none() || self.s.may_adopt(self.now);
             if !learning || self.s.terminating {
                 self.demote();
             }

@@ -27,6 +27,8 @@ pub struct State {
     pub lock: LockBelief,
     /// The lock as held by me.
     pub lease: Lease,
+    /// The guardian's deadline as moved last; none after a verified stop.
+    pub armed_until: Option<Ms>,
     /// The shared objects, once seen.
     pub shared: Option<Shared>,
     /// When they were read by quorum last.
@@ -227,6 +229,7 @@ impl State {
             budgets,
             lock: LockBelief::default(),
             lease: Lease::default(),
+            armed_until: None,
             shared: None,
             shared_read_at: None,
             shared_written_at: 0,
@@ -258,6 +261,11 @@ impl State {
     /// The lock is mine now.
     pub fn holds(&self, now: Ms) -> bool {
         self.holds_until().is_some_and(|until| now < until)
+    }
+
+    /// G5: the record is mine, and the guardian's deadline that it set still runs.
+    pub fn may_adopt(&self, now: Ms) -> bool {
+        self.lease.adoptable && self.armed_until.is_some_and(|until| now < until)
     }
 
     /// A name other than mine that the record shows as the holder, whatever its age.

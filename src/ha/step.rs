@@ -110,9 +110,10 @@ impl Turn<'_> {
             Event::LockWritten { nonce, outcome } => self.absorb_lock_write(nonce, outcome),
             Event::SharedSeen { shared, quorum } => self.absorb_shared(shared, quorum),
             Event::SharedWritten { what, outcome } => self.absorb_shared_write(what, outcome),
-            Event::DeadlineMoved { .. } => {}
+            Event::DeadlineMoved { to } => self.s.armed_until = Some(to),
             Event::DeadlineLatched => {
                 self.s.lease.held = None;
+                self.s.armed_until = None;
                 self.explain(
                     Rule::G1,
                     "the deadline has passed: PostgreSQL dies, the lock is not mine",
@@ -160,6 +161,7 @@ impl Turn<'_> {
                 self.explain(Rule::Handover, format!("PostgreSQL stopped: {why}"));
             }
         }
+        self.s.armed_until = None;
         let pg = &mut self.s.pg;
         pg.process = Process::Down;
         pg.facts = None;

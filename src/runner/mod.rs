@@ -92,7 +92,7 @@ pub struct Context {
     fresh: AtomicBool,
     kick: Notify,
     /// Members that ever got a slot from this process.
-    slots_owned: std::sync::Mutex<std::collections::BTreeSet<String>>,
+    slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
 }
 
 impl Context {
@@ -196,7 +196,7 @@ impl Runner {
             unchecked: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
             kick: Notify::new(),
-            slots_owned: std::sync::Mutex::default(),
+            slots_owned: tokio::sync::Mutex::default(),
         });
         let (facts_sender, facts) = watch::channel(None);
         let watchful = watch::Sender::new(Watchful::default());
@@ -244,6 +244,9 @@ impl Runner {
                 why: "nothing runs yet".into(),
             },
         });
+        if let Some(to) = hello.deadline_ms {
+            self.decide(Event::DeadlineMoved { to });
+        }
         if hello.terminating {
             self.decide(Event::Terminate);
         }

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 const SERVE_MS: Ms = 10_000;
 /// Between two looks while all is well.
 const LOOK_MS: Ms = 500;
+/// A session is given up after this long: an old one goes on answering under a hung postmaster.
+const SESSION_MS: Ms = 3_000;
 /// Between two writes of the scratch files.
 const SCRATCH_MS: Ms = 5_000;
 
@@ -72,8 +74,13 @@ pub(super) async fn run(
     let mut probe = Probe::new();
     let mut health = Health::fresh(boottime_ms());
     let mut history: (Timeline, Vec<HistoryEntry>) = (0, Vec::new());
+    let mut connect_due = boottime_ms() + SESSION_MS;
     loop {
         let task = watchful.borrow_and_update().clone();
+        if boottime_ms() >= connect_due {
+            connect_due = boottime_ms() + SESSION_MS;
+            probe.disconnect();
+        }
         if !task.running {
             probe.disconnect();
             publish.send_replace(None);

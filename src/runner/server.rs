@@ -409,13 +409,9 @@ pub(super) async fn run_set_slots(context: Arc<Context>, members: BTreeSet<Name>
     if !pg.use_slots {
         return;
     }
-    let owned = match context.slots_owned.lock() {
-        Ok(mut owned) => {
-            owned.extend(members.iter().cloned());
-            owned.clone()
-        }
-        Err(_) => members.clone(),
-    };
+    // One at a time: two that compare and create would trip over each other.
+    let mut owned = context.slots_owned.lock().await;
+    owned.extend(members.iter().cloned());
     let changed = match Session::local(&pg, STATEMENT).await {
         Ok(session) => slots::sync_member_slots(&session, &members, &owned, STATEMENT).await,
         Err(error) => Err(error),

@@ -96,6 +96,9 @@ impl World {
         };
         self.note(|| format!("node {node}: agent starts"));
         self.deliver(node, event);
+        if let Some(to) = self.nodes[node].deadline {
+            self.deliver(node, Event::DeadlineMoved { to });
+        }
         let delay = self.rng.range(5, 60);
         if !self.nodes[node].cut_api {
             let shared = self.store.shared_view();
