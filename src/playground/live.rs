@@ -42,7 +42,7 @@ async fn picture(cluster: &Cluster, lock: &mut Lock) -> String {
         if cluster.sync { "on" } else { "off" },
     );
     for member in cluster.members() {
-        text += &format!("  psql {}\n", member.connection_string());
+        text += &format!("  {}:  psql {}\n", member.name, member.connection_string());
     }
     let urls: Vec<String> = cluster.members().map(|member| member.api_url()).collect();
     let api = urls.first().cloned().unwrap_or_default();

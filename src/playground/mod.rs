@@ -134,7 +134,8 @@ async fn play(plan: &Plan, serving: &Runtime) -> anyhow::Result<Exit> {
         }
         done = perform(plan, &cluster) => done,
     };
-    let failed = !matches!(done, Ok(Exit::Ok)) && plan.exercise;
+    // Who interrupts it wants nothing kept.
+    let failed = plan.exercise && matches!(done, Err(_) | Ok(Exit::ExerciseFailed));
     let left = cluster.tear_down(failed || plan.keep_logs).await;
     if left > 0 {
         bail!("{left} processes of the stage could not be ended");

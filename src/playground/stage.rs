@@ -127,17 +127,19 @@ impl Stage {
         Ok(kept)
     }
 
-    /// Every file of a member but its data directory's.
+    /// Logs, journals and configurations; no password file and no way to an API server.
     fn keep_logs(&self) -> anyhow::Result<PathBuf> {
         let kept = std::env::temp_dir().join(format!("{KEPT}{}", own_pid()));
         for member in entries(&self.dir).into_iter().filter(|path| path.is_dir()) {
             let target = kept.join(member.file_name().unwrap_or_default());
             fs::create_dir_all(&target).context("keep the logs")?;
-            let mut files: Vec<PathBuf> = entries(&member);
-            files.extend(entries(&member.join("journal")));
-            for file in files.iter().filter(|path| path.is_file()) {
-                let name = file.file_name().unwrap_or_default();
-                fs::copy(file, target.join(name)).context("keep the logs")?;
+            for file in entries(&member).iter().filter(|path| path.is_file()) {
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                // A leading point hides them where people look.
+                let name = name.trim_start_matches('.');
+                if name.contains("journal") || name.ends_with(".log") || name.ends_with(".yml") {
+                    fs::copy(file, target.join(name)).context("keep the logs")?;
+                }
             }
         }
         Ok(kept)
