@@ -67,6 +67,7 @@ struct Extras<'a> {
     pod_uid: &'a str,
     incarnation: &'a str,
     epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     race: Option<&'a crate::ha::event::PeerStatus>,
 }
 
