@@ -134,7 +134,11 @@ impl Stage {
             let target = kept.join(member.file_name().unwrap_or_default());
             fs::create_dir_all(&target).context("keep the logs")?;
             for file in entries(&member).iter().filter(|path| path.is_file()) {
-                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = file
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 // A leading point hides them where people look.
                 let name = name.trim_start_matches('.');
                 if name.contains("journal") || name.ends_with(".log") || name.ends_with(".yml") {

@@ -1,0 +1,257 @@
+//! One member as users start it: bad input at the door, an API server that is not there yet, a
+//! second agent on the same data directory.
+
+use pgwarden::playground::kube_api::{KubeApi, Options};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BIN_DIR: &str = "/usr/lib/postgresql/15/bin";
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A directory of a test, removed at its end, owned by the user that runs PostgreSQL.
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pgw-agent-{name}-{}", std::process::id()));
+        fs::create_dir_all(path.join("member")).unwrap();
+        Self(path)
+    }
+
+    fn hand_over(&self) {
+        if is_root() {
+            let owner = Command::new("chown")
+                .args(["-R", "postgres:postgres"])
+                .arg(&self.0)
+                .status();
+            assert!(owner.unwrap().success());
+        }
+    }
+
+    fn config(&self, change: impl FnOnce(&mut Value)) -> PathBuf {
+        let at = |name: &str| self.0.join(name).display().to_string();
+        let mut config = json!({
+            "scope": "solo",
+            "name": "solo-0",
+            "restapi": {"listen": "127.0.0.1:1", "connect_address": "127.0.0.1:1"},
+            "kubernetes": {
+                "namespace": "default", "labels": {"application": "pgwarden"}, "lock": "lease",
+                "kubeconfig": at("kubeconfig"), "pod_uid": "uid-1", "pod_ip": "127.0.0.1",
+            },
+            "bootstrap": {"dcs": {"ttl": 6}, "initdb": ["data-checksums"]},
+            "postgresql": {
+                "listen": "127.0.0.1:1", "connect_address": "127.0.0.1:1",
+                "data_dir": at("member/data"), "bin_dir": BIN_DIR, "pgpass": at("member/pgpass"),
+                "parameters": {"unix_socket_directories": at("member"), "shared_buffers": "16MB"},
+                "authentication": {
+                    "superuser": {"username": "postgres", "password": "s"},
+                    "replication": {"username": "replicator", "password": "r"},
+                },
+            },
+        });
+        change(&mut config);
+        // JSON is YAML.
+        let path = self.0.join("pgwarden.yml");
+        fs::write(&path, config.to_string()).unwrap();
+        self.hand_over();
+        path
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// The program as the user that runs PostgreSQL; a copy, since a build may lie where only root reads.
+fn agent(home: &Home, config: &Path) -> Command {
+    let program = home.0.join("pgwarden");
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_pgwarden"), &program).unwrap();
+    }
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=postgres", "--regid=postgres", "--init-groups"])
+            .arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.arg("agent").arg(config).stdin(Stdio::null());
+    command
+}
+
+fn run(home: &Home, config: &Path) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = agent(home, config).output().unwrap();
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// A running member; it is told to end, and if it does not, killed.
+struct Member(Child);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            if self.0.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn status(port: u16, path: &str) -> Option<u16> {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let answer = pgwarden::api::client::get(&url, Duration::from_secs(2)).await;
+    answer.ok().map(|answer| answer.status)
+}
+
+async fn wait_for(what: &str, port: u16, path: &str, wanted: u16) {
+    let until = Instant::now() + DEADLINE;
+    while status(port, path).await != Some(wanted) {
+        assert!(
+            Instant::now() < until,
+            "{what}: {path} did not answer {wanted} in time"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_ends_with_its_code_and_names_the_field() {
+    let home = Home::new("bad");
+    type Change = fn(&mut Value);
+    let cases: [(&str, Change); 5] = [
+        ("scope", |c| {
+            drop(c.as_object_mut().unwrap().remove("scope"))
+        }),
+        ("name", |c| drop(c.as_object_mut().unwrap().remove("name"))),
+        ("postgresql.data_dir", |c| {
+            drop(c["postgresql"].as_object_mut().unwrap().remove("data_dir"));
+        }),
+        ("bootstrap.dcs.ttl", |c| {
+            c["bootstrap"]["dcs"]["ttl"] = json!(3)
+        }),
+        ("kubernetes", |c| {
+            c["kubernetes"]["use_endpoints"] = json!(true)
+        }),
+    ];
+    for (field, change) in cases {
+        let (code, said) = run(&home, &home.config(change));
+        assert_eq!(code, Some(78), "{field}: {said}");
+        assert!(said.contains(field), "{field}: {said}");
+        assert!(
+            !home.0.join("member/data").exists(),
+            "{field}: nothing is touched"
+        );
+    }
+}
+
+#[test]
+fn programs_that_cannot_be_used_end_the_agent_with_the_field() {
+    let home = Home::new("bindir");
+    let empty = home.0.join("no-programs");
+    fs::create_dir_all(&empty).unwrap();
+    let config = home.config(|c| {
+        c["postgresql"]["bin_dir"] = json!(empty);
+        c["restapi"]["listen"] = json!(format!("127.0.0.1:{}", free_port()));
+    });
+    let (code, said) = run(&home, &config);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("bin_dir"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
+    if !Path::new(BIN_DIR).join("postgres").is_file() {
+        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    let home = Home::new("late-api");
+    let (api, rest, sql) = (free_port(), free_port(), free_port());
+    let address: SocketAddr = ([127, 0, 0, 1], api).into();
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "k", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "u", "user": {"token": "solo-0"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+    });
+    fs::write(home.0.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    let config = home.config(|c| {
+        for key in ["listen", "connect_address"] {
+            c["restapi"][key] = json!(format!("127.0.0.1:{rest}"));
+            c["postgresql"][key] = json!(format!("127.0.0.1:{sql}"));
+        }
+    });
+    let log = fs::File::create(home.0.join("log")).unwrap();
+    let member = agent(&home, &config)
+        .stderr(log.try_clone().unwrap())
+        .stdout(log)
+        .spawn();
+    let member = Member(member.unwrap());
+    wait_for("without an API", rest, "/patroni", 200).await;
+    assert_eq!(status(rest, "/liveness").await, Some(200));
+    assert_eq!(status(rest, "/primary").await, Some(503));
+    assert_eq!(status(rest, "/readiness").await, Some(503));
+
+    // A second agent on the same data directory is refused, and the first goes on.
+    let (code, said) = run(&home, &config);
+    assert_eq!(code, Some(100), "{said}");
+    assert!(said.contains(".data.pgwarden.lock"), "{said}");
+
+    let options = Options {
+        listen: address,
+        allow_loopback: true,
+        ..Options::default()
+    };
+    let api = KubeApi::start(options).await.unwrap();
+    let client = api.client("admin").unwrap();
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::namespaced(client, "default");
+    let pod = json!({
+        "metadata": {
+            "name": "solo-0",
+            "labels": {"application": "pgwarden", "cluster-name": "solo"},
+        },
+        "spec": {"containers": [{"name": "postgres", "image": "postgres"}]},
+    });
+    pods.create(
+        &kube::api::PostParams::default(),
+        &serde_json::from_value(pod).unwrap(),
+    )
+    .await
+    .unwrap();
+    api.edit("pods", "default", "solo-0", |pod| {
+        pod["metadata"]["uid"] = json!("uid-1")
+    });
+    wait_for("with the API", rest, "/primary", 200).await;
+    assert_eq!(status(rest, "/readiness").await, Some(200));
+    drop(member);
+    let said = fs::read_to_string(home.0.join("log")).unwrap();
+    assert!(
+        said.contains("the lock could not be read"),
+        "it says what it waits for: {said}"
+    );
+    assert!(api.object("leases", "default", "solo").is_some());
+    api.stop().await;
+}
