@@ -46,7 +46,7 @@ timed() { # timed WHAT COMMAND...
 
 inside() {
   nice -n 15 env -i HOME=/root PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    CARGO_HOME=/var/cache/cargo LANG=C.UTF-8 CI=true \
+    CARGO_HOME=/var/cache/cargo CARGO_HTTP_CAINFO=/etc/ssl/host-ca.crt LANG=C.UTF-8 CI=true \
     chroot "$ROOT" /bin/bash -euc "$1" </dev/null
 }
 
@@ -66,6 +66,8 @@ enter() {
   mount --bind "$TOOLCHAIN" "$ROOT/opt/rust"
   mount -o remount,bind,ro "$ROOT/opt/rust"
   cp /etc/resolv.conf "$ROOT/etc/resolv.conf"
+  # Whom this host trusts: it may see the registry through a proxy of its own.
+  cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$ROOT/etc/ssl/host-ca.crt"
   if [ -n "$APT_CONF" ]; then cp "$APT_CONF" "$ROOT/etc/apt/apt.conf.d/90fresh"; fi
   if [ -f "$CARGO/config.toml" ]; then cp "$CARGO/config.toml" "$ROOT/var/cache/cargo/"; fi
   git clone --quiet "$HERE" "$ROOT/srv/pgwarden"
