@@ -26,7 +26,10 @@ impl Home {
     fn playground(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgwarden"));
         command.arg("playground").args(args).env("TMPDIR", &self.0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 }
@@ -42,7 +45,9 @@ fn text(output: &Output) -> String {
 }
 
 fn has_postgresql(test: &str) -> bool {
-    let found = Path::new("/usr/lib/postgresql").read_dir().is_ok_and(|mut dir| dir.next().is_some());
+    let found = Path::new("/usr/lib/postgresql")
+        .read_dir()
+        .is_ok_and(|mut dir| dir.next().is_some());
     if !found {
         eprintln!("SKIPPED: {test}: no PostgreSQL under /usr/lib/postgresql");
     }
@@ -53,7 +58,9 @@ fn has_postgresql(test: &str) -> bool {
 fn working_in(dir: &Path) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     processes
-        .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir)))
+        .filter(|entry| {
+            fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir))
+        })
         .map(|entry| fs::read_to_string(entry.path().join("comm")).unwrap_or_default())
         .collect()
 }
@@ -68,12 +75,20 @@ fn a_short_exercise_passes_and_leaves_nothing() {
     let leftover = home.0.join("pgw-play-4194305");
     fs::create_dir(&leftover).unwrap();
     let accidents = "--accidents=switchover,killed-postgres";
-    let output = home.playground(&["--exercise", "--members=2", accidents]).output().unwrap();
+    let output = home
+        .playground(&["--exercise", "--members=2", accidents])
+        .output()
+        .unwrap();
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("an earlier playground was killed"), "{said}");
     assert!(said.trim_end().ends_with("2 passed, 0 failed"), "{said}");
-    assert_eq!(fs::read_dir(&home.0).unwrap().count(), 0, "something is left in {:?}", home.0);
+    assert_eq!(
+        fs::read_dir(&home.0).unwrap().count(),
+        0,
+        "something is left in {:?}",
+        home.0
+    );
     assert_eq!(working_in(&home.0), Vec::<String>::new());
 }
 
@@ -85,7 +100,11 @@ fn a_supervisor_that_ends_it_finds_nothing_left() {
     let home = Home::new("end");
     let playground = home.playground(&["--exercise"]).spawn().unwrap();
     let begun = Instant::now();
-    let runs_postgres = || working_in(&home.0).iter().any(|name| name.starts_with("postgres"));
+    let runs_postgres = || {
+        working_in(&home.0)
+            .iter()
+            .any(|name| name.starts_with("postgres"))
+    };
     while !runs_postgres() {
         assert!(begun.elapsed() < LONG, "no PostgreSQL was started");
         std::thread::sleep(Duration::from_millis(50));
@@ -94,7 +113,12 @@ fn a_supervisor_that_ends_it_finds_nothing_left() {
     let output = playground.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert_eq!(working_in(&home.0), Vec::<String>::new());
-    assert_eq!(fs::read_dir(&home.0).unwrap().count(), 0, "something is left in {:?}", home.0);
+    assert_eq!(
+        fs::read_dir(&home.0).unwrap().count(),
+        0,
+        "something is left in {:?}",
+        home.0
+    );
 }
 
 #[test]
@@ -103,10 +127,24 @@ fn wrong_words_are_refused_with_the_right_ones() {
     let unknown = home.playground(&["--accidents", "flood"]).output().unwrap();
     assert_ne!(unknown.status.code(), Some(0));
     assert!(text(&unknown).contains("found \"flood\"; expected some of switchover, "));
-    let few = home.playground(&["--addresses", "198.18.0.11"]).output().unwrap();
+    let few = home
+        .playground(&["--addresses", "198.18.0.11"])
+        .output()
+        .unwrap();
     assert_ne!(few.status.code(), Some(0));
-    assert!(text(&few).contains("expected one per member, 3"), "{}", text(&few));
-    let nowhere = home.playground(&["--bin-dir", "/usr/share"]).output().unwrap();
-    assert!(text(&nowhere).contains("has no executable program"), "{}", text(&nowhere));
+    assert!(
+        text(&few).contains("expected one per member, 3"),
+        "{}",
+        text(&few)
+    );
+    let nowhere = home
+        .playground(&["--bin-dir", "/usr/share"])
+        .output()
+        .unwrap();
+    assert!(
+        text(&nowhere).contains("has no executable program"),
+        "{}",
+        text(&nowhere)
+    );
     assert_eq!(fs::read_dir(&home.0).unwrap().count(), 0);
 }
