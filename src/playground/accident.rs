@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// How long a switchover may take to be answered.
-const SWITCHOVER: Duration = Duration::from_secs(60);
+const SWITCHOVER: Duration = Duration::from_mins(1);
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

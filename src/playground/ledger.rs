@@ -88,8 +88,6 @@ impl Ledger {
         let book = self.book();
         let of_member = |attempt: &&Attempt| attempt.member == member;
         let mut latest = book.attempts.iter().rev().filter(of_member);
-        latest
-            .find_map(|attempt| attempt.acked())
-            .map(|(at_us, _)| at_us)
+        latest.find_map(Attempt::acked).map(|(at_us, _)| at_us)
     }
 }

@@ -10,6 +10,7 @@ use comfy_table::presets::ASCII_FULL_CONDENSED;
 use comfy_table::{LineStyle, Table};
 use serde_json::Value;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -18,6 +19,7 @@ const ASK: Duration = Duration::from_millis(800);
 /// Steps read of each journal, and decisions shown of all.
 const STEPS: usize = 200;
 const DECISIONS: usize = 8;
+const LINE_CHARS: usize = 150;
 /// To the top left, and everything below is erased: the picture stays in its place.
 const HOME: &str = "\x1b[H\x1b[J";
 
@@ -35,32 +37,41 @@ pub(super) async fn run(cluster: &Cluster) -> anyhow::Result<Exit> {
 }
 
 async fn picture(cluster: &Cluster, lock: &mut Lock) -> String {
-    let mut text = format!(
-        "pgwarden playground: PostgreSQL {}, lease TTL {} s, synchronous replication {}\n\n",
-        cluster.installation.text,
-        cluster.ttl_s,
-        if cluster.sync { "on" } else { "off" },
-    );
-    for member in cluster.members() {
-        text += &format!("  {}:  psql {}\n", member.name, member.connection_string());
-    }
+    let sync = if cluster.sync { "on" } else { "off" };
+    let (version, ttl_s) = (&cluster.installation.text, cluster.ttl_s);
+    let psql =
+        |member: &Arc<Member>| format!("  {}:  psql {}", member.name, member.connection_string());
     let urls: Vec<String> = cluster.members().map(|member| member.api_url()).collect();
-    let api = urls.first().cloned().unwrap_or_default();
-    text += &format!(
-        "\n{}\n{}\n",
-        members(cluster).await,
-        lock.look(cluster).await
+    let api = urls.first().map_or("", String::as_str);
+    let mut lines = vec![
+        format!(
+            "pgwarden playground: PostgreSQL {version}, lease TTL {ttl_s} s, \
+             synchronous replication {sync}"
+        ),
+        String::new(),
+    ];
+    lines.extend(cluster.members().map(psql));
+    lines.extend([
+        String::new(),
+        members(cluster).await.to_string(),
+        lock.look(cluster).await,
+    ]);
+    lines.push("last decisions:".to_owned());
+    let indented = |line: String| line.chars().take(LINE_CHARS).collect::<String>();
+    lines.extend(
+        last_decisions(cluster)
+            .await
+            .into_iter()
+            .map(|line| indented(format!("  {line}"))),
     );
-    text += "last decisions:\n";
-    for line in last_decisions(cluster).await {
-        text += &format!("  {}\n", line.chars().take(150).collect::<String>());
-    }
-    text += &format!(
-        "\ntry:  pgwarden ctl list --api {api}\n      pgwarden ctl switchover --force --api {api}\n      \
-         pgwarden explain --api {}\nCtrl-C ends everything and leaves nothing behind\n",
-        urls.join(",")
-    );
-    text
+    lines.extend([
+        String::new(),
+        format!("try:  pgwarden ctl list --api {api}"),
+        format!("      pgwarden ctl switchover --force --api {api}"),
+        format!("      pgwarden explain --api {}", urls.join(",")),
+        "Ctrl-C ends everything and leaves nothing behind".to_owned(),
+    ]);
+    lines.join("\n") + "\n"
 }
 
 async fn members(cluster: &Cluster) -> Table {

@@ -95,7 +95,10 @@ impl Member {
             password,
             ..
         } = self;
-        let (dir, data, kubeconfig) = (&self.dir, self.data_dir(), self.kubeconfig());
+        // JSON's quotes are YAML's.
+        let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
+        let (dir, data) = (quoted(&self.dir), quoted(&self.data_dir()));
+        let (kubeconfig, bin_dir) = (quoted(&self.kubeconfig()), quoted(bin_dir));
         let (ttl_s, sync) = (plan.ttl_s, plan.sync);
         let api = SocketAddr::new(*ip, *api_port);
         let pg = SocketAddr::new(*ip, *pg_port);
@@ -110,7 +113,7 @@ kubernetes:
   labels: {{application: pgwarden}}
   pod_ip: "{ip}"
   pod_uid: "{pod_uid}"
-  kubeconfig: {kubeconfig:?}
+  kubeconfig: {kubeconfig}
   ports: [{{name: postgresql, port: {pg_port}}}]
 bootstrap:
   dcs:
@@ -134,16 +137,16 @@ bootstrap:
     - host all all all scram-sha-256
 postgresql:
   listen: "{pg}"
-  data_dir: {data:?}
-  bin_dir: {bin_dir:?}
-  pgpass: {pgpass:?}
+  data_dir: {data}
+  bin_dir: {bin_dir}
+  pgpass: {pgpass}
   authentication:
     superuser: {{username: {SUPERUSER}, password: "{password}"}}
     replication: {{username: replicator, password: "{password}"}}
     rewind: {{username: rewinder, password: "{password}"}}
   basebackup: {{checkpoint: fast}}
   parameters:
-    unix_socket_directories: {dir:?}
+    unix_socket_directories: {dir}
     shared_buffers: 32MB
     fsync: on
     jit: off
@@ -151,7 +154,7 @@ postgresql:
     autovacuum_max_workers: 1
 tags: {{}}
 "#,
-            pgpass = dir.join("pgpass"),
+            pgpass = quoted(&self.dir.join("pgpass")),
         )
     }
 }

@@ -81,10 +81,7 @@ async fn relay(member: TcpStream, server: SocketAddr, mut cut: watch::Receiver<b
 
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut cut: watch::Receiver<bool>) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let Ok(length @ 1..) = from.read(&mut buffer).await else {
-            break;
-        };
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if healed(&mut cut).await.is_none() || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

@@ -108,11 +108,10 @@ impl Row {
 
     /// For the moment it ends.
     pub(super) fn line(&self) -> String {
-        let trouble = self
-            .trouble
-            .iter()
-            .map(|why| format!("; {why}"))
-            .collect::<String>();
+        let mut trouble = self.trouble.join("; ");
+        if !trouble.is_empty() {
+            trouble.insert_str(0, "; ");
+        }
         format!(
             "{} {} {}: gap {} ms, {}, proof: {}, {} rows, missing {}, two writers: {}{trouble}",
             self.verdict(),

@@ -14,6 +14,8 @@ use std::process::Command;
 const PREFIX: &str = "pgw-play-";
 /// Where what failed is kept.
 const KEPT: &str = "pgw-failed-";
+/// What is kept: logs, journals, configurations; no password file, no way to an API server.
+const KEPT_FILES: [&str; 3] = ["journal.jsonl", "member.log", "pgwarden.yml"];
 /// The longest path of a directory whose socket has a name within the kernel's 107 characters.
 const SOCKET_DIR_MAX: usize = 85;
 
@@ -127,7 +129,6 @@ impl Stage {
         Ok(kept)
     }
 
-    /// Logs, journals and configurations; no password file and no way to an API server.
     fn keep_logs(&self) -> anyhow::Result<PathBuf> {
         let kept = std::env::temp_dir().join(format!("{KEPT}{}", own_pid()));
         for member in entries(&self.dir).into_iter().filter(|path| path.is_dir()) {
@@ -141,7 +142,7 @@ impl Stage {
                     .into_owned();
                 // A leading point hides them where people look.
                 let name = name.trim_start_matches('.');
-                if name.contains("journal") || name.ends_with(".log") || name.ends_with(".yml") {
+                if KEPT_FILES.iter().any(|kept| name.contains(kept)) {
                     fs::copy(file, target.join(name)).context("keep the logs")?;
                 }
             }

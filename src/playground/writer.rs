@@ -117,7 +117,7 @@ impl Session {
                     member,
                     sent_us,
                     outcome,
-                })
+                });
             };
             match answer {
                 Ok(Ok(row)) => {
