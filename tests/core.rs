@@ -32,7 +32,7 @@ fn rules() -> Rules {
 
 /// A replica that streams, and knows the cluster.
 fn replica() -> State {
-    let budgets = Budgets::for_ttl(6_000).unwrap();
+    let budgets = Budgets::for_ttl(6_000).expect("a row of G3");
     let mut state = State::new(identity("a"), Place::default(), false, rules(), budgets);
     state.pg.upstream = Some("b".into());
     step(
@@ -243,7 +243,7 @@ fn absence_is_waited_for_from_its_first_sight() {
 
 #[test]
 fn a_new_agent_adopts_its_own_record_only_while_the_deadline_runs() {
-    let budgets = Budgets::for_ttl(6_000).unwrap();
+    let budgets = Budgets::for_ttl(6_000).expect("a row of G3");
     for (armed, adopts) in [(true, true), (false, false)] {
         let mut state = State::new(identity("a"), Place::default(), false, rules(), budgets);
         step(

@@ -79,7 +79,7 @@ impl Runner {
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
             Effect::SetSyncNames { names } => {
-                self.spawn(server::run_set_sync_names(context, names))
+                self.spawn(server::run_set_sync_names(context, names));
             }
             Effect::SetSlots { members } => self.spawn(server::run_set_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),

@@ -262,7 +262,7 @@ impl Runner {
                 },
                 Some(event) = self.inbox.recv() => Some(event),
                 Some(seen) = self.watching.seen.recv() => Some(self.seen(seen)),
-                Some(command) = self.commands.recv() => self.question(command),
+                Some(command) = self.commands.recv() => Some(self.question(command)),
                 Ok(()) = terminate.changed() => Some(Event::Terminate),
                 Some(ended) = self.work.join_next() => {
                     if let Err(error) = ended {
@@ -405,7 +405,7 @@ impl Runner {
         }
     }
 
-    fn question(&mut self, command: api::Command) -> Option<Event> {
+    fn question(&mut self, command: api::Command) -> Event {
         let ask = match &command.ask {
             api::Ask::Switchover { leader, candidate } => Ask::Switchover {
                 from: leader.clone(),
@@ -419,7 +419,7 @@ impl Runner {
         let id = self.next_question;
         self.next_question += 1;
         self.questions.insert(id, (command.ask, command.reply));
-        Some(Event::Asked { id, ask })
+        Event::Asked { id, ask }
     }
 }
 

@@ -28,13 +28,13 @@ const FORK: Duration = Duration::from_secs(10);
 /// A replica that has not reached consistency by then goes on by itself.
 const REPLICA_UP: Duration = Duration::from_secs(10);
 /// A promotion.
-const PROMOTE: Duration = Duration::from_secs(120);
+const PROMOTE: Duration = Duration::from_mins(2);
 /// A checkpoint before a handover, or after a promotion.
-const CHECKPOINT: Duration = Duration::from_secs(60);
+const CHECKPOINT: Duration = Duration::from_mins(1);
 /// A clone; a large one takes hours.
-const CLONE: Duration = Duration::from_secs(7 * 24 * 3600);
+const CLONE: Duration = Duration::from_hours(7 * 24);
 /// A rewind, a crash recovery, an initdb.
-const REPAIR: Duration = Duration::from_secs(24 * 3600);
+const REPAIR: Duration = Duration::from_hours(24);
 /// Between two looks at a server that starts.
 const LOOK: Duration = Duration::from_millis(40);
 
@@ -316,7 +316,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
     let tell = async {
         let mut told = 0;
         while receiver.changed().await.is_ok() {
-            let at = receiver.borrow_and_update().clone();
+            let at = *receiver.borrow_and_update();
             let percent = 100 * at.done_bytes / at.total_bytes.max(1);
             if percent >= told + 10 {
                 told = percent;
