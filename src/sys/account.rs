@@ -1,4 +1,4 @@
-//! Accounts of the operating system: PostgreSQL refuses to run as root, so root hands over to another.
+//! Accounts of this machine: PostgreSQL refuses to run as root, so root hands over to another.
 
 use nix::unistd::{Gid, Uid, User, chown};
 use std::io;
