@@ -1,6 +1,9 @@
 //! One member as users start it: bad input at the door, an API server that is not there yet, a
 //! second agent on the same data directory.
 
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
 use pgwarden::playground::kube_api::{KubeApi, Options};
 use serde_json::{Value, json};
 use std::fs;

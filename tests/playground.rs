@@ -1,6 +1,9 @@
 //! The playground as a person starts it: a short exercise on real PostgreSQL, and nothing left
 //! behind however it ends.
 
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use pgwarden::sys::process::{Signal, signal};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ const OUTBOX_MAX: usize = 64;
 const BACKOFF_FIRST_MS: u64 = 100;
 const BACKOFF_MAX_MS: u64 = 5000;
 /// An agent that lived this long starts the backoff anew.
-const HEALTHY_LIFE_MS: u64 = 60_000;
+const HEALTHY_LIFE_MS: u64 = 5_000;
 
 /// How agents are started.
 #[derive(Debug)]

@@ -28,8 +28,8 @@ impl Turn<'_> {
                 if let Some(attempt) = attempt.filter(|attempt| !attempt.release) {
                     self.credit(held, &attempt, version);
                 }
-                // A record of the agent before me, whose deadline still runs (G5). One whose time is
-                // up is as old as any other: a restored store may show it while another leads.
+                // A record of the agent before me, whose deadline still runs (G5). One whose time
+                // is up is as old as any other: a restored store may show it while another leads.
                 let armed = self.s.armed_until.is_some_and(|until| self.now < until);
                 let newest = held.epoch >= self.s.lock.greatest_epoch;
                 self.s.lease.adoptable = self.s.lease.held.is_none() && armed && newest;
@@ -193,9 +193,10 @@ impl Turn<'_> {
         }
     }
 
-    /// At R; at once when a start as the primary waits for an acknowledgement later than the stop (L2).
+    /// At R; at once when a start as the primary waits for an acknowledgement later than the stop
+    /// (L2).
     fn renewal_due(&self, held: &HeldLease) -> Ms {
-        let stopped = self.s.pg.process == Process::Down;
+        let stopped = self.s.pg.process == Process::Down && self.s.handover.is_none();
         if stopped && held.acked_sent_at < self.s.pg.down_since {
             return self.now;
         }

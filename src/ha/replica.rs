@@ -40,9 +40,22 @@ impl Turn<'_> {
             return self.leave();
         }
         self.campaign();
-        if self.s.race.is_none() {
+        if self.s.race.is_none() && self.disarmed() {
             self.keep_replica();
         }
+    }
+
+    /// A deadline armed for a primary that never started would kill the replica: only the guardian
+    /// takes it back, after it verified that nothing runs (G1).
+    fn disarmed(&mut self) -> bool {
+        if self.s.armed_until.is_none() || self.s.pg.process != Process::Down {
+            return true;
+        }
+        let adopting = self.s.may_adopt(self.now);
+        if !adopting && self.s.pg.op.is_none() && self.may("disarm", self.s.budgets.renew_ms) {
+            self.emit(Effect::Stop { how: Stop::Kill });
+        }
+        false
     }
 
     fn demote(&mut self) {

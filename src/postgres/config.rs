@@ -105,6 +105,9 @@ fn put(path: &Path, content: &str) -> Result<(), ConfigError> {
 fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError> {
     let mut settings: BTreeMap<&str, String> = BTreeMap::new();
     settings.insert("wal_keep_size", "128MB".into());
+    // A start process that waits for WAL from a dead leader hears a promotion, or finds the next
+    // leader's slot, only after this pause; PostgreSQL's own default is five seconds.
+    settings.insert("wal_retrieve_retry_interval", "200ms".into());
     for (name, value) in pg.recovery.iter().chain(&pg.parameters) {
         if !is_setting_name(name) {
             return Err(ConfigError::BadName(name.clone()));

@@ -21,7 +21,7 @@ const SERVE_MS: Ms = 10_000;
 /// Between two looks while all is well.
 const LOOK_MS: Ms = 500;
 /// A session is given up after this long: an old one goes on answering under a hung postmaster.
-const SESSION_MS: Ms = 3_000;
+const SESSION_MS: Ms = 1_000;
 /// Between two writes of the scratch files.
 const SCRATCH_MS: Ms = 5_000;
 
@@ -66,6 +66,25 @@ impl Health {
     }
 }
 
+/// The newest timeline received in a postmaster's life: without a stream PostgreSQL tells only that
+/// of its last restartpoint, beside a position that is already on the newer one.
+#[derive(Default)]
+struct Newest {
+    postmaster_start_ms: i64,
+    timeline: Timeline,
+}
+
+impl Newest {
+    fn correct(&mut self, facts: &mut Facts) {
+        if self.postmaster_start_ms != facts.postmaster_start_ms {
+            self.postmaster_start_ms = facts.postmaster_start_ms;
+            self.timeline = 0;
+        }
+        self.timeline = self.timeline.max(facts.timeline);
+        facts.timeline = self.timeline;
+    }
+}
+
 pub(super) async fn run(
     context: Arc<Context>,
     mut watchful: watch::Receiver<Watchful>,
@@ -74,6 +93,7 @@ pub(super) async fn run(
     let mut probe = Probe::new();
     let mut health = Health::fresh(boottime_ms());
     let mut history: (Timeline, Vec<HistoryEntry>) = (0, Vec::new());
+    let mut newest = Newest::default();
     let mut connect_due = boottime_ms() + SESSION_MS;
     loop {
         let task = watchful.borrow_and_update().clone();
@@ -94,7 +114,8 @@ pub(super) async fn run(
         let answer = probe.facts(&context.postgres(), limit).await;
         let now = boottime_ms();
         match answer {
-            Ok(facts) => {
+            Ok(mut facts) => {
+                newest.correct(&mut facts);
                 if history.0 != facts.timeline {
                     history = (facts.timeline, read_history(&context, facts.timeline).await);
                 }

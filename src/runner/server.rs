@@ -236,20 +236,13 @@ pub(super) async fn run_promote(context: Arc<Context>) {
 
 async fn promote(context: &Context) -> Done {
     let dir = context.settings.postgresql.data_dir.clone();
-    blocking(move || {
-        // No commit of the new timeline waits for a standby of the old leader's set.
-        config::set_sync_names(&dir, &[]).map_err(words)?;
-        control::write_promote_trigger(&dir).map_err(words)
-    })
-    .await?;
+    // A replica was started with an empty synchronous set: nothing to reload, and a reload would
+    // only wake the start process a moment before the signal that counts.
+    blocking(move || control::write_promote_trigger(&dir).map_err(words)).await?;
     context.unchecked.store(true, SeqCst);
-    let hup = Request::Signal {
-        signal: PostmasterSignal::Hup,
-    };
     let usr1 = Request::Signal {
         signal: PostmasterSignal::Usr1,
     };
-    context.link.request(&hup).await.map_err(words)?;
     context.link.request(&usr1).await.map_err(words)?;
     if wait_up(context, true, PROMOTE).await? {
         return Ok(());

@@ -96,7 +96,12 @@ impl World {
                 self.begin_server(node, false, Server::new(id, false, upstream));
             }
             Effect::Stop { how } => {
-                let Some(generation) = generation else { return };
+                let Some(generation) = generation else {
+                    // Nothing runs: the guardian verifies that, and takes the deadline back.
+                    self.nodes[node].deadline = None;
+                    let why = "nothing runs".into();
+                    return self.tell(5, node, life, Event::PostmasterGone { why });
+                };
                 let (low, high) = match how {
                     Stop::Fast if self.rng.percent(5) => (2_000, 30_000),
                     Stop::Fast => (10, 250),
