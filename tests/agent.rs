@@ -142,23 +142,24 @@ async fn wait_for(what: &str, port: u16, path: &str, wanted: u16) {
     }
 }
 
+type Change = fn(&mut Value);
+
 #[test]
 fn a_configuration_that_cannot_be_used_ends_with_its_code_and_names_the_field() {
     let home = Home::new("bad");
-    type Change = fn(&mut Value);
     let cases: [(&str, Change); 5] = [
         ("scope", |c| {
-            drop(c.as_object_mut().unwrap().remove("scope"))
+            drop(c.as_object_mut().unwrap().remove("scope"));
         }),
         ("name", |c| drop(c.as_object_mut().unwrap().remove("name"))),
         ("postgresql.data_dir", |c| {
             drop(c["postgresql"].as_object_mut().unwrap().remove("data_dir"));
         }),
         ("bootstrap.dcs.ttl", |c| {
-            c["bootstrap"]["dcs"]["ttl"] = json!(3)
+            c["bootstrap"]["dcs"]["ttl"] = json!(3);
         }),
         ("kubernetes", |c| {
-            c["kubernetes"]["use_endpoints"] = json!(true)
+            c["kubernetes"]["use_endpoints"] = json!(true);
         }),
     ];
     for (field, change) in cases {
@@ -245,7 +246,7 @@ async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
     .await
     .unwrap();
     api.edit("pods", "default", "solo-0", |pod| {
-        pod["metadata"]["uid"] = json!("uid-1")
+        pod["metadata"]["uid"] = json!("uid-1");
     });
     wait_for("with the API", rest, "/primary", 200).await;
     assert_eq!(status(rest, "/readiness").await, Some(200));
