@@ -5,7 +5,7 @@ use pgwarden::ha::budgets::Budgets;
 use pgwarden::ha::effect::{Effect, Rule};
 use pgwarden::ha::event::{Event, PgFacts};
 use pgwarden::ha::lock::{Held, LockSnapshot, LockState, LockWrite, Place, Released};
-use pgwarden::ha::model::{Identity, Lsn};
+use pgwarden::ha::model::{Identity, Lsn, Member, Walsender};
 use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
@@ -286,4 +286,62 @@ fn the_deadline_counts_from_before_the_request_left() {
         }),
         "learnt by reading, credited from sent_at (G1): {effects:?}"
     );
+}
+
+/// A leader in synchronous mode whose standby `b` is in this state and has flushed this far.
+fn asks_to_enforce(member_state: &str, flushed: u64) -> Option<Vec<String>> {
+    let mut state = replica();
+    let lock = held("b", 4, 50);
+    read(&mut state, lock.clone(), START + 10);
+    let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000)?;
+    let attempt = state.lease.attempts.last()?.nonce;
+    let mut mine = held("a", 5, 51);
+    if let LockState::Held(record) = &mut mine.state {
+        record.nonce = attempt;
+    }
+    read(&mut state, mine, sent_at + 5);
+    let mut shared = state.shared.clone()?;
+    shared.config.rules = Some(Rules {
+        synchronous_mode: true,
+        ..rules()
+    });
+    shared.sync.leader = Some("a".into());
+    let member = Member {
+        state: member_state.into(),
+        role: "replica".into(),
+        ..Member::default()
+    };
+    shared.members.insert("b".into(), member);
+    step(
+        &mut state,
+        Event::SharedSeen {
+            shared,
+            quorum: true,
+        },
+        sent_at + 6,
+    );
+    let sender = Walsender {
+        name: "b".into(),
+        state: "streaming".into(),
+        sync_state: "async".into(),
+        flush_lsn: Lsn(flushed),
+        replay_lsn: Lsn(flushed),
+    };
+    let seen = PgFacts {
+        walsenders: vec![sender],
+        ..facts(false)
+    };
+    let effects = step(&mut state, Event::PgSeen(seen), sent_at + 7);
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::SetSyncNames { names } => Some(names),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_base_backup_is_no_synchronous_standby() {
+    // Found by the exercise: commits hung for as long as a clone took.
+    assert_eq!(asks_to_enforce("running", 90), Some(vec!["b".to_owned()]));
+    assert_eq!(asks_to_enforce("creating replica", 0), Some(vec![]));
+    assert_eq!(asks_to_enforce("running", 0), Some(vec![]));
 }

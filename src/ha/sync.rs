@@ -5,7 +5,7 @@
 
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
-use super::model::Name;
+use super::model::{Lsn, Name};
 use super::shared::SharedWrite;
 use super::step::Turn;
 
@@ -71,10 +71,13 @@ impl Turn<'_> {
             .walsenders
             .iter()
             .filter(|w| w.state == "streaming" && w.name != self.s.me.name)
+            // A base backup streams under its member's name too, and confirms nothing: enforcing
+            // it would hold every commit until the clone is done.
+            .filter(|w| w.flush_lsn > Lsn(0))
             .filter(|w| {
                 members
                     .get(&w.name)
-                    .is_some_and(|m| !m.nosync() && !m.nofailover())
+                    .is_some_and(|m| m.state == "running" && !m.nosync() && !m.nofailover())
             })
             .collect();
         streaming.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
