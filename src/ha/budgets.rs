@@ -78,7 +78,13 @@ impl Budgets {
             let (low, high) = (&ROWS[high - 1], &ROWS[high]);
             let mut row = *low;
             for (at, value) in row.iter_mut().enumerate() {
-                *value += (high[at] - low[at]) * (ttl_ms - low[0]) / (high[0] - low[0]);
+                let (grown, width) = ((high[at] - low[at]) * (ttl_ms - low[0]), high[0] - low[0]);
+                // Down, but for S and K, where more is the safe side.
+                *value += if matches!(at, 4 | 7) {
+                    grown.div_ceil(width)
+                } else {
+                    grown / width
+                };
             }
             row
         };
