@@ -98,21 +98,8 @@ pub(super) trait WithoutValue {
 
 impl<V> WithoutValue for Outcome<V> {
     fn without_value<T>(self) -> Outcome<T> {
-        match self {
-            Outcome::Done(_) => Outcome::Unknown {
-                why: "an answer was not understood".to_owned(),
-            },
-            Outcome::Conflict => Outcome::Conflict,
-            Outcome::Refused {
-                status,
-                why,
-                retry_after_ms,
-            } => Outcome::Refused {
-                status,
-                why,
-                retry_after_ms,
-            },
-            Outcome::Unknown { why } => Outcome::Unknown { why },
-        }
+        self.and_then(|_| Outcome::Unknown {
+            why: "an answer was not understood".to_owned(),
+        })
     }
 }

@@ -170,6 +170,26 @@ pub enum Outcome<T> {
     },
 }
 
+impl<T> Outcome<T> {
+    /// The same outcome of a write whose answer is looked at further; only `Done` has one.
+    pub fn and_then<U>(self, look: impl FnOnce(T) -> Outcome<U>) -> Outcome<U> {
+        match self {
+            Self::Done(answer) => look(answer),
+            Self::Conflict => Outcome::Conflict,
+            Self::Refused {
+                status,
+                why,
+                retry_after_ms,
+            } => Outcome::Refused {
+                status,
+                why,
+                retry_after_ms,
+            },
+            Self::Unknown { why } => Outcome::Unknown { why },
+        }
+    }
+}
+
 /// What this member believes about the lock, and since when (L3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LockBelief {

@@ -48,32 +48,20 @@ pub(super) async fn run_read_shared(context: Arc<Context>, call_ms: Ms) {
 }
 
 pub(super) async fn run_write_shared(context: Arc<Context>, call_ms: Ms, what: SharedWrite) {
-    let outcome = match context.dcs.with_deadline(call_ms).write_shared(&what).await {
-        Outcome::Done(part) => {
-            let version = match part {
-                SharedPart::Config(record) => record.resource_version,
-                SharedPart::Sync(record) => record.resource_version,
-                SharedPart::Failover(record) => record.resource_version,
-            };
-            version.map_or_else(
-                || Outcome::Unknown {
-                    why: "the answer has no resourceVersion".into(),
-                },
-                Outcome::Done,
-            )
-        }
-        Outcome::Conflict => Outcome::Conflict,
-        Outcome::Refused {
-            status,
-            why,
-            retry_after_ms,
-        } => Outcome::Refused {
-            status,
-            why,
-            retry_after_ms,
-        },
-        Outcome::Unknown { why } => Outcome::Unknown { why },
-    };
+    let answer = context.dcs.with_deadline(call_ms).write_shared(&what).await;
+    let outcome = answer.and_then(|part| {
+        let version = match part {
+            SharedPart::Config(record) => record.resource_version,
+            SharedPart::Sync(record) => record.resource_version,
+            SharedPart::Failover(record) => record.resource_version,
+        };
+        version.map_or_else(
+            || Outcome::Unknown {
+                why: "the answer has no resourceVersion".into(),
+            },
+            Outcome::Done,
+        )
+    });
     context.tell(Event::SharedWritten { what, outcome }).await;
 }
 
