@@ -5,10 +5,13 @@ use pgwarden::ha::budgets::Budgets;
 use pgwarden::ha::effect::{Effect, Rule};
 use pgwarden::ha::event::{Event, PgFacts};
 use pgwarden::ha::lock::{Held, LockSnapshot, LockState, LockWrite, Place, Released};
-use pgwarden::ha::model::{Identity, Lsn, Member, Walsender};
+use pgwarden::ha::model::{
+    ControlState, DataDir, DataFacts, HistoryEntry, Identity, Lsn, Member, Walsender,
+};
 use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
+use std::collections::BTreeMap;
 
 const START: u64 = 1_000_000;
 
@@ -180,6 +183,50 @@ fn a_release_out_of_a_backup_proves_nothing() {
     assert!(wrote_at.is_some(), "after the full wait it may be taken");
 }
 
+/// A record of b with that D, written by that attempt.
+fn held_for(ttl_ms: u64, nonce: u64, version: u64) -> LockSnapshot {
+    let LockState::Held(held) = held("b", 4, version).state else {
+        unreachable!("held() makes a record that is held");
+    };
+    let held = Held {
+        ttl_ms,
+        nonce,
+        ..held
+    };
+    snapshot(LockState::Held(held), version)
+}
+
+#[test]
+fn a_ttl_lowered_by_hand_shortens_no_wait() {
+    for seen_before in [true, false] {
+        let mut state = replica();
+        if seen_before {
+            read(&mut state, held_for(6_000, 7, 50), START + 10);
+            read(&mut state, held_for(6_000, 8, 51), START + 20);
+        }
+        let lowered = held_for(1_000, 8, 52);
+        read(&mut state, lowered.clone(), START + 1_000);
+        see_the_cluster_again(&mut state, START + 1_010);
+        let wrote_at = run_until(&mut state, &lowered, START + 1_010, START + 6_900);
+        assert_eq!(wrote_at, None, "seen before: {seen_before}");
+    }
+}
+
+#[test]
+fn a_ttl_that_its_holder_renews_under_counts() {
+    let mut state = replica();
+    read(&mut state, held_for(15_000, 7, 50), START + 10);
+    read(&mut state, held_for(6_000, 8, 51), START + 20);
+    let renewed = held_for(6_000, 9, 52);
+    read(&mut state, renewed.clone(), START + 1_000);
+    see_the_cluster_again(&mut state, START + 1_010);
+    let wrote_at = run_until(&mut state, &renewed, START + 1_010, START + 10_000);
+    assert!(
+        wrote_at.is_some_and(|at| at >= START + 7_000),
+        "{wrote_at:?}"
+    );
+}
+
 #[test]
 fn a_verified_release_is_claimed_without_a_wait() {
     let mut state = replica();
@@ -349,4 +396,86 @@ fn a_base_backup_is_no_synchronous_standby() {
     assert_eq!(asks_to_enforce("running", 90), Some(vec!["b".to_owned()]));
     assert_eq!(asks_to_enforce("creating replica", 0), Some(vec![]));
     assert_eq!(asks_to_enforce("running", 0), Some(vec![]));
+}
+
+/// Line 2 of this cluster left the first one here.
+fn fork_at(lsn: u64) -> Vec<HistoryEntry> {
+    vec![HistoryEntry {
+        timeline: 1,
+        switch_lsn: Lsn(lsn),
+        reason: String::new(),
+        at: None,
+        new_leader: None,
+    }]
+}
+
+#[test]
+fn the_same_timeline_from_another_promotion_is_cloned_over() {
+    // Found by simulation (seed 867, twins in a race): two who did not know of each other promoted
+    // to timeline 2, and pg_rewind finds nothing to do between equal numbers.
+    for (mine, twin) in [(0x100, false), (0x200, true)] {
+        let mut state = replica();
+        read(&mut state, held("b", 4, 50), START + 10);
+        let leader = Member {
+            pod_uid: "uid-b".into(),
+            role: "primary".into(),
+            state: "running".into(),
+            timeline: Some(2),
+            ..Member::default()
+        };
+        let shared = Shared {
+            config: ConfigRecord {
+                rules: Some(rules()),
+                initialize: Initialize::Done("7".into()),
+                history: fork_at(0x100),
+                epoch: 4,
+                ..ConfigRecord::default()
+            },
+            members: BTreeMap::from([("b".to_owned(), leader)]),
+            ..Shared::default()
+        };
+        let event = Event::SharedSeen {
+            shared,
+            quorum: true,
+        };
+        step(&mut state, event, START + 20);
+        let seen = PgFacts {
+            timeline: 2,
+            history: fork_at(mine),
+            streaming: true,
+            ..facts(true)
+        };
+        let effects = step(&mut state, Event::PgSeen(seen), START + 30);
+        let stops = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Stop { .. }));
+        assert_eq!(stops, twin, "{effects:?}");
+        if !twin {
+            continue;
+        }
+        step(
+            &mut state,
+            Event::PostmasterGone {
+                why: "stopped".into(),
+            },
+            START + 40,
+        );
+        let data = DataFacts {
+            system_id: "7".into(),
+            state: ControlState::ShutDownInRecovery,
+            timeline: 2,
+            lsn: Lsn(0x1000),
+            standby_signal: true,
+            history: fork_at(mine),
+        };
+        let effects = step(
+            &mut state,
+            Event::DataSeen(DataDir::Present(data)),
+            START + 50,
+        );
+        let clones = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Clone { .. }));
+        assert!(clones, "{effects:?}");
+    }
 }

@@ -4,7 +4,7 @@
 //! any other, and only a proof shortens the wait.
 
 use super::effect::{Effect, Rule};
-use super::lock::{Held, LockSnapshot, LockState, Proof, ProofKind};
+use super::lock::{Held, LockBelief, LockSnapshot, LockState, Proof, ProofKind};
 use super::model::Ms;
 use super::state::Sabotage;
 use super::step::Turn;
@@ -16,6 +16,38 @@ pub(super) enum Vacancy {
     Held { until: Ms },
     /// Now, because.
     Free { because: String },
+}
+
+impl LockBelief {
+    /// G2: whoever lowers D has lowered its own deadline before. A hand at the object has not, so
+    /// that a D counts only when a renewal has followed it; until then the longest one known does.
+    fn weigh_ttl(&mut self, state: &LockState) {
+        let before = self.snapshot.as_ref().and_then(LockSnapshot::held);
+        match state {
+            LockState::Held(held) => {
+                let renewed = |before: &Held| {
+                    (&before.holder, before.epoch, before.ttl_ms)
+                        == (&held.holder, held.epoch, held.ttl_ms)
+                };
+                match before.filter(|before| renewed(before)) {
+                    Some(before) if before.nonce == held.nonce => {}
+                    Some(_) => {
+                        self.ttl_confirmed = true;
+                        self.last_good_ttl_ms = held.ttl_ms;
+                    }
+                    None => {
+                        self.ttl_confirmed = false;
+                        self.last_good_ttl_ms = self.last_good_ttl_ms.max(held.ttl_ms);
+                    }
+                }
+            }
+            LockState::Released(released) => {
+                self.ttl_confirmed = false;
+                self.last_good_ttl_ms = self.last_good_ttl_ms.max(released.ttl_ms);
+            }
+            LockState::Absent | LockState::Garbled { .. } => self.ttl_confirmed = false,
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -47,11 +79,7 @@ impl Turn<'_> {
             belief.proof = None;
         }
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
-        match &lock.state {
-            LockState::Held(held) => belief.last_good_ttl_ms = held.ttl_ms,
-            LockState::Released(released) => belief.last_good_ttl_ms = released.ttl_ms,
-            LockState::Absent | LockState::Garbled { .. } => {}
-        }
+        belief.weigh_ttl(&lock.state);
         belief.snapshot = Some(lock.clone());
         if let Some(race) = &mut self.s.race
             && quorum
@@ -150,10 +178,9 @@ impl Turn<'_> {
             };
         }
         let wait_ms = match &lock.state {
-            LockState::Held(held) => held.ttl_ms,
-            LockState::Released(released) => released.ttl_ms,
+            LockState::Held(held) if belief.ttl_confirmed => held.ttl_ms,
             LockState::Absent if self.s.sabotaged(Sabotage::AbsenceIsRelease) => 0,
-            LockState::Absent | LockState::Garbled { .. } => {
+            _ => {
                 let noted = self
                     .s
                     .shared

@@ -139,6 +139,8 @@ pub struct DataFacts {
     pub lsn: Lsn,
     /// `standby.signal` is there: a start is a replica's.
     pub standby_signal: bool,
+    /// The history file of that timeline; empty for the first one, and where it cannot be read.
+    pub history: Vec<HistoryEntry>,
 }
 
 /// A member as the shared state shows it.

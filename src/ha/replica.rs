@@ -2,7 +2,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
-use super::model::{ControlState, DataDir, DataFacts, Lsn, Member, Name, Timeline};
+use super::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Name, Timeline};
 use super::state::Process;
 use super::step::Turn;
 
@@ -13,10 +13,20 @@ enum Relation {
     Behind,
     /// It left mine before my position.
     Forked,
-    /// The same timeline number from another promotion: no rewind can tell them apart.
+    /// The same timeline number from another promotion: no rewind can tell them apart, and streaming
+    /// would go on in the middle of other records.
     Twin,
     /// The leader has not published enough yet.
     Unknown,
+}
+
+/// Where a member stands, by its server or by its data directory.
+struct Stand<'a> {
+    timeline: Timeline,
+    lsn: Lsn,
+    /// Not the last record's start but its end.
+    replica: bool,
+    history: &'a [HistoryEntry],
 }
 
 impl Turn<'_> {
@@ -154,16 +164,19 @@ impl Turn<'_> {
         let Some(facts) = self.s.pg.facts.clone() else {
             return self.follow_leader(leader);
         };
-        if let Some((name, member)) = self.primary_leader()
-            && !facts.streaming
-            && matches!(
-                self.relation(facts.timeline, facts.lsn, true, &member),
-                Relation::Forked | Relation::Twin
-            )
-        {
-            self.s.pg.diverged_from = self.record_epoch();
-            let words = format!("{name} left my history before my position {}", facts.lsn);
-            return self.stop(Stop::Fast, Rule::Replica, &words);
+        if let Some((name, member)) = self.primary_leader() {
+            let stand = Stand {
+                timeline: facts.timeline,
+                lsn: facts.lsn,
+                replica: true,
+                history: &facts.history,
+            };
+            let relation = self.relation(&stand, &member);
+            if relation == Relation::Twin || (relation == Relation::Forked && !facts.streaming) {
+                self.s.pg.diverged_from = self.record_epoch();
+                let words = format!("{name} left my history before my position {}", facts.lsn);
+                return self.stop(Stop::Fast, Rule::Replica, &words);
+            }
         }
         self.follow_leader(leader);
     }
@@ -198,7 +211,13 @@ impl Turn<'_> {
             }
             return;
         };
-        let relation = self.relation(data.timeline, data.lsn, data.standby_signal, &leader);
+        let stand = Stand {
+            timeline: data.timeline,
+            lsn: data.lsn,
+            replica: data.standby_signal,
+            history: &data.history,
+        };
+        let relation = self.relation(&stand, &leader);
         match relation {
             Relation::Unknown => {}
             Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
@@ -234,35 +253,45 @@ impl Turn<'_> {
     }
 
     /// Compare by the history that the leader published.
-    fn relation(&self, mine: Timeline, lsn: Lsn, replica: bool, leader: &Member) -> Relation {
+    fn relation(&self, mine: &Stand<'_>, leader: &Member) -> Relation {
         let Some(theirs) = leader.timeline else {
             return Relation::Unknown;
         };
         let Some(shared) = &self.s.shared else {
             return Relation::Unknown;
         };
-        if mine == theirs {
-            return if replica {
+        let history = &shared.config.history;
+        // Whoever promotes chooses the next number it knows of: two who do not know of each other
+        // choose the same.
+        let elsewhere = |entry: &HistoryEntry| {
+            history
+                .iter()
+                .any(|line| line.timeline == entry.timeline && line.switch_lsn != entry.switch_lsn)
+        };
+        let of_this_leader = Some(shared.config.epoch) == self.record_epoch();
+        let another_line = of_this_leader && mine.history.iter().any(elsewhere);
+        if mine.timeline == theirs {
+            return if mine.replica && !another_line {
                 Relation::Behind
             } else {
                 Relation::Twin
             };
         }
-        if mine > theirs {
+        if mine.timeline > theirs || another_line {
             return Relation::Forked;
         }
-        let history = &shared.config.history;
         if history
             .last()
             .is_none_or(|last| last.timeline + 1 != theirs)
         {
             return Relation::Unknown;
         }
-        match history.iter().find(|entry| entry.timeline == mine) {
+        let lsn = mine.lsn;
+        match history.iter().find(|entry| entry.timeline == mine.timeline) {
             None => Relation::Forked,
-            Some(entry) if replica && lsn > entry.switch_lsn => Relation::Forked,
+            Some(entry) if mine.replica && lsn > entry.switch_lsn => Relation::Forked,
             // A primary's last record starts at its position: it must lie before the fork.
-            Some(entry) if !replica && lsn >= entry.switch_lsn => Relation::Forked,
+            Some(entry) if !mine.replica && lsn >= entry.switch_lsn => Relation::Forked,
             Some(_) => Relation::Behind,
         }
     }

@@ -1,5 +1,6 @@
 //! The accidents: what happens to the members, and what each may cost.
 
+use super::byhand;
 use super::cluster::Cluster;
 use super::heal::Whole;
 use super::processes;
@@ -26,10 +27,14 @@ pub(super) enum Accident {
     ApiCut,
     ReplicaLost,
     AllKilled,
+    TtlLowered,
+    LockDamaged,
+    LockDeleted,
+    ConfigDeleted,
 }
 
 impl Accident {
-    /// All of them, in the order they happen.
+    /// Those of the exercise, in the order they happen.
     pub(super) const ALL: [Self; 9] = [
         Self::Switchover,
         Self::PostgresKilled,
@@ -41,6 +46,20 @@ impl Accident {
         Self::ReplicaLost,
         Self::AllKilled,
     ];
+
+    /// What people do by hand, only when asked for.
+    pub(super) const BY_HAND: [Self; 4] = [
+        Self::TtlLowered,
+        Self::LockDamaged,
+        Self::LockDeleted,
+        Self::ConfigDeleted,
+    ];
+
+    /// The accident of that name, of either kind.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter().chain(Self::BY_HAND);
+        all.find(|accident| accident.name() == name)
+    }
 
     /// Its name on the command line and in the table.
     pub(super) const fn name(self) -> &'static str {
@@ -54,13 +73,20 @@ impl Accident {
             Self::ApiCut => "cut-from-api",
             Self::ReplicaLost => "lost-replica",
             Self::AllKilled => "killed-all",
+            Self::TtlLowered => "lowered-ttl",
+            Self::LockDamaged => "damaged-lock",
+            Self::LockDeleted => "deleted-lock",
+            Self::ConfigDeleted => "deleted-config",
         }
     }
 
     /// Without synchronous replication a primary that dies takes along what no replica had. One
     /// that is asked to go, and one that stays, lose nothing.
     pub(super) const fn may_lose(self) -> bool {
-        !matches!(self, Self::Switchover | Self::ReplicaLost)
+        !matches!(
+            self,
+            Self::Switchover | Self::ReplicaLost | Self::ConfigDeleted
+        )
     }
 
     /// Lets it happen, and undoes what has to be undone.
@@ -107,6 +133,22 @@ impl Accident {
                 Ok(())
             }
             Self::ReplicaLost => lose_replica(cluster, primary, round).await,
+            Self::TtlLowered => {
+                cluster.set_cut(primary, true);
+                let lowered =
+                    byhand::lower_the_ttl(&cluster.kubelet, round.is_multiple_of(2)).await;
+                sleep(frozen_for).await;
+                cluster.set_cut(primary, false);
+                lowered
+            }
+            Self::LockDamaged => {
+                byhand::damage_the_lock(&cluster.kubelet, round.is_multiple_of(2)).await
+            }
+            Self::LockDeleted => byhand::delete_the_lock(&cluster.kubelet).await,
+            Self::ConfigDeleted => {
+                byhand::delete_the_config(&cluster.kubelet).await?;
+                byhand::until_config_is_back(&cluster.kubelet).await
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// The name of the one container.
 const CONTAINER: &str = "postgresql";
+/// The format of a change.
+const MERGE: &str = "application/merge-patch+json";
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -44,9 +46,9 @@ impl Kubelet {
             "metadata": {"name": SCOPE, "labels": {"cluster-name": SCOPE}},
             "spec": {"ports": [{"name": "postgresql", "port": 5432, "targetPort": port}]},
         });
-        self.call("POST", "services", "", "application/json", &body)
-            .await
-            .map(drop)
+        let uri = uri("services", "");
+        let created = self.call("POST", &uri, "application/json", &body);
+        created.await.map(drop)
     }
 
     /// The Pod of a member; answers its UID.
@@ -59,9 +61,8 @@ impl Kubelet {
                 "containers": [{"name": CONTAINER, "image": "pgwarden-playground"}],
             },
         });
-        let pod = self
-            .call("POST", "pods", "", "application/json", &body)
-            .await?;
+        let uri = uri("pods", "");
+        let pod = self.call("POST", &uri, "application/json", &body).await?;
         let uid = pod["metadata"]["uid"].as_str();
         uid.map(str::to_owned)
             .ok_or_else(|| anyhow!("the Pod {name} was given no UID"))
@@ -117,47 +118,65 @@ impl Kubelet {
                 "lastState": container.last.clone().unwrap_or_else(|| json!({})),
             }],
         }});
-        let path = format!("/{}/status", member.name);
-        self.call(
-            "PATCH",
-            "pods",
-            &path,
-            "application/merge-patch+json",
-            &body,
-        )
-        .await
-        .map(drop)
+        let uri = uri("pods", &format!("/{}/status", member.name));
+        self.call("PATCH", &uri, MERGE, &body).await.map(drop)
     }
 
     /// The lock as it is stored.
     pub(super) async fn lock(&self) -> anyhow::Result<Value> {
-        let uri = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SCOPE}");
+        self.read(&lock_uri()).await
+    }
+
+    /// An object as it is stored.
+    pub(super) async fn read(&self, uri: &str) -> anyhow::Result<Value> {
         let request = http::Request::get(uri).body(Vec::new())?;
-        let asked = tokio::time::timeout(CALL, self.client.request::<Value>(request));
-        asked
-            .await
-            .context("read the lock")?
-            .context("read the lock")
+        let sent = self.send(request).await;
+        sent.with_context(|| format!("GET {uri}"))
+    }
+
+    /// Changes the lock behind everybody's back.
+    pub(super) async fn change_lock(&self, change: &Value) -> anyhow::Result<()> {
+        let uri = lock_uri();
+        self.call("PATCH", &uri, MERGE, change).await.map(drop)
+    }
+
+    /// Deletes an object.
+    pub(super) async fn delete(&self, uri: &str) -> anyhow::Result<()> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
+        let deleted = self.call("DELETE", uri, "application/json", &options);
+        deleted.await.map(drop)
     }
 
     async fn call(
         &self,
         method: &str,
-        plural: &str,
-        path: &str,
+        uri: &str,
         content: &str,
         body: &Value,
     ) -> anyhow::Result<Value> {
-        let uri = format!("/api/v1/namespaces/{NAMESPACE}/{plural}{path}");
         let request = http::Request::builder()
             .method(method)
-            .uri(&uri)
+            .uri(uri)
             .header("content-type", content)
             .body(serde_json::to_vec(body)?)?;
-        let asked = tokio::time::timeout(CALL, self.client.request::<Value>(request));
-        let what = || format!("{method} {uri}");
-        asked.await.with_context(what)?.with_context(what)
+        let sent = self.send(request).await;
+        sent.with_context(|| format!("{method} {uri}"))
     }
+
+    async fn send(&self, request: http::Request<Vec<u8>>) -> anyhow::Result<Value> {
+        let asked = tokio::time::timeout(CALL, self.client.request::<Value>(request));
+        Ok(asked.await??)
+    }
+}
+
+/// Where the lock is.
+pub(super) fn lock_uri() -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SCOPE}")
+}
+
+/// Where objects of the core group are.
+pub(super) fn uri(plural: &str, path: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/{plural}{path}")
 }
 
 /// As the kubelet writes instants: cut to seconds.

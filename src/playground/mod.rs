@@ -14,6 +14,7 @@
 //! API has a runtime of its own, lest the accounts of the exercise delay a renewal.
 
 mod accident;
+mod byhand;
 mod cluster;
 mod exercise;
 mod heal;
@@ -77,12 +78,10 @@ impl Plan {
         }
         let mut accidents = Vec::new();
         for name in &args.accidents {
-            let known = Accident::ALL
-                .into_iter()
-                .find(|accident| accident.name() == name);
-            let all = || Accident::ALL.map(Accident::name).join(", ");
-            let Some(accident) = known else {
-                bail!("--accidents: found {name:?}; expected some of {}", all());
+            let Some(accident) = Accident::named(name) else {
+                let all = Accident::ALL.map(Accident::name).join(", ");
+                let by_hand = Accident::BY_HAND.map(Accident::name).join(", ");
+                bail!("--accidents: found {name:?}; expected some of {all}, {by_hand}");
             };
             accidents.push(accident);
         }

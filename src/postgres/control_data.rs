@@ -5,7 +5,7 @@
 //! differ in where the CRC stands (18 put a boolean before the nonce) and in the version number.
 //! A torn or foreign file fails the CRC and is never believed.
 
-use crate::ha::model::{ControlState, DataFacts, Lsn, Timeline};
+use crate::ha::model::{ControlState, DataFacts, HistoryEntry, Lsn, Timeline};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -229,14 +229,20 @@ impl ControlData {
         })
     }
 
-    /// The facts the decisions need.
-    pub fn facts(&self, standby_signal: bool) -> DataFacts {
+    /// The timeline a start would begin on.
+    pub fn next_timeline(&self) -> Timeline {
+        self.timeline.max(self.min_recovery_timeline)
+    }
+
+    /// The facts the decisions need, with what the directory tells beside this file.
+    pub fn facts(&self, standby_signal: bool, history: Vec<HistoryEntry>) -> DataFacts {
         DataFacts {
             system_id: self.system_id.to_string(),
             state: self.state,
-            timeline: self.timeline.max(self.min_recovery_timeline),
+            timeline: self.next_timeline(),
             lsn: self.checkpoint.max(self.min_recovery_point),
             standby_signal,
+            history,
         }
     }
 

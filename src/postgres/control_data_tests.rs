@@ -56,7 +56,7 @@ fn every_known_layout_is_read() {
         assert_eq!(data.standby_minimums.max_locks_per_transaction, 65);
         assert_eq!(data.wal_segment_bytes, 16 << 20);
         assert_eq!(data.checksum_version, 1);
-        let facts = data.facts(true);
+        let facts = data.facts(true, Vec::new());
         assert_eq!((facts.timeline, facts.lsn), (4, Lsn(0x1_0400_0000)));
     }
 }

@@ -5,6 +5,7 @@
 //! a typing error like a directory full of foreign files.
 
 use super::control_data::ControlData;
+use super::history;
 use super::{fsx, stage, version};
 use crate::ha::model::DataDir;
 use std::fs;
@@ -47,9 +48,14 @@ fn examine(data_dir: &Path, major: u32) -> Result<DataDir, String> {
     check_mode(data_dir)?;
     check_major(data_dir, &names, major)?;
     let control = ControlData::read(data_dir).map_err(|error| error.to_string())?;
-    Ok(DataDir::Present(
-        control.facts(data_dir.join("standby.signal").exists()),
-    ))
+    let timeline = control.next_timeline();
+    let history = history::read_local(data_dir, timeline).unwrap_or_else(|error| {
+        // An archive may have it, or a clone have come without: the server decides that.
+        tracing::debug!(%error, "a directory without its timeline's history");
+        Vec::new()
+    });
+    let standby_signal = data_dir.join("standby.signal").exists();
+    Ok(DataDir::Present(control.facts(standby_signal, history)))
 }
 
 /// The names in it that count: not ours, nor what a file system puts into its root.

@@ -1,11 +1,9 @@
-//! Timelines: where each forked, and whether a directory still lies on the leader's line.
+//! Timelines: where each forked, as PostgreSQL's history files tell.
 
-use super::session::{Session, SqlError};
-use crate::ha::model::{ControlState, DataFacts, HistoryEntry, Lsn, Timeline};
+use crate::ha::model::{HistoryEntry, Timeline};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 /// Why a history cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +24,6 @@ pub enum HistoryError {
     /// The file cannot be read.
     #[error("cannot read the history of timeline {0}: {1}")]
     Read(Timeline, io::Error),
-    /// The leader did not give it.
-    #[error("cannot fetch the history of timeline {0}: {1}")]
-    Fetch(Timeline, SqlError),
 }
 
 fn file_name(timeline: Timeline) -> String {
@@ -80,89 +75,6 @@ pub fn read_local(data_dir: &Path, timeline: Timeline) -> Result<Vec<HistoryEntr
     parse(timeline, &text)
 }
 
-/// Fetches a timeline's history from the leader, over a session of its superuser.
-pub async fn fetch(
-    session: &Session,
-    timeline: Timeline,
-    deadline: Duration,
-) -> Result<Vec<HistoryEntry>, HistoryError> {
-    if timeline <= 1 {
-        return Ok(Vec::new());
-    }
-    let sql = format!("SELECT pg_read_file('pg_wal/{}')", file_name(timeline));
-    let text: String = session
-        .value(&sql, deadline)
-        .await
-        .map_err(|error| HistoryError::Fetch(timeline, error))?;
-    parse(timeline, &text)
-}
-
-/// What is known about the end of a directory's or a server's WAL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    /// Replayed up to here: a replica, running or cleanly stopped.
-    Replayed(Lsn),
-    /// The shutdown checkpoint of a cleanly stopped primary begins here, and is the last record.
-    LastRecord(Lsn),
-    /// At least this far; the true end is known only after crash recovery.
-    AtLeast(Lsn),
-}
-
-impl Position {
-    /// The position of a stopped directory.
-    pub fn of(facts: &DataFacts) -> Self {
-        match facts.state {
-            ControlState::ShutDown => Self::LastRecord(facts.lsn),
-            ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery => {
-                Self::Replayed(facts.lsn)
-            }
-            _ => Self::AtLeast(facts.lsn),
-        }
-    }
-}
-
-/// Whether a position lies on the leader's line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Divergence {
-    /// It does: streaming can go on from here.
-    None,
-    /// It has WAL that the leader never had, beyond `fork` where that is known.
-    Diverged {
-        /// Where the leader's line left it.
-        fork: Option<Lsn>,
-    },
-    /// It cannot be said before crash recovery has found the end of its WAL.
-    RecoverFirst,
-}
-
-/// Compares a position with the leader's timeline and that timeline's history.
-pub fn diverged(
-    timeline: Timeline,
-    position: Position,
-    leader_timeline: Timeline,
-    leader_history: &[HistoryEntry],
-) -> Divergence {
-    if timeline == leader_timeline {
-        return Divergence::None;
-    }
-    let entry = leader_history
-        .iter()
-        .find(|entry| entry.timeline == timeline);
-    let fork = entry
-        .map(|entry| entry.switch_lsn)
-        .filter(|_| timeline < leader_timeline);
-    let Some(fork) = fork else {
-        return Divergence::Diverged { fork: None };
-    };
-    match position {
-        Position::Replayed(lsn) if lsn <= fork => Divergence::None,
-        // The record that begins before the fork ends at or before it: forks are record ends.
-        Position::LastRecord(lsn) if lsn < fork => Divergence::None,
-        Position::AtLeast(lsn) if lsn <= fork => Divergence::RecoverFirst,
-        _ => Divergence::Diverged { fork: Some(fork) },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,31 +109,5 @@ mod tests {
                 .to_string()
                 .starts_with("line 2 of the history of timeline 4")
         );
-    }
-
-    #[test]
-    fn divergence_follows_the_fork() {
-        use Divergence::{Diverged, RecoverFirst};
-        use Position::{AtLeast, LastRecord, Replayed};
-        let history = parse(4, TEXT).unwrap();
-        let fork = Some(Lsn(0x0300_0148));
-        let (before, at, after) = (Lsn(0x0300_0100), Lsn(0x0300_0148), Lsn(0x0300_0149));
-        let cases = [
-            (1, Replayed(before), Divergence::None),
-            (1, Replayed(at), Divergence::None),
-            (1, Replayed(after), Diverged { fork }),
-            (1, LastRecord(before), Divergence::None),
-            (1, LastRecord(at), Diverged { fork }),
-            (1, AtLeast(before), RecoverFirst),
-            (1, AtLeast(after), Diverged { fork }),
-            // Not on the leader's line, and ahead of it.
-            (2, Replayed(before), Diverged { fork: None }),
-            (5, Replayed(before), Diverged { fork: None }),
-            (4, AtLeast(after), Divergence::None),
-        ];
-        for (timeline, position, expected) in cases {
-            let found = diverged(timeline, position, 4, &history);
-            assert_eq!(found, expected, "{timeline} {position:?}");
-        }
     }
 }

@@ -105,6 +105,8 @@ pub(super) async fn run(
             probe.disconnect();
             publish.send_replace(None);
             health = Health::fresh(boottime_ms());
+            // The next server may have another line under the same number.
+            history = (0, Vec::new());
             if watchful.changed().await.is_err() {
                 return;
             }

@@ -50,7 +50,7 @@ fn what_a_directory_holds_is_told_without_touching_it() {
             .await
             .unwrap();
         let present = data_dir::classify(dir, major);
-        let expected = ControlData::read(dir).unwrap().facts(false);
+        let expected = ControlData::read(dir).unwrap().facts(false, Vec::new());
         assert_eq!(present, DataDir::Present(expected));
         let unusable = |what: &str| {
             let found = data_dir::classify(dir, major);

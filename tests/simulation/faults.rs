@@ -18,7 +18,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 25) {
+        match world.rng.range(0, 27) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -91,19 +91,17 @@ impl Fault {
                     world.shared_changed();
                 }
             }
-            22 => Self::twin(world, any),
-            24 => {
-                // By hand, while the holder cannot see it.
+            22 | 26 => {
+                if let Some(leader) = world.leader() {
+                    Self::twin(world, any, leader);
+                }
+            }
+            27 => Self::twins_race(world, any),
+            25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
                 }
-                if world.rng.percent(50) {
-                    world.note(|| "FAULT the lock object is deleted".into());
-                    world.store.delete_lock();
-                    world.lock_changed();
-                } else {
-                    Self::garble(world);
-                }
+                Self::lower_the_ttl(world);
             }
             _ => Self::restore(world),
         }
@@ -157,6 +155,19 @@ impl Fault {
         world.lock_changed();
     }
 
+    /// A hand writes another TTL into the record, so that it looks as if the holder had.
+    fn lower_the_ttl(world: &mut World) {
+        let LockState::Held(mut held) = world.store.lock_snapshot().state else {
+            return;
+        };
+        held.ttl_ms = world.rng.range(1, TTL_MS / 1_000) * 1_000;
+        world.note(|| format!("FAULT the lock's ttl is edited to {}", held.ttl_ms));
+        world
+            .store
+            .put_lock(LockState::Held(held), None, world.now as i64);
+        world.lock_changed();
+    }
+
     fn ask(world: &mut World, asked: usize, target: usize) {
         let Some(leader) = world.leader() else { return };
         let from = world.nodes[leader].name.clone();
@@ -175,16 +186,16 @@ impl Fault {
     }
 
     /// A second pod under the name of another: two UIDs, one name.
-    fn twin(world: &mut World, node: usize) {
-        let Some(leader) = world.leader().filter(|leader| *leader != node) else {
+    fn twin(world: &mut World, node: usize, of: usize) {
+        if node == of {
             return;
-        };
+        }
         // The synchronous set is kept by name: another volume under a listed name is outside of its
         // promise.
         if world.nodes[node].guardian == 0 || world.options.synchronous {
             return;
         }
-        let name = world.nodes[leader].name.clone();
+        let name = world.nodes[of].name.clone();
         world.note(|| format!("FAULT {node} comes back under the name {name}"));
         world.kill_pod(node);
         world.nodes[node].name = name;
@@ -196,6 +207,20 @@ impl Fault {
                 new_uid: true,
             },
         );
+    }
+
+    /// The leader dies, and two that may follow it have one name; answers get lost.
+    fn twins_race(world: &mut World, node: usize) {
+        let Some(leader) = world.leader().filter(|leader| *leader != node) else {
+            return;
+        };
+        let of = (0..world.nodes.len()).find(|one| ![node, leader].contains(one));
+        if let Some(of) = of {
+            world.note(|| "FAULT the API loses requests and answers".into());
+            world.lossy_until = world.now + 3 * TTL_MS;
+            Self::twin(world, node, of);
+            Self::kill_pod(world, leader);
+        }
     }
 
     /// etcd comes back from a backup.

@@ -273,6 +273,10 @@ impl World {
                 let first = Record { timeline: 1, id };
                 self.nodes[node].dir = Dir::Whole(Disk::new(id * 1_000 + node as u64, first));
             }
+            // pg_rewind finds nothing to do where the timelines have one number.
+            Op::Rewind
+                if copy.as_ref().map(|copy| copy.timeline)
+                    == self.nodes[node].dir.whole().map(|disk| disk.timeline) => {}
             Op::Clone | Op::Rewind => match (copy, source) {
                 (Some(copy), Some(from)) => {
                     self.check_last_copy(node, from);

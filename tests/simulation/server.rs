@@ -75,6 +75,7 @@ impl Dir {
                 timeline: disk.timeline,
                 lsn: Lsn(disk.control_position() as u64),
                 standby_signal: disk.standby_signal,
+                history: disk.history.clone(),
             }),
         }
     }

@@ -1,0 +1,84 @@
+//! What people and their tools do to the objects while the cluster runs: delete them, empty them,
+//! write nonsense into them, lower the TTL behind the holder's back.
+
+use super::kubelet::{self, Kubelet};
+use super::member::SCOPE;
+use crate::dcs::codec::lease::IDENTITY;
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long a deleted configuration may be missing.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A TTL that no holder could keep.
+const TOO_SHORT_S: u64 = 1;
+
+/// Lowers the TTL in the lock: in the field alone, as `kubectl edit` would, or so that the
+/// holder's annotation agrees.
+pub(super) async fn lower_the_ttl(kubelet: &Kubelet, agreeing: bool) -> anyhow::Result<()> {
+    let mut change = json!({"spec": {"leaseDurationSeconds": TOO_SHORT_S}});
+    if agreeing {
+        let lock = kubelet.lock().await?;
+        let note = lock["metadata"]["annotations"][IDENTITY].as_str();
+        let mut note: Value = serde_json::from_str(note.unwrap_or_default())
+            .with_context(|| format!("read the annotation {IDENTITY}"))?;
+        note["ttlMs"] = json!(TOO_SHORT_S * 1_000);
+        change["metadata"] = json!({"annotations": {IDENTITY: note.to_string()}});
+    }
+    kubelet.change_lock(&change).await
+}
+
+/// Writes nonsense into every field of the lock that takes any, or empties it.
+pub(super) async fn damage_the_lock(kubelet: &Kubelet, empty: bool) -> anyhow::Result<()> {
+    let change = if empty {
+        json!({"metadata": {"annotations": null}, "spec": null})
+    } else {
+        json!({
+            "metadata": {"annotations": {IDENTITY: "}\u{0}{ \u{fffd}"}},
+            "spec": {
+                "holderIdentity": "nobody, or somebody; \" \\ \n",
+                "acquireTime": "1970-01-01T00:00:00.000000Z",
+                "renewTime": "2999-12-31T23:59:59.999999Z",
+                "leaseDurationSeconds": i32::MAX,
+                "leaseTransitions": 0,
+            },
+        })
+    };
+    kubelet.change_lock(&change).await
+}
+
+/// Deletes the lock.
+pub(super) async fn delete_the_lock(kubelet: &Kubelet) -> anyhow::Result<()> {
+    kubelet.delete(&kubelet::lock_uri()).await
+}
+
+/// Deletes the object with the cluster's configuration and identity.
+pub(super) async fn delete_the_config(kubelet: &Kubelet) -> anyhow::Result<()> {
+    kubelet
+        .delete(&kubelet::uri("configmaps", &format!("/{SCOPE}-config")))
+        .await
+}
+
+/// Waits until the configuration is there again, with the cluster's identity in it: without it the
+/// cluster would be taken for a new one when all members are lost.
+pub(super) async fn until_config_is_back(kubelet: &Kubelet) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let uri = kubelet::uri("configmaps", &format!("/{SCOPE}-config"));
+    loop {
+        let read = kubelet.read(&uri).await;
+        let notes = read.map(|config| config["metadata"]["annotations"].clone());
+        match notes {
+            Ok(notes) if notes["initialize"].is_string() && notes["config"].is_string() => {
+                return Ok(());
+            }
+            Ok(notes) if begun.elapsed() > BACK_WITHIN => bail!("the config is back as {notes}"),
+            Err(error) if begun.elapsed() > BACK_WITHIN => {
+                return Err(error.context("the config is not back"));
+            }
+            _ => sleep(PAUSE).await,
+        }
+    }
+}
