@@ -18,7 +18,7 @@ TARGETS=${TARGETS:-demo test}
 APT_CONF=${APT_CONF:-}
 CARGO=${CARGO_HOME:-$HOME/.cargo}
 ROOT=$DIR/root
-MOUNTS=("$ROOT/opt/rust" "$ROOT/proc" "$ROOT/sys" "$ROOT/dev")
+MOUNTS=("$ROOT/opt/rust" "$ROOT/proc" "$ROOT/sys" "$ROOT/dev" "$ROOT")
 
 say() { echo "fresh-debian: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -57,6 +57,9 @@ bootstrap() {
 
 enter() {
   mkdir -p "$ROOT/opt/rust" "$ROOT/var/cache/cargo"
+  # A root that is no mount keeps the tests from making mount namespaces.
+  mount --bind "$ROOT" "$ROOT"
+  mount --make-private "$ROOT"
   mount -t proc proc "$ROOT/proc"
   mount --rbind /sys "$ROOT/sys"
   mount --make-rslave "$ROOT/sys"

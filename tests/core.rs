@@ -8,7 +8,7 @@ use pgwarden::ha::lock::{Held, LockSnapshot, LockState, LockWrite, Place, Releas
 use pgwarden::ha::model::{
     ControlState, DataDir, DataFacts, HistoryEntry, Identity, Lsn, Member, Walsender,
 };
-use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared};
+use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared, SharedWrite};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 use std::collections::BTreeMap;
@@ -340,24 +340,25 @@ fn the_deadline_counts_from_before_the_request_left() {
     );
 }
 
-/// A leader in synchronous mode whose standby `b` is in this state and has flushed this far.
-fn asks_to_enforce(member_state: &str, flushed: u64) -> Option<Vec<String>> {
+/// A leader in synchronous mode, with a member `b` in this state; and when it came to be.
+fn synchronous_leader(member_state: &str, published: &[&str]) -> (State, u64) {
     let mut state = replica();
     let lock = held("b", 4, 50);
     read(&mut state, lock.clone(), START + 10);
-    let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000)?;
-    let attempt = state.lease.attempts.last()?.nonce;
+    let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).expect("a claim");
+    let attempt = state.lease.attempts.last().expect("an attempt").nonce;
     let mut mine = held("a", 5, 51);
     if let LockState::Held(record) = &mut mine.state {
         record.nonce = attempt;
     }
     read(&mut state, mine, sent_at + 5);
-    let mut shared = state.shared.clone()?;
+    let mut shared = state.shared.clone().expect("seen above");
     shared.config.rules = Some(Rules {
         synchronous_mode: true,
         ..rules()
     });
     shared.sync.leader = Some("a".into());
+    shared.sync.standbys = published.iter().map(|&name| name.into()).collect();
     let member = Member {
         state: member_state.into(),
         role: "replica".into(),
@@ -372,18 +373,28 @@ fn asks_to_enforce(member_state: &str, flushed: u64) -> Option<Vec<String>> {
         },
         sent_at + 6,
     );
+    (state, sent_at + 6)
+}
+
+/// What the primary's server shows: `b` streams and has flushed this far.
+fn with_standby(flushed: u64, sync_state: &str, sync_setting: &str) -> Event {
     let sender = Walsender {
         name: "b".into(),
         state: "streaming".into(),
-        sync_state: "async".into(),
+        sync_state: sync_state.into(),
         flush_lsn: Lsn(flushed),
         replay_lsn: Lsn(flushed),
     };
-    let seen = PgFacts {
+    Event::PgSeen(PgFacts {
         walsenders: vec![sender],
+        sync_setting: sync_setting.into(),
         ..facts(false)
-    };
-    let effects = step(&mut state, Event::PgSeen(seen), sent_at + 7);
+    })
+}
+
+fn asks_to_enforce(member_state: &str, flushed: u64) -> Option<Vec<String>> {
+    let (mut state, now) = synchronous_leader(member_state, &[]);
+    let effects = step(&mut state, with_standby(flushed, "async", ""), now + 1);
     effects.into_iter().find_map(|effect| match effect {
         Effect::SetSyncNames { names } => Some(names),
         _ => None,
@@ -478,4 +489,46 @@ fn the_same_timeline_from_another_promotion_is_cloned_over() {
             .any(|effect| matches!(effect, Effect::Clone { .. }));
         assert!(clones, "{effects:?}");
     }
+}
+
+fn published(effects: &[Effect]) -> Option<Vec<String>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::WriteShared(SharedWrite::Sync { standbys, .. }) => Some(standbys.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_synchronous_set_that_somebody_relaxed_is_unpublished_and_enforced_anew() {
+    // Found by an attack: ALTER SYSTEM emptied the setting, and the election went on believing the
+    // published set.
+    let (mut state, now) = synchronous_leader("running", &["b"]);
+    step(&mut state, with_standby(90, "async", ""), now + 1);
+    let set = Event::SyncNamesSet {
+        names: vec!["b".into()],
+        lsn: Lsn(90),
+        setting: "b".into(),
+    };
+    step(&mut state, set, now + 2);
+    // An answer from before the reload is no drift.
+    let effects = step(&mut state, with_standby(95, "async", ""), now + 3);
+    assert_eq!(published(&effects), None, "{effects:?}");
+    let effects = step(&mut state, with_standby(96, "sync", "b"), now + 4);
+    assert_eq!(published(&effects), None, "{effects:?}");
+    let effects = step(&mut state, with_standby(97, "async", ""), now + 5);
+    assert_eq!(published(&effects), Some(vec![]), "{effects:?}");
+    assert!(cites(&effects, Rule::Sync), "{effects:?}");
+    let mut shared = state.shared.clone().expect("seen above");
+    shared.sync.standbys = Vec::new();
+    let event = Event::SharedSeen {
+        shared,
+        quorum: false,
+    };
+    step(&mut state, event, now + 1_100);
+    let effects = step(&mut state, with_standby(97, "async", ""), now + 1_101);
+    let names = vec!["b".to_owned()];
+    assert!(
+        effects.contains(&Effect::SetSyncNames { names }),
+        "{effects:?}"
+    );
 }

@@ -82,6 +82,8 @@ pub enum Event {
         names: Vec<Name>,
         /// The flush position after the reload.
         lsn: Lsn,
+        /// The setting as the server shows it from now on.
+        setting: String,
     },
     /// A peer answered, or did not within its deadline.
     PeerAnswered {
@@ -157,6 +159,8 @@ pub struct PgFacts {
     pub history: Vec<HistoryEntry>,
     /// The checkpoint that completes a promotion is done.
     pub checkpointed: bool,
+    /// `synchronous_standby_names` as the server has it now.
+    pub sync_setting: String,
 }
 
 /// An operation on PostgreSQL; one at a time.

@@ -208,10 +208,23 @@ pub struct PendingAsk {
 pub struct SyncTask {
     /// What `synchronous_standby_names` was last told to be.
     pub asked: Vec<Name>,
-    /// What is in force, and the flush position after the reload.
-    pub in_force: Option<(Vec<Name>, Lsn)>,
+    /// What is in force.
+    pub in_force: Option<InForce>,
     /// The published standby has not been streaming since.
     pub missing_since: Option<Ms>,
+}
+
+/// A synchronous set that PostgreSQL enforces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InForce {
+    /// The names.
+    pub names: Vec<Name>,
+    /// The flush position after the reload.
+    pub lsn: Lsn,
+    /// The setting as the server showed it then.
+    pub setting: String,
+    /// The probe has shown it too: one that shows another setting from now on is no older answer.
+    pub seen: bool,
 }
 
 impl State {

@@ -9,7 +9,7 @@ use super::event::{Event, Op, PgFacts};
 use super::lock::Outcome;
 use super::model::{DataDir, Ms};
 use super::shared::{Shared, SharedWrite};
-use super::state::{Process, State};
+use super::state::{InForce, Process, State};
 
 /// The longest time without a step.
 const IDLE_MS: Ms = 1_000;
@@ -133,7 +133,18 @@ impl Turn<'_> {
             }
             Event::DataSeen(data) => self.absorb_data(data),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
-            Event::SyncNamesSet { names, lsn } => self.s.sync.in_force = Some((names, lsn)),
+            Event::SyncNamesSet {
+                names,
+                lsn,
+                setting,
+            } => {
+                self.s.sync.in_force = Some(InForce {
+                    names,
+                    lsn,
+                    setting,
+                    seen: false,
+                });
+            }
             Event::PeerAnswered {
                 round,
                 name,

@@ -13,6 +13,9 @@ impl Turn<'_> {
     pub(super) fn keep_sync(&mut self, facts: &PgFacts) {
         let record = self.s.sync_record();
         let published = record.standbys.clone();
+        if self.has_drifted(facts) && !published.is_empty() {
+            return self.publish(Vec::new());
+        }
         let mine = record.leader.as_ref() == Some(&self.s.me.name);
         let wanted = if self.s.rules.synchronous_mode {
             self.choose(facts, &published)
@@ -44,6 +47,30 @@ impl Turn<'_> {
             );
             self.publish(wanted);
         }
+    }
+
+    /// Somebody changed the setting behind our back: what is published is enforced no more.
+    fn has_drifted(&mut self, facts: &PgFacts) -> bool {
+        let on = self.s.rules.synchronous_mode;
+        let Some(in_force) = self.s.sync.in_force.as_mut().filter(|_| on) else {
+            return false;
+        };
+        if in_force.setting == facts.sync_setting {
+            in_force.seen = true;
+            return false;
+        }
+        if !in_force.seen {
+            return false;
+        }
+        let words = format!(
+            "synchronous_standby_names is \"{}\" and should be \"{}\": somebody changed it; \
+             unpublish, and enforce it anew",
+            facts.sync_setting, in_force.setting
+        );
+        self.s.sync.in_force = None;
+        self.s.sync.asked.clear();
+        self.explain(Rule::Sync, words);
+        true
     }
 
     /// The published standby gets one R to come back before it is given up.
@@ -93,13 +120,8 @@ impl Turn<'_> {
 
     /// Tell PostgreSQL, unless it was told.
     fn enforce(&mut self, names: &[Name]) {
-        let in_force = self
-            .s
-            .sync
-            .in_force
-            .as_ref()
-            .map(|(names, _)| names.as_slice());
-        if in_force == Some(names) {
+        let in_force = self.s.sync.in_force.as_ref();
+        if in_force.is_some_and(|in_force| in_force.names == names) {
             return;
         }
         let asked = self.s.sync.asked == names;
@@ -113,15 +135,15 @@ impl Turn<'_> {
 
     /// The server shows them as synchronous, and they flushed past the reload.
     fn is_enforced(&self, facts: &PgFacts, names: &[Name]) -> bool {
-        let Some((in_force, lsn)) = &self.s.sync.in_force else {
+        let Some(in_force) = &self.s.sync.in_force else {
             return false;
         };
-        in_force == names
+        in_force.names == names
+            && in_force.seen
             && names.iter().all(|name| {
-                facts
-                    .walsenders
-                    .iter()
-                    .any(|w| w.name == *name && w.sync_state == "sync" && w.flush_lsn >= *lsn)
+                facts.walsenders.iter().any(|w| {
+                    w.name == *name && w.sync_state == "sync" && w.flush_lsn >= in_force.lsn
+                })
             })
     }
 

@@ -246,11 +246,16 @@ pub fn set_sync_names(data_dir: &Path, names: &[String]) -> Result<(), ConfigErr
     }) {
         return Err(ConfigError::BadStandby(bad.clone()));
     }
-    let value = quote::conf_value(&quote::sync_names(names));
+    let value = quote::conf_value(&sync_setting(names));
     put(
         &data_dir.join(SYNC),
         &format!("{HEADER}synchronous_standby_names = {value}\n"),
     )
+}
+
+/// The setting's value for these names, as a server shows it.
+pub fn sync_setting(names: &[String]) -> String {
+    quote::sync_names(names)
 }
 
 /// Puts `standby.signal` there, durably, or takes it and `recovery.signal` away.

@@ -43,6 +43,18 @@ pub async fn reload(session: &Session, deadline: Duration) -> Result<(), SqlErro
         .map(drop)
 }
 
+/// `synchronous_standby_names` as this session has it.
+pub async fn sync_names(session: &Session, deadline: Duration) -> Result<String, SqlError> {
+    let sql = "SELECT current_setting('synchronous_standby_names')";
+    session.value(sql, deadline).await
+}
+
+/// Takes back what ALTER SYSTEM made of `synchronous_standby_names`, from the next reload on.
+pub async fn reset_sync_names(session: &Session, deadline: Duration) -> Result<(), SqlError> {
+    let sql = "ALTER SYSTEM RESET synchronous_standby_names";
+    session.execute(sql, deadline).await
+}
+
 /// A primary's current write position.
 pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, SqlError> {
     let text: String = session

@@ -23,6 +23,8 @@ pub struct Facts {
     pub in_recovery: bool,
     /// A primary's current timeline, a replica's received one.
     pub timeline: Timeline,
+    /// Bytes of a WAL segment.
+    pub wal_segment_bytes: u64,
     /// Some setting waits for a restart.
     pub pending_restart: bool,
     /// The setting as the server has it now.
@@ -86,6 +88,7 @@ SELECT json_build_object(
       (SELECT greatest(c.timeline_id, m.min_recovery_end_timeline)
        FROM pg_control_checkpoint() c, pg_control_recovery() m))
     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
+  'wal_segment_bytes', (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),
   'pending_restart', (SELECT coalesce(bool_or(pending_restart), false) FROM pg_settings),
   'synchronous_standby_names', current_setting('synchronous_standby_names'),
   'wal_waiters', (SELECT count(*) FROM pg_stat_activity
@@ -151,6 +154,7 @@ struct Raw {
     postmaster_start_ms: i64,
     in_recovery: bool,
     timeline: Timeline,
+    wal_segment_bytes: u64,
     pending_restart: bool,
     synchronous_standby_names: String,
     wal_waiters: u32,
@@ -202,6 +206,7 @@ fn parse(text: &str) -> Result<Facts, SqlError> {
         postmaster_start_ms: raw.postmaster_start_ms,
         in_recovery: raw.in_recovery,
         timeline: raw.timeline,
+        wal_segment_bytes: raw.wal_segment_bytes,
         pending_restart: raw.pending_restart,
         synchronous_standby_names: raw.synchronous_standby_names,
         wal_waiters: raw.wal_waiters,

@@ -1,6 +1,6 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Runner, kube, server};
+use super::{Runner, kube, server, standbys};
 use crate::api::Reply;
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
@@ -8,6 +8,7 @@ use crate::ha::lock::LockWrite;
 use crate::ha::model::Ms;
 use crate::postgres::Source;
 use std::future::Future;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 impl Runner {
@@ -79,9 +80,11 @@ impl Runner {
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
             Effect::SetSyncNames { names } => {
-                self.spawn(server::run_set_sync_names(context, names));
+                // The turn is taken here, in the order of the decisions.
+                let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;
+                self.spawn(standbys::run_set_sync_names(context, names, turn));
             }
-            Effect::SetSlots { members } => self.spawn(server::run_set_slots(context, members)),
+            Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
             Effect::Bye => self.bye = true,
         }

@@ -11,6 +11,7 @@ mod kube;
 mod prober;
 mod publisher;
 mod server;
+mod standbys;
 mod view;
 
 pub use journal::{Journal, Line};
@@ -32,7 +33,7 @@ use crate::postgres::version::Installation;
 use crate::settings::{Dynamic, Settings};
 use crate::sys::clock::boottime_ms;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -91,6 +92,9 @@ pub struct Context {
     /// initdb ran in this life: its users are to be made.
     fresh: AtomicBool,
     kick: Notify,
+    /// The newest order to set the synchronous names, and who carries one out.
+    sync_turn: AtomicU64,
+    sync_setter: tokio::sync::Mutex<()>,
     /// Members that ever got a slot from this process.
     slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
 }
@@ -196,6 +200,8 @@ impl Runner {
             unchecked: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
             kick: Notify::new(),
+            sync_turn: AtomicU64::new(0),
+            sync_setter: tokio::sync::Mutex::default(),
             slots_owned: tokio::sync::Mutex::default(),
         });
         let (facts_sender, facts) = watch::channel(None);

@@ -66,8 +66,7 @@ impl Health {
     }
 }
 
-/// The newest timeline received in a postmaster's life: without a stream PostgreSQL tells only that
-/// of its last restartpoint, beside a position that is already on the newer one.
+/// The newest timeline seen in a postmaster's life: no reading goes back behind it.
 #[derive(Default)]
 struct Newest {
     postmaster_start_ms: i64,
@@ -117,6 +116,7 @@ pub(super) async fn run(
         let now = boottime_ms();
         match answer {
             Ok(mut facts) => {
+                correct_timeline(&context, &mut facts).await;
                 newest.correct(&mut facts);
                 if history.0 != facts.timeline {
                     history = (facts.timeline, read_history(&context, facts.timeline).await);
@@ -197,6 +197,24 @@ async fn judge(context: &Context, health: &mut Health, task: &Watchful, now: Ms)
     }
 }
 
+/// Without a stream a replica tells the timeline of its last restartpoint, beside a position that
+/// may lie on a newer one. Taken together the two would look like a history that forked.
+async fn correct_timeline(context: &Context, facts: &mut Facts) {
+    let Some(lsn) = facts.durable_lsn() else {
+        return;
+    };
+    if !facts.in_recovery || facts.receiver.is_some() {
+        return;
+    }
+    let dir = context.settings.postgresql.data_dir.clone();
+    let segment = facts.wal_segment_bytes;
+    match tokio::task::spawn_blocking(move || history::written_on(&dir, lsn, segment)).await {
+        Ok(Ok(timeline)) => facts.timeline = facts.timeline.max(timeline.unwrap_or(0)),
+        Ok(Err(error)) => tracing::warn!(%error, "pg_wal cannot be listed"),
+        Err(error) => tracing::error!(%error, "listing pg_wal failed"),
+    }
+}
+
 async fn read_history(context: &Context, timeline: Timeline) -> Vec<HistoryEntry> {
     let dir = context.settings.postgresql.data_dir.clone();
     if timeline < 2 {
@@ -230,5 +248,6 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         walsenders: facts.walsenders.clone(),
         history: history.to_vec(),
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
+        sync_setting: facts.synchronous_standby_names.clone(),
     }
 }

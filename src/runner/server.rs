@@ -12,17 +12,14 @@ use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{
-    Postgres, Source, bootstrap, control, data_dir, rewind, slots, stage, start,
-};
-use std::collections::BTreeSet;
+use crate::postgres::{Postgres, Source, bootstrap, control, data_dir, rewind, stage, start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// One statement of the agent.
-const STATEMENT: Duration = Duration::from_secs(5);
+pub(super) const STATEMENT: Duration = Duration::from_secs(5);
 /// Forking, or refusing to.
 const FORK: Duration = Duration::from_secs(10);
 /// A replica that has not reached consistency by then goes on by itself.
@@ -30,7 +27,7 @@ const REPLICA_UP: Duration = Duration::from_secs(10);
 /// A promotion.
 const PROMOTE: Duration = Duration::from_mins(2);
 /// A checkpoint before a handover, or after a promotion.
-const CHECKPOINT: Duration = Duration::from_mins(1);
+pub(super) const CHECKPOINT: Duration = Duration::from_mins(1);
 /// A clone; a large one takes hours.
 const CLONE: Duration = Duration::from_hours(7 * 24);
 /// A rewind, a crash recovery, an initdb.
@@ -40,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(40);
 
 type Done = Result<(), String>;
 
-fn words(error: impl std::fmt::Display) -> String {
+pub(super) fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -49,7 +46,7 @@ async fn report(context: &Context, op: Op, result: Done) {
     context.tell(Event::OpDone { op, result }).await;
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(words)?
@@ -369,47 +366,4 @@ pub(super) async fn run_checkpoint(context: Arc<Context>) {
         Err(error) => Err(words(error)),
     };
     report(&context, Op::Checkpoint, result).await;
-}
-
-pub(super) async fn run_set_sync_names(context: Arc<Context>, names: Vec<Name>) {
-    match set_sync_names(&context, &names).await {
-        Ok(lsn) => context.tell(Event::SyncNamesSet { names, lsn }).await,
-        Err(error) => tracing::warn!("the synchronous set {names:?} could not be set: {error}"),
-    }
-    context.kick.notify_one();
-}
-
-async fn set_sync_names(
-    context: &Context,
-    names: &[Name],
-) -> Result<crate::ha::model::Lsn, String> {
-    let pg = context.postgres();
-    let (dir, list) = (pg.data_dir.clone(), names.to_vec());
-    blocking(move || config::set_sync_names(&dir, &list).map_err(words)).await?;
-    let session = Session::local(&pg, STATEMENT).await.map_err(words)?;
-    control::reload(&session, STATEMENT).await.map_err(words)?;
-    // The checkpointer tells the backends that somebody waits; a checkpoint proves that it knows.
-    control::checkpoint(&session, CHECKPOINT)
-        .await
-        .map_err(words)?;
-    control::current_lsn(&session, STATEMENT)
-        .await
-        .map_err(words)
-}
-
-pub(super) async fn run_set_slots(context: Arc<Context>, members: BTreeSet<Name>) {
-    let pg = context.postgres();
-    if !pg.use_slots {
-        return;
-    }
-    // One at a time: two that compare and create would trip over each other.
-    let mut owned = context.slots_owned.lock().await;
-    owned.extend(members.iter().cloned());
-    let changed = match Session::local(&pg, STATEMENT).await {
-        Ok(session) => slots::sync_member_slots(&session, &members, &owned, STATEMENT).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = changed {
-        tracing::warn!(%error, "the members' slots could not be kept");
-    }
 }

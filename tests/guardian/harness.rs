@@ -113,7 +113,16 @@ impl World {
         let listener = UnixListener::bind(&socket).unwrap();
         give_to_postgres(&socket);
         // The guardian runs as another user than cargo: give it a program it can read.
-        fs::copy(std::env::current_exe().unwrap(), dir.path().join("program")).unwrap();
+        // By another process: a fork of a test beside this one would keep a copy of ours open, and
+        // a program that is open for writing cannot be run.
+        let mut cp = Command::new("cp");
+        cp.arg(std::env::current_exe().unwrap());
+        assert!(
+            cp.arg(dir.path().join("program"))
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut world = Self {
             situation,
             bin,

@@ -7,6 +7,7 @@ use pgwarden::ha::model::DataDir;
 use pgwarden::postgres::basebackup::{self, CloneProgress};
 use pgwarden::postgres::bootstrap::{self, BootstrapError};
 use pgwarden::postgres::config::{self, Follow};
+use pgwarden::postgres::probe::Facts;
 use pgwarden::postgres::stage::{self, StageError};
 use pgwarden::postgres::version::Installation;
 use pgwarden::postgres::{control, data_dir, history, rewind, slots};
@@ -107,7 +108,9 @@ fn a_replica_ahead_of_the_new_leader_is_seen_and_rewound() {
         ahead.start().await;
         eventually("the divergence is seen", async || {
             let facts = ahead.facts().await;
-            facts.timeline == 1 && facts.replay_lsn > Some(fork)
+            facts.timeline == 1
+                && facts.replay_lsn > Some(fork)
+                && written_on(&ahead, &facts) == Some(1)
         })
         .await;
         ahead.stop(Signal::SIGKILL);
@@ -125,6 +128,56 @@ fn a_replica_ahead_of_the_new_leader_is_seen_and_rewound() {
         streams(&behind, "pg-b").await;
         let lost = "SELECT count(*)::text FROM pg_class WHERE relname = 'lost'";
         assert_eq!(ahead.ask(lost).await, "0");
+    });
+}
+
+fn written_on(node: &Node, facts: &Facts) -> Option<u32> {
+    let lsn = facts.durable_lsn().unwrap();
+    history::written_on(&node.pg.data_dir, lsn, facts.wal_segment_bytes).unwrap()
+}
+
+/// Found by an attack: after a failover, a healthy replica that was killed said it stood on the old
+/// timeline until it streamed again, and was taken for diverged.
+#[test]
+fn a_replica_without_a_stream_knows_the_timeline_of_its_wal() {
+    as_postgres(async |root, installation| {
+        let mut old = Node::primary(&root, "pg-a", &installation).await;
+        let mut new = clone_of(&old, &root, "pg-b").await;
+        let mut replica = clone_of(&old, &root, "pg-c").await;
+        new.start().await;
+        replica.start().await;
+        streams(&old, "pg-b").await;
+        streams(&old, "pg-c").await;
+        old.stop(Signal::SIGKILL);
+        promote(&new).await;
+        let wanted = BTreeSet::from(["pg-c".to_owned()]);
+        slots::sync_member_slots(&new.session().await, &wanted, &wanted, LONG)
+            .await
+            .unwrap();
+        let follow = Follow::Leader(new.source());
+        config::write(&replica.pg, &replica.pg.data_dir, &follow).unwrap();
+        control::reload(&replica.session().await, LONG)
+            .await
+            .unwrap();
+        streams(&new, "pg-c").await;
+        new.run("CREATE TABLE public.kept AS SELECT 1 AS i").await;
+        let end = control::current_lsn(&new.session().await, LONG)
+            .await
+            .unwrap();
+        eventually("the replica replays it", async || {
+            replica.facts().await.replay_lsn >= Some(end)
+        })
+        .await;
+        replica.stop(Signal::SIGKILL);
+        new.stop(Signal::SIGKILL);
+        replica.start().await;
+        eventually("it has replayed all again", async || {
+            replica.facts().await.replay_lsn >= Some(end)
+        })
+        .await;
+        let facts = replica.facts().await;
+        assert!(facts.receiver.is_none(), "{facts:?}");
+        assert_eq!(written_on(&replica, &facts), Some(2));
     });
 }
 

@@ -52,7 +52,16 @@ impl World {
                     self.release_pending(node);
                 }
                 let lsn = Lsn(self.nodes[node].dir.whole().map_or(0, |d| d.log.len()) as u64);
-                self.tell(2, node, life, Event::SyncNamesSet { names, lsn });
+                self.tell(
+                    2,
+                    node,
+                    life,
+                    Event::SyncNamesSet {
+                        setting: format!("{names:?}"),
+                        names,
+                        lsn,
+                    },
+                );
             }
             _ => {}
         }

@@ -184,6 +184,7 @@ impl Server {
                 .collect(),
             history: disk.history.clone(),
             checkpointed: self.checkpointed,
+            sync_setting: format!("{:?}", self.sync_names),
         }
     }
 }
