@@ -103,6 +103,16 @@ fn run(home: &Home, config: &Path) -> (Option<i32>, String) {
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
+fn kubeconfig(server: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "k", "cluster": {"server": format!("http://{server}")}}],
+        "users": [{"name": "u", "user": {"token": "solo-0"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+    })
+    .to_string()
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -192,6 +202,37 @@ fn programs_that_cannot_be_used_end_the_agent_with_the_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn probes_answer_while_the_own_pod_cannot_be_read() {
+    if !Path::new(BIN_DIR).join("postgres").is_file() {
+        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    let home = Home::new("no-pod");
+    let (api, rest, sql) = (free_port(), free_port(), free_port());
+    fs::write(
+        home.0.join("kubeconfig"),
+        kubeconfig(&format!("127.0.0.1:{api}")),
+    )
+    .unwrap();
+    let config = home.config(|c| {
+        for key in ["pod_uid", "pod_ip"] {
+            drop(c["kubernetes"].as_object_mut().unwrap().remove(key));
+        }
+        for key in ["listen", "connect_address"] {
+            c["restapi"][key] = json!(format!("127.0.0.1:{rest}"));
+            c["postgresql"][key] = json!(format!("127.0.0.1:{sql}"));
+        }
+    });
+    let log = fs::File::create(home.0.join("log")).unwrap();
+    let member = agent(&home, &config).stderr(log).spawn();
+    let _member = Member(member.unwrap());
+    wait_for("without its pod", rest, "/patroni", 200).await;
+    // Longer than any patience of the liveness check: the waiting itself is a sign of life.
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert_eq!(status(rest, "/liveness").await, Some(200));
+    assert_eq!(status(rest, "/primary").await, Some(503));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
     if !Path::new(BIN_DIR).join("postgres").is_file() {
         return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
@@ -199,13 +240,8 @@ async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
     let home = Home::new("late-api");
     let (api, rest, sql) = (free_port(), free_port(), free_port());
     let address: SocketAddr = ([127, 0, 0, 1], api).into();
-    let kubeconfig = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "k", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "u", "user": {"token": "solo-0"}}],
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-    });
-    fs::write(home.0.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    let at = home.0.join("kubeconfig");
+    fs::write(at, kubeconfig(&address.to_string())).unwrap();
     let config = home.config(|c| {
         for key in ["listen", "connect_address"] {
             c["restapi"][key] = json!(format!("127.0.0.1:{rest}"));

@@ -101,6 +101,7 @@ in_both_situations! {
         nothing_starts_unarmed_without_standby_signal
         a_replica_promoted_by_hand_is_killed
         kill_all_on_request
+        a_table_that_cannot_be_read_verifies_nothing
     ;
     supervision:
         a_crashed_agent_is_replaced_and_postgres_adopted

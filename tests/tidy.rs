@@ -23,7 +23,7 @@ const LONG_FILES: &[(&str, usize)] = &[
     ("src/ha/state.rs", 409),
     ("src/ha/step.rs", 410),
     ("src/runner/mod.rs", 437),
-    ("src/runner/server.rs", 415),
+    ("src/runner/server.rs", 405),
 ];
 
 /// Comments wider than the cap, in all files together. It may only shrink.

@@ -25,6 +25,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// The guardian's variable: who finds it in the environment is the agent.
 const GUARDIAN_VARIABLE: &str = "PGWARDEN_GUARDIAN";
@@ -73,7 +74,7 @@ fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
             "agent".into(),
             config.to_string_lossy().into_owned(),
         ],
-        agent_env: std::env::vars().collect(),
+        agent_env: text_env(),
         fatal_exit_codes: vec![
             i32::from(Exit::Config.code()),
             i32::from(Exit::WrongMajorVersion.code()),
@@ -90,6 +91,13 @@ fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
         .into_iter()
         .find(|exit| i32::from(exit.code()) == code)
         .unwrap_or(Exit::Failure))
+}
+
+/// The environment for the agent. `std::env::vars` would panic at a value that is not UTF-8.
+fn text_env() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 async fn run_agent(settings: Settings) -> anyhow::Result<Exit> {
@@ -131,7 +139,9 @@ async fn settle(settings: &Settings) -> anyhow::Result<()> {
 /// Everything that runs in the agent's process.
 struct Agent {
     parts: Parts,
-    server: api::Server,
+    /// The REST API: it answers from the first moment, whatever is still being waited for.
+    serving: JoinSet<()>,
+    stop_api: watch::Sender<bool>,
     journal: Arc<Journal>,
     dcs: Dcs,
 }
@@ -149,20 +159,30 @@ impl Agent {
         let (commands_in, commands) = mpsc::channel(16);
         let uid = settings.kubernetes.pod_uid.clone().unwrap_or_default();
         let unknown = wiring::identity(&settings, &hello, uid.clone());
-        let view = watch::Sender::new(Arc::new(api::View::starting(
-            &settings.scope,
-            unknown,
-            env!("CARGO_PKG_VERSION"),
-            boottime_ms(),
-        )));
+        let view = watch::Sender::new(Arc::new(api::View {
+            ttl_ms: budgets.ttl_ms,
+            ..api::View::starting(
+                &settings.scope,
+                unknown,
+                env!("CARGO_PKG_VERSION"),
+                boottime_ms(),
+            )
+        }));
         let journal = Arc::new(Journal::open(
             &settings.name,
             wiring::journal_path(&settings),
         ));
         let server = serve(&settings, &view, commands_in, &journal).await?;
+        let (stop_api, stopped) = watch::channel(false);
+        let mut serving = JoinSet::new();
+        serving.spawn(server.run(until_true(stopped)));
         let client = wiring::connect(&settings, budgets.call_ms).await?;
         let dcs = wiring::dcs(&settings, &dynamic, client, budgets.call_ms, &uid)?;
-        let (uid, route) = wiring::own_pod(&settings, &dcs, &link).await?;
+        let (uid, route) = wiring::own_pod(&settings, &dcs, || {
+            link.beat();
+            view.send_modify(|view| Arc::make_mut(view).beat_ms = boottime_ms());
+        })
+        .await?;
         let dcs = wiring::dcs_again(&settings, &dynamic, &dcs, budgets.call_ms, &uid).await?;
         let me: Identity = wiring::identity(&settings, &hello, uid);
         let place = wiring::place(&settings, &hello, &route);
@@ -198,22 +218,22 @@ impl Agent {
         };
         Ok(Self {
             parts,
-            server,
+            serving,
+            stop_api,
             journal,
             dcs,
         })
     }
 
     async fn run(self) -> anyhow::Result<Exit> {
-        let (stop_api, stopped) = watch::channel(false);
         let terminate = watch::Sender::new(false);
         let mut signals = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupts = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         let (runner, hello) = Runner::new(self.parts);
-        let server = self.server.run(until_true(stopped));
+        let mut server = self.serving;
         let loop_ended = runner.run(hello, terminate.subscribe());
         let checks = check_service(self.dcs);
-        tokio::pin!(server, loop_ended, checks);
+        tokio::pin!(loop_ended, checks);
         let mut serving = true;
         let mut checking = true;
         let exit = loop {
@@ -223,7 +243,7 @@ impl Agent {
                     // The link's own thread fences and ends the process; this is only its company.
                     End::Orphaned => Exit::Internal,
                 },
-                () = &mut server, if serving => {
+                _ = server.join_next(), if serving => {
                     serving = false;
                     tracing::error!("the REST API ended");
                 }
@@ -238,9 +258,9 @@ impl Agent {
                 _ = interrupts.recv() => { let _ = terminate.send(true); }
             }
         };
-        let _ = stop_api.send(true);
+        let _ = self.stop_api.send(true);
         if serving {
-            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), server.join_next()).await;
         }
         self.journal.close();
         Ok(exit)

@@ -3,7 +3,6 @@
 use crate::api::Credentials;
 use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, RoutePort};
-use crate::guardian::link::Link;
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::Place;
@@ -322,11 +321,11 @@ pub async fn dcs_again(
 }
 
 /// The own Pod's UID and address: from the settings, else from the Pod object, however long that
-/// takes; the probes answer meanwhile.
+/// takes; the probes answer meanwhile, and each try is a sign of life.
 pub async fn own_pod(
     settings: &Settings,
     dcs: &Dcs,
-    link: &Link,
+    mut alive: impl FnMut(),
 ) -> anyhow::Result<(String, RouteTarget)> {
     let kubernetes = &settings.kubernetes;
     let node_name = std::env::var("NODE_NAME").ok();
@@ -341,7 +340,7 @@ pub async fn own_pod(
     }
     let mut told = false;
     loop {
-        link.beat();
+        alive();
         match dcs.read_pod(&settings.name).await {
             Ok(pod) if !pod.ips.is_empty() => {
                 let uid = kubernetes

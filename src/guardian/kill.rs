@@ -39,26 +39,24 @@ impl Killer {
         if let Some(pid) = postmaster {
             signal(pid, Signal::SIGSTOP);
         }
-        let mut found = 0;
-        // Without a table the postmaster still dies; what it leaves is found by a later pass.
-        let scanned = self.table.scan().is_ok();
-        if scanned {
-            let all = self.table.processes();
-            for process in all.iter().filter(|p| !p.zombie && p.pid != self.own) {
-                let doomed = child_above(all, process, self.own)
-                    .is_some_and(|child| !spared.contains(&Some(child)));
-                if doomed {
-                    found += 1;
-                    if Some(process.pid) != postmaster {
-                        signal(process.pid, Signal::SIGKILL);
-                    }
+        // Whoever a table with gaps shows still dies, and the postmaster in any case; but only a
+        // whole one proves that nobody is left.
+        let mut found = usize::from(self.table.scan().is_err());
+        let all = self.table.processes();
+        for process in all.iter().filter(|p| !p.zombie && p.pid != self.own) {
+            let doomed = child_above(all, process, self.own)
+                .is_some_and(|child| !spared.contains(&Some(child)));
+            if doomed {
+                found += 1;
+                if Some(process.pid) != postmaster {
+                    signal(process.pid, Signal::SIGKILL);
                 }
             }
         }
         if let Some(pid) = postmaster {
             signal(pid, Signal::SIGKILL);
         }
-        if scanned { found } else { found + 1 }
+        found
     }
 
     /// Locks what a pass touches in memory: its buffers, the stack and the code (G7).

@@ -137,8 +137,13 @@ impl Turn<'_> {
                 }
             }
             HandoverPhase::Stopping if self.s.pg.process == Process::Down => {
-                self.set_phase(HandoverPhase::Releasing);
-                return self.hand_over();
+                // A start on its way may yet reach an armed guardian: it runs first and is stopped,
+                // or it fails. Once the release has left, nothing writable may start (L4).
+                let starting = Some(Op::StartPrimary);
+                if self.s.pg.op != starting {
+                    self.set_phase(HandoverPhase::Releasing);
+                    return self.hand_over();
+                }
             }
             HandoverPhase::Stopping => {
                 self.stop(Stop::Fast, Rule::Handover, &handover.because);

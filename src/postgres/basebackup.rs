@@ -59,7 +59,7 @@ pub async fn clone(
     let data_dir = pg.data_dir.clone();
     let begin = move || Stage::begin(&data_dir, Kind::Clone, proof.as_ref());
     let stage = tokio::task::spawn_blocking(begin).await??;
-    let command = command(pg, installation, source, &stage.target());
+    let command = command(pg, installation, source, &stage);
     let watched = child::run_watched(command, deadline, |line| {
         if let Some(seen) = parse_progress(line) {
             progress.send_replace(seen);
@@ -95,9 +95,9 @@ fn command(
     pg: &Postgres,
     installation: &Installation,
     source: &Source,
-    target: &Path,
+    stage: &Stage,
 ) -> tokio::process::Command {
-    let mut command = child::program(&installation.bin_dir, "pg_basebackup");
+    let mut command = child::program(&installation.bin_dir, "pg_basebackup", &stage.root());
     let name = [("application_name", pg.name.as_str())];
     command
         .env("PGPASSFILE", &pg.pgpass)
@@ -107,7 +107,7 @@ fn command(
             quote::conninfo(source, &pg.replication, &name)
         ))
         .arg("--pgdata")
-        .arg(target)
+        .arg(stage.target())
         .args([
             "--no-password",
             "--wal-method=stream",
@@ -145,6 +145,31 @@ fn parse_progress(line: &str) -> Option<CloneProgress> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sweep_finds_the_program_by_where_it_works() {
+        let home = std::env::temp_dir().join(format!("pgwarden-bb-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let pg = Postgres {
+            data_dir: home.join("data"),
+            ..config::tests::sample()
+        };
+        let installation = Installation {
+            bin_dir: "/nowhere".into(),
+            major: 15,
+            text: "15.0".into(),
+        };
+        let source = Source {
+            host: "leader".into(),
+            port: 5432,
+        };
+        let stage = Stage::begin(&pg.data_dir, Kind::Clone, None).unwrap();
+        let command = command(&pg, &installation, &source, &stage);
+        // What the composition root has the guardian sweep.
+        let swept = home.join("data.pgwarden-new");
+        assert_eq!(command.as_std().get_current_dir(), Some(swept.as_path()));
+        std::fs::remove_dir_all(&home).unwrap();
+    }
 
     #[test]
     fn progress_lines_are_read_and_others_passed_over() {

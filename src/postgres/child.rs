@@ -46,9 +46,19 @@ pub enum ChildError {
 }
 
 /// Prepares a program of `bin_dir`: no stdin, and no variable that could change its meaning.
-pub fn program(bin_dir: &Path, name: &str) -> Command {
-    let mut command = Command::new(bin_dir.join(name));
-    command.env_clear().envs(clean_env()).stdin(Stdio::null());
+///
+/// `works_in` is the directory it writes to, or that directory's stage: should guardian and agent
+/// die under it, their successor finds it by its working directory and kills it (G6) before
+/// another program writes to the same files.
+pub fn program(bin_dir: &Path, name: &str, works_in: &Path) -> Command {
+    let program = bin_dir.join(name);
+    // A relative path must not be looked for in the new working directory.
+    let mut command = Command::new(std::path::absolute(&program).unwrap_or(program));
+    command
+        .env_clear()
+        .envs(clean_env())
+        .stdin(Stdio::null())
+        .current_dir(works_in);
     command
 }
 
@@ -174,7 +184,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Command {
-        let mut command = program(Path::new("/bin"), "sh");
+        let mut command = program(Path::new("/bin"), "sh", Path::new("/"));
         command.args(["-c", script]);
         command
     }
@@ -219,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_named() {
         let error = run(
-            program(Path::new("/nowhere"), "initdb"),
+            program(Path::new("/nowhere"), "initdb", Path::new("/")),
             Duration::from_secs(1),
         )
         .await;

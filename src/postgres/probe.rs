@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 /// The reading of a running server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// PostgreSQL's system identifier.
     pub system_id: String,

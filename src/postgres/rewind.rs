@@ -117,7 +117,7 @@ pub async fn recover(
 }
 
 fn single_user(pg: &Postgres, installation: &Installation, control: &ControlData) -> Command {
-    let mut command = child::program(&installation.bin_dir, "postgres");
+    let mut command = child::program(&installation.bin_dir, "postgres", &pg.data_dir);
     command
         .env("LC_ALL", "C")
         .arg("--single")
@@ -185,7 +185,7 @@ async fn prepare(
 }
 
 fn pg_rewind(pg: &Postgres, installation: &Installation, source: &Source, dir: &Path) -> Command {
-    let mut command = child::program(&installation.bin_dir, "pg_rewind");
+    let mut command = child::program(&installation.bin_dir, "pg_rewind", dir);
     let extra = [
         ("dbname", pg.database.as_str()),
         ("application_name", pg.name.as_str()),

@@ -222,6 +222,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// The stage itself: where the programs work that make it.
+    pub fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
     /// Where the new data directory is being made.
     pub fn target(&self) -> PathBuf {
         self.root.join("data")

@@ -65,7 +65,7 @@ impl Installation {
                 });
             }
         }
-        let mut command = child::program(bin_dir, "postgres");
+        let mut command = child::program(bin_dir, "postgres", Path::new("/"));
         command.arg("--version");
         let printed = child::run(command, deadline).await?;
         let (major, text) = parse_printed(&printed)?;

@@ -1,6 +1,6 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Runner, kube, server, standbys};
+use super::{Postmaster, Runner, inspect, kube, server, standbys};
 use crate::api::Reply;
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
@@ -51,7 +51,7 @@ impl Runner {
                 }
             }
             Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
-            Effect::Inspect => self.spawn(server::run_inspect(context)),
+            Effect::Inspect => self.spawn(inspect::run_inspect(context)),
             Effect::StartPrimary { sync_names } => {
                 self.spawn(server::run_start_primary(context, sync_names));
             }
@@ -160,4 +160,31 @@ impl Runner {
 /// A duration of integer milliseconds.
 pub(super) fn ms(value: Ms) -> Duration {
     Duration::from_millis(value)
+}
+
+impl Postmaster {
+    /// The guardian refused: an answer for who waits for a start. A stop or a signal that came too
+    /// late says nothing about that.
+    pub(super) fn refuse(&mut self, what: &str, why: &str) {
+        if what == "start" || what == "message" {
+            self.answers += 1;
+            self.refused = Some(why.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refused_start_answers_who_waits_for_a_start() {
+        let mut postmaster = Postmaster::default();
+        postmaster.refuse("signal", "no PostgreSQL is running");
+        postmaster.refuse("stop", "no PostgreSQL is running");
+        assert_eq!((postmaster.answers, &postmaster.refused), (0, &None));
+        postmaster.refuse("start", "unarmed");
+        assert_eq!(postmaster.answers, 1);
+        assert_eq!(postmaster.refused.as_deref(), Some("unarmed"));
+    }
 }

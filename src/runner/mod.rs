@@ -6,6 +6,7 @@
 
 mod container;
 mod effects;
+mod inspect;
 mod journal;
 mod kube;
 mod prober;
@@ -351,10 +352,9 @@ impl Runner {
             Notice::Refused { what, reason } => {
                 tracing::warn!("the guardian refused {what:?}: {reason}");
                 let pid = self.context.postmaster.borrow().pid;
-                self.context.postmaster.send_modify(|p| {
-                    p.answers += 1;
-                    p.refused = Some(reason.clone());
-                });
+                self.context
+                    .postmaster
+                    .send_modify(|p| p.refuse(&what, &reason));
                 (pid.is_none() && self.state.pg.stopping.is_some())
                     .then_some(Event::PostmasterGone { why: reason })
             }

@@ -10,6 +10,7 @@ use crate::ha::model::{HistoryEntry, Ms, Timeline};
 use crate::postgres::history;
 use crate::postgres::probe::{Facts, Probe, wal_stalled};
 use crate::postgres::scratch::{Scratch, Written};
+use crate::postgres::session::SqlError;
 use crate::sys::clock::boottime_ms;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -47,6 +48,12 @@ impl Health {
             before: None,
             scratch: Vec::new(),
         }
+    }
+
+    /// An error answer is an answer. But a server that had been up and says that it is starting or
+    /// shutting down serves nobody, unless that was ordered (G9).
+    fn counts(&self, error: &SqlError) -> bool {
+        error.answered() && !(matches!(error, SqlError::StartingUp(_)) && self.before.is_some())
     }
 
     /// The part that has failed for too long, in words.
@@ -135,7 +142,7 @@ pub(super) async fn run(
                 context.tell(event).await;
             }
             Err(error) => {
-                if error.answered() {
+                if health.counts(&error) {
                     health.answered_at = now;
                 }
                 context
@@ -249,5 +256,22 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         history: history.to_vec(),
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
         sync_setting: facts.synchronous_standby_names.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_up_and_starts_again_unordered_does_not_count_as_answering() {
+        let mut health = Health::fresh(0);
+        let starting = SqlError::StartingUp("the database system is in recovery mode".into());
+        let full = SqlError::TooManyClients("sorry".into());
+        let silent = SqlError::Timeout(2000);
+        assert!(health.counts(&starting), "its first start may take long");
+        health.before = Some(Facts::default());
+        assert!(!health.counts(&starting));
+        assert!(health.counts(&full) && !health.counts(&silent));
     }
 }

@@ -7,12 +7,12 @@ use super::effects::ms;
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
-use crate::ha::model::{DataDir, Name};
+use crate::ha::model::Name;
 use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{Postgres, Source, bootstrap, control, data_dir, rewind, stage, start};
+use crate::postgres::{Postgres, Source, bootstrap, control, rewind, stage, start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -50,14 +50,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(words)?
-}
-
-pub(super) async fn run_inspect(context: Arc<Context>) {
-    let dir = context.settings.postgresql.data_dir.clone();
-    let major = context.installation.major;
-    let data = blocking(move || Ok(data_dir::classify(&dir, major))).await;
-    let data = data.unwrap_or_else(DataDir::Unusable);
-    context.tell(Event::DataSeen(data)).await;
 }
 
 /// Write the files, ask the guardian, wait for its answer.

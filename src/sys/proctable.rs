@@ -14,7 +14,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// How many processes one scan holds. More are left to the next: the killer repeats until none is.
+/// How many processes one scan holds.
 pub const PROCESSES_MAX: usize = 8192;
 const DIRENTS_BYTES: usize = 32 * 1024;
 const STAT_BYTES: usize = 512;
@@ -55,10 +55,20 @@ impl ProcTable {
         })
     }
 
-    /// Reads the whole table; sorted by process number. No allocation.
+    /// Reads the table; sorted by process number. No allocation.
+    ///
+    /// An error means that processes are missing from it: one could not be read for another reason
+    /// than its end (no descriptor or no memory was to be had), or there are more than it holds.
     pub fn scan(&mut self) -> io::Result<&[Process]> {
         self.processes.clear();
+        let read = self.read_all();
+        self.processes.sort_unstable_by_key(|p| p.pid);
+        read.map(|()| self.processes.as_slice())
+    }
+
+    fn read_all(&mut self) -> io::Result<()> {
         lseek(&self.proc, 0, Whence::SeekSet)?;
+        let mut whole = Ok(());
         loop {
             let length = self.read_dirents()?;
             if length == 0 {
@@ -67,15 +77,18 @@ impl ProcTable {
             let mut at = 0;
             while let Some((pid, next)) = dirent(&self.dirents[at..length]) {
                 at += next;
-                if let Some(process) = pid.and_then(|pid| read_stat(&self.proc, pid))
-                    && self.processes.len() < PROCESSES_MAX
-                {
-                    self.processes.push(process);
+                let Some(pid) = pid else { continue };
+                match read_stat(&self.proc, pid) {
+                    Ok(Some(process)) if self.processes.len() < self.processes.capacity() => {
+                        self.processes.push(process);
+                    }
+                    Ok(Some(_)) => whole = Err(Errno::EOVERFLOW),
+                    Ok(None) => {}
+                    Err(error) => whole = Err(error),
                 }
             }
         }
-        self.processes.sort_unstable_by_key(|p| p.pid);
-        Ok(&self.processes)
+        Ok(whole?)
     }
 
     /// The table as last scanned.
@@ -85,7 +98,7 @@ impl ProcTable {
 
     /// The memory the scan works in, for locking it.
     pub fn extents(&self) -> [(usize, usize); 2] {
-        let table_bytes = PROCESSES_MAX * size_of::<Process>();
+        let table_bytes = self.processes.capacity() * size_of::<Process>();
         [
             (self.dirents.as_ptr() as usize, DIRENTS_BYTES),
             (self.processes.as_ptr() as usize, table_bytes),
@@ -128,19 +141,20 @@ fn number(digits: &[u8]) -> u64 {
     })
 }
 
-fn read_stat(proc: &OwnedFd, pid: Pid) -> Option<Process> {
+/// `None` for a process that has ended meanwhile.
+fn read_stat(proc: &OwnedFd, pid: Pid) -> nix::Result<Option<Process>> {
     let mut path = [0_u8; 24];
-    let path = stat_path(pid, &mut path)?;
-    let stat = openat(
-        proc,
-        path,
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .ok()?;
+    let path = stat_path(pid, &mut path).ok_or(Errno::ENAMETOOLONG)?;
     let mut line = [0_u8; STAT_BYTES];
-    let length = read(&stat, &mut line).ok()?;
-    parse_stat(pid, &line[..length])
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let length = openat(proc, path, flags, Mode::empty()).and_then(|stat| read(&stat, &mut line));
+    match length {
+        Ok(length) => parse_stat(pid, &line[..length])
+            .map(Some)
+            .ok_or(Errno::EBADMSG),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// `<pid>/stat`, written into the caller's buffer.
@@ -189,6 +203,14 @@ mod tests {
         );
         assert_eq!(parse_stat(42, b""), None);
         assert_eq!(parse_stat(42, b"42 (cut"), None);
+    }
+
+    #[test]
+    fn a_table_too_small_for_all_says_so() {
+        let mut table = ProcTable::open().unwrap();
+        table.processes = Vec::with_capacity(1);
+        assert!(table.scan().is_err());
+        assert_eq!(table.processes().len(), 1, "what there was room for");
     }
 
     #[test]

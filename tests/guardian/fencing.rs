@@ -3,9 +3,10 @@
 use super::LONG_MS;
 use super::agent::Agent;
 use super::fake_agent::Order;
-use super::harness::{Situation, World, alive, wait_for};
+use super::harness::{Situation, World, alive, as_postgres, wait_for};
 use pgwarden::guardian::protocol::{Notice, PostmasterExit, Request};
 use pgwarden::sys::process::{Signal, signal};
+use std::path::Path;
 
 /// After a deadline: the same agent, or, as PID 1, a new one; and the exit it was told of.
 pub fn after_the_deadline(world: &World, mut agent: Agent) -> (Agent, PostmasterExit) {
@@ -197,4 +198,29 @@ pub fn kill_all_on_request(mut world: World) {
     next.ask(Request::Bye);
     next.send(&Order::Exit { code: 0 });
     assert_eq!(world.guardian_end(), Some(0));
+}
+
+/// Without a descriptor the table of processes cannot be read: seeing nobody is no proof then.
+pub fn a_table_that_cannot_be_read_verifies_nothing(mut world: World) {
+    let mut agent = world.agent();
+    world.start_primary(&mut agent, LONG_MS);
+    world.keep_busy(2);
+    let limit_files = |limit: &str| {
+        let guardian = format!("--pid={}", world.guardian_pid());
+        let mut command = as_postgres(Path::new("prlimit"));
+        assert!(command.args([&guardian, limit]).status().unwrap().success());
+    };
+    // Fewer than it has open already: whatever it opens now is refused.
+    limit_files("--nofile=6:");
+    agent.ask(Request::KillAll {
+        reason: "out of descriptors".into(),
+    });
+    let noticed = |log: String| log.contains("the postmaster ended").then_some(());
+    wait_for("the postmaster's end", || noticed(world.log()));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(agent.deadline().is_some(), "busy backends live on");
+    limit_files("--nofile=1024:");
+    assert_fenced(&agent.exited(), "out of descriptors");
+    assert_nobody_at_work(&world);
+    assert_eq!(agent.deadline(), None);
 }

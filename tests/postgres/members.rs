@@ -230,7 +230,7 @@ pub(crate) async fn promote(node: &Node) {
 }
 
 pub(crate) async fn compare_with_pg_controldata(node: &Node) {
-    let mut command = child::program(&node.pg.bin_dir, "pg_controldata");
+    let mut command = child::program(&node.pg.bin_dir, "pg_controldata", &node.pg.data_dir);
     command.arg(&node.pg.data_dir).env("LC_ALL", "C");
     let printed = child::run(command, LONG).await.unwrap();
     let shown: BTreeMap<&str, &str> = printed
