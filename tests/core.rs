@@ -10,6 +10,9 @@ use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
+#[path = "core/conditions.rs"]
+mod conditions;
+
 const START: u64 = 1_000_000;
 
 fn identity(name: &str) -> Identity {

@@ -136,12 +136,20 @@ impl Turn<'_> {
                     self.set_phase(HandoverPhase::Stopping);
                 }
             }
+            // A start whose fork has not been reported yet is no verified stop.
+            HandoverPhase::Stopping
+                if self.s.pg.process == Process::Down && self.s.pg.op == Some(Op::StartPrimary) => {
+            }
             HandoverPhase::Stopping if self.s.pg.process == Process::Down => {
                 self.set_phase(HandoverPhase::Releasing);
                 return self.hand_over();
             }
             HandoverPhase::Stopping => {
                 self.stop(Stop::Fast, Rule::Handover, &handover.because);
+            }
+            HandoverPhase::Releasing if self.s.pg.process != Process::Down => {
+                self.set_phase(HandoverPhase::Stopping);
+                return self.hand_over();
             }
             HandoverPhase::Releasing => {
                 let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;

@@ -25,11 +25,12 @@ impl Turn<'_> {
             return;
         }
         match (self.s.pg.process, self.s.pg.facts.clone()) {
-            (Process::Unknown, _) => {}
+            (Process::Unknown, _) | (Process::Running { .. }, None) => {}
+            (Process::Running { .. }, Some(facts)) if !facts.in_recovery => self.duties(&facts),
+            // L4: nothing becomes writable behind a release that may still land.
+            _ if self.release_may_land() => {}
             (Process::Down, _) => self.start_as_leader(),
-            (Process::Running { .. }, None) => {}
-            (Process::Running { .. }, Some(facts)) if facts.in_recovery => self.promote(),
-            (Process::Running { .. }, Some(facts)) => self.duties(&facts),
+            (Process::Running { .. }, Some(_)) => self.promote(),
         }
     }
 

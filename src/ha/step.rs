@@ -208,13 +208,10 @@ impl Turn<'_> {
             self.explain(Rule::Replica, format!("{op:?} failed: {why}"));
         }
         match op {
-            Op::StartPrimary => {
-                self.s.pg.failed_starts = if failed {
-                    self.s.pg.failed_starts + 1
-                } else {
-                    0
-                };
+            Op::StartPrimary | Op::StartReplica | Op::Promote if failed => {
+                self.s.pg.failed_starts += u32::from(self.s.lease.held.is_some());
             }
+            Op::StartPrimary | Op::Promote => self.s.pg.failed_starts = 0,
             Op::Rewind => {
                 self.s.pg.rewind_failed = failed;
                 if !failed {
