@@ -12,6 +12,8 @@ use pgwarden::ha::step::step;
 
 #[path = "core/conditions.rs"]
 mod conditions;
+#[path = "core/synchronous.rs"]
+mod synchronous;
 
 const START: u64 = 1_000_000;
 

@@ -71,7 +71,12 @@ impl Turn<'_> {
         }
         let record = self.s.sync_record();
         let needed = self.s.rules.synchronous_mode || record.leader.is_some();
-        if !needed || record.leader.as_ref() == Some(&self.s.me.name) {
+        // What the record lists has to be enforced from the first commit: a start does that in
+        // synchronous mode, a promotion does not.
+        let starts = self.s.pg.process == Process::Down && self.s.rules.synchronous_mode;
+        let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_empty();
+        let kept = settled && (record.standbys.is_empty() || starts);
+        if !needed || (kept && record.leader.as_ref() == Some(&self.s.me.name)) {
             return true;
         }
         self.write_shared(SharedWrite::Sync {

@@ -8,7 +8,7 @@ use super::shared::{Rules, Shared, SyncRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use super::pg::{Pg, Process};
+pub use super::pg::{Pg, Process, SyncTask};
 
 /// Everything `step` knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -201,17 +201,6 @@ pub struct PendingAsk {
     pub written: bool,
     /// The answer is due.
     pub until: Ms,
-}
-
-/// The synchronous set as enforced by PostgreSQL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SyncTask {
-    /// What `synchronous_standby_names` was last told to be.
-    pub asked: Vec<Name>,
-    /// What is in force, and the flush position after the reload.
-    pub in_force: Option<(Vec<Name>, Lsn)>,
-    /// The published standby has not been streaming since.
-    pub missing_since: Option<Ms>,
 }
 
 impl State {

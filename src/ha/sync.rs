@@ -5,6 +5,7 @@
 
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
+use super::lock::Outcome;
 use super::model::{Lsn, Name};
 use super::shared::SharedWrite;
 use super::step::Turn;
@@ -20,6 +21,14 @@ impl Turn<'_> {
             None
         };
         let wanted: Vec<Name> = wanted.into_iter().collect();
+        let sync = &self.s.sync;
+        let mut doubtful = sync.leaving.iter().chain(&sync.unsure);
+        if let Some(name) = doubtful.find(|name| !wanted.contains(name)) {
+            // A publication may have landed, or still land: nothing is relaxed before it cannot.
+            let words = format!("unpublish {name}, whose publication was not acknowledged");
+            self.explain_once("sync", Rule::Sync, words);
+            return self.publish(Vec::new());
+        }
         if !self.s.rules.synchronous_mode && record.leader.is_none() && published.is_empty() {
             return self.enforce(&[]);
         }
@@ -123,6 +132,20 @@ impl Turn<'_> {
                     .iter()
                     .any(|w| w.name == *name && w.sync_state == "sync" && w.flush_lsn >= *lsn)
             })
+    }
+
+    /// What became of a publication. A conflict may be with an earlier attempt of the same write,
+    /// whose answer was lost.
+    pub(super) fn settle_publication(&mut self, what: &SharedWrite, outcome: &Outcome<String>) {
+        if !matches!(what, SharedWrite::Sync { .. }) {
+            return;
+        }
+        let left = std::mem::take(&mut self.s.sync.leaving);
+        match outcome {
+            Outcome::Done(_) => self.s.sync.unsure.clear(),
+            Outcome::Refused { .. } => {}
+            Outcome::Conflict | Outcome::Unknown { .. } => self.s.sync.unsure.extend(left),
+        }
     }
 
     fn publish(&mut self, standbys: Vec<Name>) {
