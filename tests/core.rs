@@ -12,6 +12,8 @@ use pgwarden::ha::step::step;
 
 #[path = "core/conditions.rs"]
 mod conditions;
+#[path = "core/election.rs"]
+mod election;
 #[path = "core/synchronous.rs"]
 mod synchronous;
 

@@ -47,6 +47,7 @@ impl Turn<'_> {
             belief.proof = None;
         }
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
+        belief.optime = lock.optime.or(belief.optime);
         match &lock.state {
             LockState::Held(held) => belief.last_good_ttl_ms = held.ttl_ms,
             LockState::Released(released) => belief.last_good_ttl_ms = released.ttl_ms,

@@ -22,6 +22,7 @@ impl Turn<'_> {
         let because = match self.vacancy() {
             Vacancy::Held { until } => {
                 self.s.race = None;
+                self.s.deferring_since = None;
                 self.wake_at(until);
                 return self.seek_proof();
             }
@@ -319,7 +320,7 @@ impl Turn<'_> {
                 "my timeline {timeline} is behind the cluster's {cluster}"
             ));
         }
-        let optime = self.s.lock.snapshot.as_ref().and_then(|lock| lock.optime);
+        let optime = self.s.lock.optime;
         let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
         let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
         if !self.s.rules.synchronous_mode && lag_bytes > allowed_bytes {

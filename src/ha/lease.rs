@@ -273,7 +273,7 @@ impl Turn<'_> {
             optime: if self.s.is_primary() {
                 self.s.position().map(|(_, lsn)| lsn)
             } else {
-                self.s.lock.snapshot.as_ref().and_then(|lock| lock.optime)
+                self.s.lock.optime
             },
         }
     }

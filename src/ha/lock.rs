@@ -199,6 +199,8 @@ pub struct LockBelief {
     pub changed_at: Ms,
     /// D of the last record that could be understood.
     pub last_good_ttl_ms: u64,
+    /// The last position that a leader published, whatever became of the record since.
+    pub optime: Option<Lsn>,
     /// The greatest epoch ever seen, in the record or elsewhere.
     pub greatest_epoch: u64,
     /// The last quorum read's resourceVersion as a number, where it is one.
