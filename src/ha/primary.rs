@@ -218,7 +218,10 @@ impl Turn<'_> {
         } else if !matches!(config.initialize, Initialize::Done(_)) {
             let value = Initialize::Done(facts.system_id.clone());
             self.write_shared(SharedWrite::Initialize { value, expect });
-        } else if config.history.len() != facts.history.len() || config.epoch != epoch {
+        } else if config.history.len() != facts.history.len()
+            || config.epoch != epoch
+            || config.ttl_ms != self.s.budgets.ttl_ms
+        {
             self.write_history(facts, epoch, expect);
         } else {
             self.clear_failover_request();

@@ -5,6 +5,7 @@ use super::*;
 use pgwarden::ha::event::Op;
 use pgwarden::ha::lock::Outcome;
 use pgwarden::ha::model::{ControlState, DataDir, DataFacts};
+use pgwarden::ha::shared::SharedWrite;
 use pgwarden::ha::state::{Handover, HandoverPhase};
 
 pub(crate) fn shared_seen(
@@ -179,4 +180,32 @@ fn a_replica_that_does_not_start_under_the_lock_gives_it_up() {
         }
     }
     assert!(released, "the lock is held for ever: {:?}", state.pg);
+}
+
+#[test]
+fn a_new_ttl_is_noted_beside_the_lock() {
+    // Whoever first sees the lock missing waits for the D noted there (L4).
+    let (mut state, sent_at) = leader();
+    let mut shared = state.shared.clone().unwrap();
+    let mut raised = rules();
+    raised.ttl_ms = 15_000;
+    shared.config.rules = Some(raised);
+    shared.config.resource_version = Some("9".into());
+    shared_seen(&mut state, shared, false, sent_at + 100);
+    tick(&mut state, sent_at + 1_100);
+    let mut mine = mine(&state, 52);
+    if let LockState::Held(record) = &mut mine.state {
+        record.ttl_ms = 15_000;
+    }
+    let nonce = state.lease.in_flight.unwrap();
+    let outcome = Outcome::Done(mine);
+    let written = Event::LockWritten { nonce, outcome };
+    let effects = step(&mut state, written, sent_at + 1_110);
+    let noted = effects.iter().any(|effect| {
+        matches!(
+            effect,
+            Effect::WriteShared(SharedWrite::History { ttl_ms: 15_000, .. })
+        )
+    });
+    assert!(noted, "{effects:?}");
 }
