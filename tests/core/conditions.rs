@@ -1,6 +1,9 @@
 //! What an effect waits for: a fence before a release, an acknowledgement before anything writable,
 //! an acknowledged record before the synchronous set is relaxed.
 
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use pgwarden::ha::event::Op;
 use pgwarden::ha::lock::Outcome;

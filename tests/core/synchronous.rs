@@ -1,5 +1,8 @@
 //! The synchronous set: enforced before published, unpublished before relaxed.
 
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
 use super::conditions::{acknowledge, leader, shared_seen, tick};
 use super::*;
 use pgwarden::ha::lock::Outcome;
