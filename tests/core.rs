@@ -13,6 +13,13 @@ use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 use std::collections::BTreeMap;
 
+#[path = "core/conditions.rs"]
+mod conditions;
+#[path = "core/election.rs"]
+mod election;
+#[path = "core/synchronous.rs"]
+mod synchronous;
+
 const START: u64 = 1_000_000;
 
 fn identity(name: &str) -> Identity {
@@ -516,15 +523,23 @@ fn a_synchronous_set_that_somebody_relaxed_is_unpublished_and_enforced_anew() {
     let effects = step(&mut state, with_standby(96, "sync", "b"), now + 4);
     assert_eq!(published(&effects), None, "{effects:?}");
     let effects = step(&mut state, with_standby(97, "async", ""), now + 5);
-    assert_eq!(published(&effects), Some(vec![]), "{effects:?}");
     assert!(cites(&effects, Rule::Sync), "{effects:?}");
-    let mut shared = state.shared.clone().expect("seen above");
-    shared.sync.standbys = Vec::new();
-    let event = Event::SharedSeen {
-        shared,
-        quorum: false,
+    // Another write is in flight: the unpublishing follows it.
+    assert_eq!(published(&effects), None, "{effects:?}");
+    let expect = Some("1".into());
+    let what = SharedWrite::Config { expect };
+    let outcome = Outcome::Done("98".into());
+    let effects = step(&mut state, Event::SharedWritten { what, outcome }, now + 6);
+    assert_eq!(published(&effects), Some(vec![]), "{effects:?}");
+    let what = effects.into_iter().find_map(|effect| match effect {
+        Effect::WriteShared(what) => Some(what),
+        _ => None,
+    });
+    let written = Event::SharedWritten {
+        what: what.expect("found above"),
+        outcome: Outcome::Done("99".into()),
     };
-    step(&mut state, event, now + 1_100);
+    step(&mut state, written, now + 1_100);
     let effects = step(&mut state, with_standby(97, "async", ""), now + 1_101);
     let names = vec!["b".to_owned()];
     assert!(

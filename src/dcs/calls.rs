@@ -69,15 +69,25 @@ impl Dcs {
                     retry_after_ms: Some(ms),
                     ..
                 } => Duration::from_millis(*ms),
-                _ => return (outcome, ambiguous),
+                _ => return (what_is_known(outcome, ambiguous), ambiguous),
             };
             let lost = matches!(outcome, Outcome::Unknown { .. });
             let never_sent = matches!(answer, Err(NoAnswer::NotSent(_)));
             if !pause(wait, deadline).await {
-                return (outcome, ambiguous);
+                return (what_is_known(outcome, ambiguous), ambiguous);
             }
             ambiguous |= lost && !never_sent;
         }
+    }
+}
+
+/// "Refused" says that nothing was written; with an attempt lost before, nobody knows that.
+fn what_is_known<T>(outcome: Outcome<T>, ambiguous: bool) -> Outcome<T> {
+    match outcome {
+        Outcome::Refused { status, why, .. } if ambiguous => Outcome::Unknown {
+            why: format!("an answer was lost, then refused ({status}): {why}"),
+        },
+        other => other,
     }
 }
 
@@ -101,5 +111,22 @@ impl<V> WithoutValue for Outcome<V> {
         self.and_then(|_| Outcome::Unknown {
             why: "an answer was not understood".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_after_a_lost_attempt_is_no_proof_that_nothing_was_written() {
+        let refused = || Outcome::<()>::Refused {
+            status: 429,
+            why: String::new(),
+            retry_after_ms: Some(9_000),
+        };
+        assert_eq!(what_is_known(refused(), false), refused());
+        let lost = what_is_known(refused(), true);
+        assert!(matches!(lost, Outcome::Unknown { .. }), "{lost:?}");
     }
 }

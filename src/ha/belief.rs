@@ -52,8 +52,9 @@ impl LockBelief {
 
 impl Turn<'_> {
     pub(super) fn absorb_lock(&mut self, lock: LockSnapshot, quorum: bool) {
+        let sent_at = self.s.reading_lock.unwrap_or(self.now);
         if quorum {
-            self.s.reading_lock = None;
+            self.lock_read_ended();
         }
         self.settled("read");
         let number = |lock: &LockSnapshot| lock.resource_version.as_ref()?.parse::<u64>().ok();
@@ -64,12 +65,19 @@ impl Turn<'_> {
         if new.is_some() && new < known && !quorum {
             return; // A watch that lags behind a write or a read of mine.
         }
+        if new.is_some() && new < known && sent_at < self.s.lock.version_at {
+            // A read that left before what I know was written: no store that went back.
+            return self.read_lock();
+        }
         if quorum && self.went_backwards(&lock, new) {
             self.forget_everything(new);
         } else if quorum && new.is_some() {
             self.s.lock.last_quorum_version = new;
         }
         let belief = &mut self.s.lock;
+        if new > known {
+            belief.version_at = self.now;
+        }
         if belief
             .snapshot
             .as_ref()
@@ -79,6 +87,7 @@ impl Turn<'_> {
             belief.proof = None;
         }
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
+        belief.optime = lock.optime.or(belief.optime);
         belief.weigh_ttl(&lock.state);
         belief.snapshot = Some(lock.clone());
         if let Some(race) = &mut self.s.race
@@ -152,8 +161,22 @@ impl Turn<'_> {
 
     pub(super) fn read_lock(&mut self) {
         if self.s.reading_lock.is_none() {
-            self.s.reading_lock = Some(self.now);
-            self.emit(Effect::ReadLock);
+            self.read_lock_again();
+        }
+    }
+
+    /// A read that leaves now, whatever is in flight.
+    pub(super) fn read_lock_again(&mut self) {
+        self.s.reading_lock.get_or_insert(self.now);
+        self.s.lock_reads += 1;
+        self.emit(Effect::ReadLock);
+    }
+
+    /// Answers come in any order: until the last one, any may be that of the oldest.
+    pub(super) fn lock_read_ended(&mut self) {
+        self.s.lock_reads = self.s.lock_reads.saturating_sub(1);
+        if self.s.lock_reads == 0 {
+            self.s.reading_lock = None;
         }
     }
 

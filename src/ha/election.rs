@@ -22,6 +22,7 @@ impl Turn<'_> {
         let because = match self.vacancy() {
             Vacancy::Held { until } => {
                 self.s.race = None;
+                self.s.deferring_since = None;
                 self.wake_at(until);
                 return self.seek_proof();
             }
@@ -170,8 +171,7 @@ impl Turn<'_> {
                 if let Some(race) = &mut self.s.race {
                     race.confirming = true;
                 }
-                self.s.reading_lock = None;
-                self.read_lock();
+                self.read_lock_again();
             }
             Err(why) => {
                 self.explain_once("defer", Rule::Election, why);
@@ -319,7 +319,7 @@ impl Turn<'_> {
                 "my timeline {timeline} is behind the cluster's {cluster}"
             ));
         }
-        let optime = self.s.lock.snapshot.as_ref().and_then(|lock| lock.optime);
+        let optime = self.s.lock.optime;
         let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
         let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
         if !self.s.rules.synchronous_mode && lag_bytes > allowed_bytes {

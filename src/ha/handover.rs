@@ -136,17 +136,21 @@ impl Turn<'_> {
                     self.set_phase(HandoverPhase::Stopping);
                 }
             }
+            // A start on its way may yet reach an armed guardian: it runs first and is stopped, or it
+            // fails. Once the release has left, nothing writable may start (L4).
+            HandoverPhase::Stopping
+                if self.s.pg.process == Process::Down && self.s.pg.op == Some(Op::StartPrimary) => {
+            }
             HandoverPhase::Stopping if self.s.pg.process == Process::Down => {
-                // A start on its way may yet reach an armed guardian: it runs first and is stopped,
-                // or it fails. Once the release has left, nothing writable may start (L4).
-                let starting = Some(Op::StartPrimary);
-                if self.s.pg.op != starting {
-                    self.set_phase(HandoverPhase::Releasing);
-                    return self.hand_over();
-                }
+                self.set_phase(HandoverPhase::Releasing);
+                return self.hand_over();
             }
             HandoverPhase::Stopping => {
                 self.stop(Stop::Fast, Rule::Handover, &handover.because);
+            }
+            HandoverPhase::Releasing if self.s.pg.process != Process::Down => {
+                self.set_phase(HandoverPhase::Stopping);
+                return self.hand_over();
             }
             HandoverPhase::Releasing => {
                 let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;

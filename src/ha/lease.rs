@@ -246,6 +246,14 @@ impl Turn<'_> {
         self.write_lock(&lock, LockWrite::Release { release, optime });
     }
 
+    /// L4: a release of mine has left, and no later write of mine was acknowledged: it may still
+    /// land.
+    pub(super) fn release_may_land(&self) -> bool {
+        let acked = self.s.lease.held.as_ref().map(|held| held.acked_sent_at);
+        let mut attempts = self.s.lease.attempts.iter();
+        attempts.any(|attempt| attempt.release && Some(attempt.sent_at) >= acked)
+    }
+
     fn new_claim(&mut self, epoch: u64) -> Claim {
         let wanted = self.s.rules.ttl_ms;
         let budgets = match Budgets::with_overrides(wanted, &self.s.overrides) {
@@ -265,7 +273,7 @@ impl Turn<'_> {
             optime: if self.s.is_primary() {
                 self.s.position().map(|(_, lsn)| lsn)
             } else {
-                self.s.lock.snapshot.as_ref().and_then(|lock| lock.optime)
+                self.s.lock.optime
             },
         }
     }
@@ -298,8 +306,11 @@ impl Turn<'_> {
             LockWrite::Release { release, .. } => release.ttl_ms,
         };
         let release = matches!(write, LockWrite::Release { .. });
-        if self.s.lease.attempts.len() == ATTEMPTS_MAX {
-            self.s.lease.attempts.remove(0);
+        let attempts = &mut self.s.lease.attempts;
+        if attempts.len() == ATTEMPTS_MAX {
+            // A release is remembered longest: what it forbids ends with an acknowledgement.
+            let oldest = attempts.iter().position(|attempt| !attempt.release);
+            attempts.remove(oldest.unwrap_or(0));
         }
         self.s.lease.attempts.push(Attempt {
             nonce,

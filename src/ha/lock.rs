@@ -197,11 +197,15 @@ pub struct LockBelief {
     pub snapshot: Option<LockSnapshot>,
     /// When this process saw the lock fields change last, on its own clock.
     pub changed_at: Ms,
+    /// When a newer version than any before was learnt.
+    pub version_at: Ms,
     /// The longest D that a holder may still count on: of the last record that could be understood,
     /// and of the one before it while the last is not confirmed.
     pub last_good_ttl_ms: u64,
     /// The holder has renewed under the D of its record, so that it knows it.
     pub ttl_confirmed: bool,
+    /// The last position that a leader published, whatever became of the record since.
+    pub optime: Option<Lsn>,
     /// The greatest epoch ever seen, in the record or elsewhere.
     pub greatest_epoch: u64,
     /// The last quorum read's resourceVersion as a number, where it is one.

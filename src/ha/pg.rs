@@ -2,7 +2,7 @@
 
 use super::effect::Stop;
 use super::event::{Op, PgFacts};
-use super::model::{DataDir, Ms, Name};
+use super::model::{DataDir, Lsn, Ms, Name};
 use serde::{Deserialize, Serialize};
 
 /// PostgreSQL as this member knows it.
@@ -50,4 +50,35 @@ pub enum Process {
         /// Started without `standby.signal`.
         as_primary: bool,
     },
+}
+
+/// The synchronous set as enforced by PostgreSQL.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SyncTask {
+    /// What `synchronous_standby_names` was last told to be.
+    pub asked: Vec<Name>,
+    /// What is in force.
+    pub in_force: Option<InForce>,
+    /// Somebody changed the setting: what is published is not enforced, and has to be unpublished.
+    pub drifted: bool,
+    /// The published standby has not been streaming since.
+    pub missing_since: Option<Ms>,
+    /// In the publication in flight.
+    pub leaving: Vec<Name>,
+    /// Published by a write that may still land, or has landed unseen: not to be relaxed before a
+    /// later write of the record is acknowledged.
+    pub unsure: Vec<Name>,
+}
+
+/// A synchronous set that PostgreSQL enforces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InForce {
+    /// The names.
+    pub names: Vec<Name>,
+    /// The flush position after the reload.
+    pub lsn: Lsn,
+    /// The setting as the server showed it then.
+    pub setting: String,
+    /// The probe has shown it too: one that shows another setting from now on is no older answer.
+    pub seen: bool,
 }

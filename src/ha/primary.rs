@@ -25,11 +25,12 @@ impl Turn<'_> {
             return;
         }
         match (self.s.pg.process, self.s.pg.facts.clone()) {
-            (Process::Unknown, _) => {}
+            (Process::Unknown, _) | (Process::Running { .. }, None) => {}
+            (Process::Running { .. }, Some(facts)) if !facts.in_recovery => self.duties(&facts),
+            // L4: nothing becomes writable behind a release that may still land.
+            _ if self.release_may_land() => {}
             (Process::Down, _) => self.start_as_leader(),
-            (Process::Running { .. }, None) => {}
-            (Process::Running { .. }, Some(facts)) if facts.in_recovery => self.promote(),
-            (Process::Running { .. }, Some(facts)) => self.duties(&facts),
+            (Process::Running { .. }, Some(_)) => self.promote(),
         }
     }
 
@@ -70,7 +71,12 @@ impl Turn<'_> {
         }
         let record = self.s.sync_record();
         let needed = self.s.rules.synchronous_mode || record.leader.is_some();
-        if !needed || record.leader.as_ref() == Some(&self.s.me.name) {
+        // What the record lists has to be enforced from the first commit: a start does that in
+        // synchronous mode, a promotion does not.
+        let starts = self.s.pg.process == Process::Down && self.s.rules.synchronous_mode;
+        let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_empty();
+        let kept = settled && (record.standbys.is_empty() || starts);
+        if !needed || (kept && record.leader.as_ref() == Some(&self.s.me.name)) {
             return true;
         }
         self.write_shared(SharedWrite::Sync {
@@ -212,7 +218,10 @@ impl Turn<'_> {
         } else if !matches!(config.initialize, Initialize::Done(_)) {
             let value = Initialize::Done(facts.system_id.clone());
             self.write_shared(SharedWrite::Initialize { value, expect });
-        } else if config.history.len() != facts.history.len() || config.epoch != epoch {
+        } else if config.history.len() != facts.history.len()
+            || config.epoch != epoch
+            || config.ttl_ms != self.s.budgets.ttl_ms
+        {
             self.write_history(facts, epoch, expect);
         } else {
             self.clear_failover_request();

@@ -39,12 +39,12 @@ impl Turn<'_> {
             }
             return;
         }
-        if let Some(held) = &self.s.handover
-            && held.phase == super::state::HandoverPhase::Releasing
+        // A handover ends with the lock, however far it came.
+        if let Some(handover) = self.s.handover.take()
+            && handover.phase == super::state::HandoverPhase::Releasing
         {
             self.explain(Rule::Handover, "the lock is released");
             self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
-            self.s.handover = None;
         }
         if self.s.terminating {
             return self.leave();

@@ -135,3 +135,57 @@ pub enum SharedWrite {
         expect: Option<String>,
     },
 }
+
+impl Shared {
+    /// Keep what is known to be newer than this sight; whether anything was.
+    pub(super) fn keep_newer(&mut self, known: &Self) -> bool {
+        let config = keep(&mut self.config, &known.config, |r| &r.resource_version);
+        let sync = keep(&mut self.sync, &known.sync, |r| &r.resource_version);
+        let failover = keep(&mut self.failover, &known.failover, |r| &r.resource_version);
+        config || sync || failover
+    }
+
+    /// What an acknowledged write made of the record.
+    pub(super) fn apply(&mut self, what: SharedWrite, version: String) {
+        let version = Some(version);
+        match what {
+            SharedWrite::Initialize { value, .. } => {
+                self.config.initialize = value;
+                self.config.resource_version = version;
+            }
+            SharedWrite::History {
+                history,
+                epoch,
+                ttl_ms,
+                ..
+            } => {
+                self.config.history = history;
+                self.config.epoch = epoch;
+                self.config.ttl_ms = ttl_ms;
+                self.config.resource_version = version;
+            }
+            SharedWrite::Config { .. } => self.config.resource_version = version,
+            SharedWrite::Sync {
+                leader, standbys, ..
+            } => {
+                self.sync.leader = Some(leader);
+                self.sync.standbys = standbys;
+                self.sync.resource_version = version;
+            }
+            SharedWrite::Failover { from, to, .. } => {
+                self.failover.from = from;
+                self.failover.to = to;
+                self.failover.resource_version = version;
+            }
+        }
+    }
+}
+
+fn keep<T: Clone>(seen: &mut T, known: &T, version: impl Fn(&T) -> &Option<String>) -> bool {
+    let number = |record: &T| version(record).as_ref().and_then(|v| v.parse::<u64>().ok());
+    let older = matches!((number(seen), number(known)), (Some(new), Some(old)) if new < old);
+    if older {
+        *seen = known.clone();
+    }
+    older
+}

@@ -8,7 +8,7 @@ use super::shared::{Rules, Shared, SyncRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use super::pg::{Pg, Process};
+pub use super::pg::{InForce, Pg, Process, SyncTask};
 
 /// Everything `step` knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,8 +61,10 @@ pub struct State {
     pub not_before: BTreeMap<String, Ms>,
     /// A write of a shared object is in flight.
     pub writing_shared: bool,
-    /// A quorum read of the lock is in flight since.
+    /// When the oldest quorum read of the lock left that has not ended.
     pub reading_lock: Option<Ms>,
+    /// How many are in flight.
+    pub lock_reads: u32,
     /// The slots last asked for.
     pub slots: BTreeSet<Name>,
     /// The epoch whose route was published last.
@@ -203,30 +205,6 @@ pub struct PendingAsk {
     pub until: Ms,
 }
 
-/// The synchronous set as enforced by PostgreSQL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SyncTask {
-    /// What `synchronous_standby_names` was last told to be.
-    pub asked: Vec<Name>,
-    /// What is in force.
-    pub in_force: Option<InForce>,
-    /// The published standby has not been streaming since.
-    pub missing_since: Option<Ms>,
-}
-
-/// A synchronous set that PostgreSQL enforces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct InForce {
-    /// The names.
-    pub names: Vec<Name>,
-    /// The flush position after the reload.
-    pub lsn: Lsn,
-    /// The setting as the server showed it then.
-    pub setting: String,
-    /// The probe has shown it too: one that shows another setting from now on is no older answer.
-    pub seen: bool,
-}
-
 impl State {
     /// A member that knows nothing yet but its settings.
     pub fn new(
@@ -262,6 +240,7 @@ impl State {
             not_before: BTreeMap::new(),
             writing_shared: false,
             reading_lock: None,
+            lock_reads: 0,
             slots: BTreeSet::new(),
             routed_epoch: None,
             explained: BTreeMap::new(),

@@ -100,7 +100,7 @@ impl Turn<'_> {
             Event::Tick => {}
             Event::LockSeen { lock, quorum } => self.absorb_lock(lock, quorum),
             Event::LockReadFailed { why } => {
-                self.s.reading_lock = None;
+                self.lock_read_ended();
                 self.explain_once(
                     "read",
                     Rule::L6,
@@ -219,13 +219,10 @@ impl Turn<'_> {
             self.explain(Rule::Replica, format!("{op:?} failed: {why}"));
         }
         match op {
-            Op::StartPrimary => {
-                self.s.pg.failed_starts = if failed {
-                    self.s.pg.failed_starts + 1
-                } else {
-                    0
-                };
+            Op::StartPrimary | Op::StartReplica | Op::Promote if failed => {
+                self.s.pg.failed_starts += u32::from(self.s.lease.held.is_some());
             }
+            Op::StartPrimary | Op::Promote => self.s.pg.failed_starts = 0,
             Op::Rewind => {
                 self.s.pg.rewind_failed = failed;
                 if !failed {
@@ -258,16 +255,16 @@ impl Turn<'_> {
         if quorum {
             self.s.shared_read_at = Some(self.now);
         }
-        // For a moment after a write of mine a cache may lag; for longer only a restored store does.
+        // A cache may lag for long, and a read may have left before a write of mine was acknowledged;
+        // only a read that surely left later shows that the store went back.
+        let recent = self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms;
         if let Some(known) = &self.s.shared
-            && !quorum
-            && self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms
+            && (!quorum || recent)
+            && shared.keep_newer(known)
+            && (quorum || !recent)
+            && self.may("look-again", self.s.budgets.renew_ms)
         {
-            keep_newer(&mut shared.config, &known.config, |r| &r.resource_version);
-            keep_newer(&mut shared.sync, &known.sync, |r| &r.resource_version);
-            keep_newer(&mut shared.failover, &known.failover, |r| {
-                &r.resource_version
-            });
+            self.emit(Effect::ReadShared);
         }
         if let Some(rules) = &shared.config.rules {
             self.s.rules = rules.clone();
@@ -278,6 +275,7 @@ impl Turn<'_> {
 
     fn absorb_shared_write(&mut self, what: SharedWrite, outcome: Outcome<String>) {
         self.s.writing_shared = false;
+        self.settle_publication(&what, &outcome);
         match outcome {
             Outcome::Done(version) => {
                 self.s.shared_written_at = self.now;
@@ -318,6 +316,9 @@ impl Turn<'_> {
             return;
         }
         self.s.writing_shared = true;
+        if let SharedWrite::Sync { standbys, .. } = &what {
+            self.s.sync.leaving.clone_from(standbys);
+        }
         self.emit(Effect::WriteShared(what));
     }
 
@@ -370,52 +371,5 @@ impl Turn<'_> {
         }
         self.s.pg.stopping = Some(how);
         self.begin(Op::Stop, Effect::Stop { how });
-    }
-}
-
-/// A cache may lag behind what a write or a read has shown already.
-fn keep_newer<T: Clone>(seen: &mut T, known: &T, version: impl Fn(&T) -> &Option<String>) {
-    let number = |record: &T| version(record).as_ref().and_then(|v| v.parse::<u64>().ok());
-    if let (Some(new), Some(old)) = (number(seen), number(known))
-        && new < old
-    {
-        *seen = known.clone();
-    }
-}
-
-impl Shared {
-    /// What an acknowledged write made of the record.
-    fn apply(&mut self, what: SharedWrite, version: String) {
-        let version = Some(version);
-        match what {
-            SharedWrite::Initialize { value, .. } => {
-                self.config.initialize = value;
-                self.config.resource_version = version;
-            }
-            SharedWrite::History {
-                history,
-                epoch,
-                ttl_ms,
-                ..
-            } => {
-                self.config.history = history;
-                self.config.epoch = epoch;
-                self.config.ttl_ms = ttl_ms;
-                self.config.resource_version = version;
-            }
-            SharedWrite::Config { .. } => self.config.resource_version = version,
-            SharedWrite::Sync {
-                leader, standbys, ..
-            } => {
-                self.sync.leader = Some(leader);
-                self.sync.standbys = standbys;
-                self.sync.resource_version = version;
-            }
-            SharedWrite::Failover { from, to, .. } => {
-                self.failover.from = from;
-                self.failover.to = to;
-                self.failover.resource_version = version;
-            }
-        }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
+use super::lock::Outcome;
 use super::model::{Lsn, Name};
 use super::shared::SharedWrite;
 use super::step::Turn;
@@ -13,8 +14,12 @@ impl Turn<'_> {
     pub(super) fn keep_sync(&mut self, facts: &PgFacts) {
         let record = self.s.sync_record();
         let published = record.standbys.clone();
-        if self.has_drifted(facts) && !published.is_empty() {
-            return self.publish(Vec::new());
+        self.notice_drift(facts);
+        if self.s.sync.drifted {
+            if !published.is_empty() {
+                return self.publish(Vec::new());
+            }
+            self.s.sync.drifted = false;
         }
         let mine = record.leader.as_ref() == Some(&self.s.me.name);
         let wanted = if self.s.rules.synchronous_mode {
@@ -23,6 +28,14 @@ impl Turn<'_> {
             None
         };
         let wanted: Vec<Name> = wanted.into_iter().collect();
+        let sync = &self.s.sync;
+        let mut doubtful = sync.leaving.iter().chain(&sync.unsure);
+        if let Some(name) = doubtful.find(|name| !wanted.contains(name)) {
+            // A publication may have landed, or still land: nothing is relaxed before it cannot.
+            let words = format!("unpublish {name}, whose publication was not acknowledged");
+            self.explain_once("sync", Rule::Sync, words);
+            return self.publish(Vec::new());
+        }
         if !self.s.rules.synchronous_mode && record.leader.is_none() && published.is_empty() {
             return self.enforce(&[]);
         }
@@ -50,17 +63,17 @@ impl Turn<'_> {
     }
 
     /// Somebody changed the setting behind our back: what is published is enforced no more.
-    fn has_drifted(&mut self, facts: &PgFacts) -> bool {
+    fn notice_drift(&mut self, facts: &PgFacts) {
         let on = self.s.rules.synchronous_mode;
         let Some(in_force) = self.s.sync.in_force.as_mut().filter(|_| on) else {
-            return false;
+            return;
         };
         if in_force.setting == facts.sync_setting {
             in_force.seen = true;
-            return false;
+            return;
         }
         if !in_force.seen {
-            return false;
+            return;
         }
         let words = format!(
             "synchronous_standby_names is \"{}\" and should be \"{}\": somebody changed it; \
@@ -69,8 +82,8 @@ impl Turn<'_> {
         );
         self.s.sync.in_force = None;
         self.s.sync.asked.clear();
+        self.s.sync.drifted = true;
         self.explain(Rule::Sync, words);
-        true
     }
 
     /// The published standby gets one R to come back before it is given up.
@@ -145,6 +158,20 @@ impl Turn<'_> {
                     w.name == *name && w.sync_state == "sync" && w.flush_lsn >= in_force.lsn
                 })
             })
+    }
+
+    /// What became of a publication. A conflict may be with an earlier attempt of the same write,
+    /// whose answer was lost.
+    pub(super) fn settle_publication(&mut self, what: &SharedWrite, outcome: &Outcome<String>) {
+        if !matches!(what, SharedWrite::Sync { .. }) {
+            return;
+        }
+        let left = std::mem::take(&mut self.s.sync.leaving);
+        match outcome {
+            Outcome::Done(_) => self.s.sync.unsure.clear(),
+            Outcome::Refused { .. } => {}
+            Outcome::Conflict | Outcome::Unknown { .. } => self.s.sync.unsure.extend(left),
+        }
     }
 
     fn publish(&mut self, standbys: Vec<Name>) {

@@ -1,6 +1,7 @@
 //! What can happen at an instant, and the order in which it does.
 
 use crate::node::Life;
+use crate::server::Server;
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::LockWrite;
 use pgwarden::ha::shared::SharedWrite;
@@ -69,6 +70,13 @@ pub(crate) enum Act {
     GuardianKill {
         node: usize,
         guardian: u64,
+    },
+    /// The files are written, and the guardian is asked to fork.
+    Fork {
+        node: usize,
+        life: Life,
+        as_primary: bool,
+        server: Box<Server>,
     },
     ServerUp {
         node: usize,

@@ -86,14 +86,11 @@ impl World {
                 let id = self.next_id();
                 let mut server = Server::new(id, true, None);
                 server.sync_names = sync_names;
-                self.begin_server(node, true, server);
+                self.prepare_server(node, true, server);
             }
             Effect::StartReplica { upstream } => {
                 let id = self.next_id();
-                if let Some(disk) = self.nodes[node].dir.disk() {
-                    disk.standby_signal = true;
-                }
-                self.begin_server(node, false, Server::new(id, false, upstream));
+                self.prepare_server(node, false, Server::new(id, false, upstream));
             }
             Effect::Stop { how } => {
                 let Some(generation) = generation else {
@@ -165,16 +162,37 @@ impl World {
         }
     }
 
+    /// What comes before the fork is written to disk, and takes its time.
+    fn prepare_server(&mut self, node: usize, as_primary: bool, server: Server) {
+        let (life, server) = (self.nodes[node].life, Box::new(server));
+        let slow = self.rng.percent(10);
+        let delay = self.rng.range(1, if slow { 1_500 } else { 40 });
+        let fork = Act::Fork {
+            node,
+            life,
+            as_primary,
+            server,
+        };
+        self.schedule(delay, fork);
+    }
+
+    /// The guardian forks, or refuses.
     pub(crate) fn begin_server(&mut self, node: usize, as_primary: bool, server: Server) {
         let generation = server.generation;
         let life = self.nodes[node].life;
-        if as_primary && !self.armed(node) {
-            let result = Err("the guardian is not armed".to_owned());
-            let event = Event::OpDone {
-                op: Op::StartPrimary,
-                result,
+        let runs = self.nodes[node].server.is_some();
+        let fails = runs || (!self.healed && self.rng.percent(5));
+        if fails || (as_primary && !self.armed(node)) {
+            let result = Err("the guardian is not armed, or it does not start".to_owned());
+            let op = if as_primary {
+                Op::StartPrimary
+            } else {
+                Op::StartReplica
             };
-            return self.tell(1, node, life, event);
+            return self.tell(1, node, life, Event::OpDone { op, result });
+        }
+        if let Some(disk) = self.nodes[node].dir.disk() {
+            disk.standby_signal = !as_primary;
         }
         self.nodes[node].server = Some(server);
         let event = Event::PostmasterRuns { as_primary };

@@ -18,7 +18,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 27) {
+        match world.rng.range(0, 29) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -97,6 +97,7 @@ impl Fault {
                 }
             }
             27 => Self::twins_race(world, any),
+            28 | 29 => Self::stall(world, target, long),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -125,6 +126,14 @@ impl Fault {
             world.nodes[node].cut_peers = true;
         }
         world.schedule(ms, Act::Heal { node, api });
+    }
+
+    /// The watch of the shared objects is silent, that of the pods is not.
+    fn stall(world: &mut World, node: usize, ms: u64) {
+        world.note(|| format!("FAULT {node} sees the shared objects late, for {ms} ms"));
+        let before = world.store.shared.clone();
+        world.nodes[node].stalled = Some((world.now + ms, before));
+        world.schedule(ms, Act::WatchShared { node });
     }
 
     /// A replica's pod dies and its volume is lost; never the only up-to-date copy.
@@ -241,6 +250,7 @@ impl Fault {
         world.slow_until = 0;
         world.lossy_until = 0;
         for node in 0..world.nodes.len() {
+            world.nodes[node].stalled = None;
             world.heal(node, true);
             world.heal(node, false);
             world.schedule(0, Act::Thaw { node, agent: true });

@@ -10,6 +10,16 @@ use pgwarden::ha::model::{ControlState, Lsn};
 impl World {
     pub(crate) fn act_on_server(&mut self, act: Act) {
         match act {
+            Act::Fork {
+                node,
+                life,
+                as_primary,
+                server,
+            } => {
+                if self.nodes[node].life == life {
+                    self.begin_server(node, as_primary, *server);
+                }
+            }
             Act::ServerUp { node, generation } => self.server_up(node, generation),
             Act::ServerPromoted { node, generation } => self.server_promoted(node, generation),
             Act::ServerCheckpointed { node, generation } => {

@@ -6,7 +6,7 @@ use crate::world::World;
 use pgwarden::ha::event::Event;
 use pgwarden::ha::lock::{LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
-use pgwarden::ha::shared::SharedWrite;
+use pgwarden::ha::shared::{Shared, SharedWrite};
 
 impl World {
     pub(crate) fn act_on_network(&mut self, act: Act) {
@@ -73,7 +73,7 @@ impl World {
             Act::WatchShared { node } => {
                 self.nodes[node].watch_shared_due = false;
                 if !self.nodes[node].cut_api {
-                    let event = self.shared_seen(false);
+                    let event = self.shared_watched(node);
                     self.deliver_if_alive(node, event);
                 }
             }
@@ -95,6 +95,20 @@ impl World {
 
     pub(crate) fn shared_seen(&self, quorum: bool) -> Event {
         let shared = self.store.shared_view();
+        Event::SharedSeen { shared, quorum }
+    }
+
+    fn shared_watched(&self, node: usize) -> Event {
+        let mut shared = self.store.shared_view();
+        if let Some((until, before)) = &self.nodes[node].stalled
+            && self.now < *until
+        {
+            shared = Shared {
+                members: shared.members,
+                ..before.clone()
+            };
+        }
+        let quorum = false;
         Event::SharedSeen { shared, quorum }
     }
 

@@ -7,6 +7,7 @@ use crate::world::{Bug, World};
 use pgwarden::ha::effect::Effect;
 use pgwarden::ha::event::Event;
 use pgwarden::ha::model::{Member, Name};
+use pgwarden::ha::shared::Shared;
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) published_at: u64,
     pub(crate) watch_lock_due: bool,
     pub(crate) watch_shared_due: bool,
+    /// Its watch of the shared objects, not of the pods, is stalled until then, at this.
+    pub(crate) stalled: Option<(u64, Shared)>,
     /// Containers of mine that the kubelet has reported as terminated.
     pub(crate) terminated: Vec<String>,
 }
@@ -72,6 +75,7 @@ impl Node {
             published_at: 0,
             watch_lock_due: false,
             watch_shared_due: false,
+            stalled: None,
             terminated: Vec::new(),
         }
     }

@@ -1,0 +1,64 @@
+//! Who may take part in an election, and who waits for whom.
+
+use super::conditions::{member, shared_seen, tick};
+use super::*;
+use pgwarden::ha::event::PeerStatus;
+
+#[test]
+fn patience_with_a_better_member_is_counted_anew_in_every_race() {
+    let mut state = replica();
+    let mut shared = state.shared.clone().unwrap();
+    let mut c = member("running", "replica");
+    c.api_url = "http://c".into();
+    shared.members.insert("c".into(), c);
+    shared_seen(&mut state, shared, true, START + 1);
+    let mut now = START + 10;
+    for epoch in [4, 5] {
+        let lock = held("b", epoch, 50 + epoch);
+        read(&mut state, lock.clone(), now);
+        let died_at = now;
+        // The lock's age is up; `c` is ahead, and leads soon.
+        while now < died_at + 8_000 {
+            now += 50;
+            let effects = tick(&mut state, now);
+            let Some(round) = effects.iter().find_map(|effect| match effect {
+                Effect::AskPeers { round, .. } => Some(*round),
+                _ => None,
+            }) else {
+                continue;
+            };
+            let status = PeerStatus {
+                primary: false,
+                timeline: 1,
+                lsn: Lsn(200),
+                eligible: true,
+            };
+            let (name, status) = ("c".to_owned(), Some(status));
+            let answer = Event::PeerAnswered {
+                round,
+                name,
+                status,
+            };
+            let effects = step(&mut state, answer, now + 5);
+            assert!(!effects.contains(&Effect::ReadLock), "{now}: {effects:?}");
+        }
+        now += 60_000;
+    }
+}
+
+#[test]
+fn the_allowed_lag_holds_when_the_record_is_gone() {
+    let mut state = replica();
+    let mut lock = held("b", 4, 50);
+    lock.optime = Some(Lsn(10_000_000));
+    read(&mut state, lock, START + 10);
+    let absent = LockSnapshot {
+        resource_version: None,
+        fields: "absent".into(),
+        state: LockState::Absent,
+        optime: None,
+    };
+    read(&mut state, absent.clone(), START + 20);
+    let wrote_at = run_until(&mut state, &absent, START + 20, START + 20_000);
+    assert_eq!(wrote_at, None, "10 MB behind, 1 MB is allowed");
+}

@@ -1,0 +1,140 @@
+//! The synchronous set: enforced before published, unpublished before relaxed.
+
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+use super::conditions::{acknowledge, leader, shared_seen, tick};
+use super::*;
+use pgwarden::ha::lock::Outcome;
+use pgwarden::ha::shared::{SharedWrite, SyncRecord};
+
+fn streaming(name: &str) -> Walsender {
+    Walsender {
+        name: name.into(),
+        state: "streaming".into(),
+        sync_state: "sync".into(),
+        flush_lsn: Lsn(100),
+        replay_lsn: Lsn(100),
+    }
+}
+
+fn probe(state: &mut State, standbys: &[&str], now: u64) -> Vec<Effect> {
+    let walsenders = standbys.iter().copied().map(streaming).collect();
+    let seen = PgFacts {
+        walsenders,
+        ..facts(false)
+    };
+    step(state, Event::PgSeen(seen), now)
+}
+
+fn published(effects: &[Effect]) -> Option<SharedWrite> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::WriteShared(what @ SharedWrite::Sync { .. }) => Some(what.clone()),
+        _ => None,
+    })
+}
+
+fn relaxes(effects: &[Effect]) -> bool {
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::SetSyncNames { names } if names.is_empty()))
+}
+
+/// `a` leads in synchronous mode, enforces `b`, and is about to publish it.
+fn enforces_b() -> (State, SharedWrite, u64) {
+    let (mut state, sent_at) = leader();
+    let mut shared = state.shared.clone().unwrap();
+    shared.config.rules = Some(Rules {
+        synchronous_mode: true,
+        ..rules()
+    });
+    shared.sync = SyncRecord {
+        leader: Some("a".into()),
+        standbys: vec![],
+        resource_version: Some("60".into()),
+    };
+    shared_seen(&mut state, shared, true, sent_at + 10);
+    probe(&mut state, &["b"], sent_at + 11);
+    let set = Event::SyncNamesSet {
+        names: vec!["b".to_owned()],
+        lsn: Lsn(90),
+        setting: String::new(),
+    };
+    let effects = step(&mut state, set, sent_at + 12);
+    let what = published(&effects).expect("it is enforced");
+    (state, what, sent_at)
+}
+
+fn written(
+    state: &mut State,
+    what: SharedWrite,
+    outcome: Outcome<String>,
+    now: u64,
+) -> Vec<Effect> {
+    step(state, Event::SharedWritten { what, outcome }, now)
+}
+
+#[test]
+fn a_set_whose_publication_may_still_land_is_not_relaxed() {
+    let why = "timeout".to_owned();
+    // A conflict may be with an attempt of the same write whose answer was lost.
+    for outcome in [Outcome::Unknown { why }, Outcome::Conflict] {
+        let (mut state, what, sent_at) = enforces_b();
+        // The standby goes away while its publication is on its way.
+        let mut effects = probe(&mut state, &[], sent_at + 20);
+        assert!(!relaxes(&effects), "{effects:?}");
+        // It was applied, or will be; no read has told so yet.
+        let mut now = sent_at + 760;
+        effects.extend(written(&mut state, what, outcome, now));
+        while published(&effects).is_none() && now < sent_at + 2_500 {
+            now += 50;
+            effects.extend(probe(&mut state, &[], now));
+        }
+        assert!(!relaxes(&effects), "{effects:?}");
+        let what = published(&effects).expect("unpublish what may be there");
+        let done = Outcome::Done("62".to_owned());
+        let effects = written(&mut state, what, done, now + 10);
+        assert!(relaxes(&effects), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_sight_that_lags_does_not_undo_what_was_published() {
+    let (mut state, what, sent_at) = enforces_b();
+    let before = state.shared.clone().unwrap();
+    let done = Outcome::Done("61".to_owned());
+    written(&mut state, what, done, sent_at + 20);
+    // The watch of the pods goes on, that of the shared objects is stalled.
+    tick(&mut state, sent_at + 1_000);
+    acknowledge(&mut state, 52, sent_at + 1_010);
+    let mut effects = shared_seen(&mut state, before, false, sent_at + 2_600);
+    assert!(effects.contains(&Effect::ReadShared), "{effects:?}");
+    effects.extend(probe(&mut state, &[], sent_at + 2_700));
+    assert!(!relaxes(&effects), "{effects:?}");
+}
+
+#[test]
+fn a_set_of_before_is_unpublished_before_the_promotion() {
+    // A promotion begins with nothing enforced, whatever the record says of me.
+    let mut state = replica();
+    let lock = held("b", 4, 50);
+    read(&mut state, lock.clone(), START + 10);
+    let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
+    acknowledge(&mut state, 51, sent_at + 5);
+    let mut shared = state.shared.clone().unwrap();
+    shared.config.rules = Some(Rules {
+        synchronous_mode: true,
+        ..rules()
+    });
+    shared.sync = SyncRecord {
+        leader: Some("a".into()),
+        standbys: vec!["c".into()],
+        resource_version: Some("60".into()),
+    };
+    let mut effects = shared_seen(&mut state, shared, true, sent_at + 6);
+    assert!(!effects.contains(&Effect::Promote), "{effects:?}");
+    let what = published(&effects).expect("unpublish first");
+    let done = Outcome::Done("61".to_owned());
+    effects = written(&mut state, what, done, sent_at + 10);
+    assert!(effects.contains(&Effect::Promote), "{effects:?}");
+}
