@@ -5,7 +5,7 @@ use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, RoutePort};
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
-use crate::ha::lock::Place;
+use crate::ha::lock::{EPOCH_MAX, Place};
 use crate::ha::model::Identity;
 use crate::ha::shared::Rules;
 use crate::postgres::version::Installation;
@@ -154,6 +154,8 @@ pub fn read_epoch(path: &Path) -> u64 {
     std::fs::read_to_string(path)
         .ok()
         .and_then(|text| text.trim().parse().ok())
+        // A greater one could never be claimed past.
+        .filter(|epoch| *epoch < EPOCH_MAX)
         .unwrap_or(0)
 }
 

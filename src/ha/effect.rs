@@ -96,6 +96,11 @@ pub enum Effect {
         /// The leader.
         from: Name,
     },
+    /// Compare the WAL before my position with the leader's → `WalCompared`.
+    CompareWal {
+        /// The leader.
+        with: Name,
+    },
     /// Single-user recovery.
     CrashRecover,
     /// Write a checkpoint so that the stop that follows is short.
@@ -240,6 +245,7 @@ impl fmt::Display for Effect {
             Self::Initdb => write!(f, "create a new cluster"),
             Self::Clone { from } => write!(f, "clone {from}"),
             Self::Rewind { from } => write!(f, "rewind to the history of {from}"),
+            Self::CompareWal { with } => write!(f, "compare my last WAL with that of {with}"),
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),
             Self::SetSyncNames { names } => write!(f, "enforce the synchronous set {names:?}"),

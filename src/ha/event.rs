@@ -85,6 +85,13 @@ pub enum Event {
         /// The setting as the server shows it from now on.
         setting: String,
     },
+    /// The WAL before my position was compared with the leader's.
+    WalCompared {
+        /// Whose.
+        with: Name,
+        /// The bytes are others: two promotions under one timeline.
+        differs: bool,
+    },
     /// A peer answered, or did not within its deadline.
     PeerAnswered {
         /// The round of questions.

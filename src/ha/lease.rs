@@ -5,7 +5,7 @@
 
 use super::budgets::Budgets;
 use super::effect::{Effect, Rule, Stop};
-use super::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
+use super::lock::{Claim, EPOCH_MAX, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
 use super::model::Ms;
 use super::state::{Attempt, HandoverPhase, HeldLease, Process};
 use super::step::Turn;
@@ -228,7 +228,12 @@ impl Turn<'_> {
 
     /// Become the holder, or again after the record was lost, under a new epoch (L1).
     pub(super) fn claim(&mut self, lock: &LockSnapshot) {
-        let claim = self.new_claim(self.s.lock.greatest_epoch + 1);
+        let epoch = self.s.lock.greatest_epoch + 1;
+        if epoch > EPOCH_MAX {
+            let words = format!("no epoch is left after {EPOCH_MAX}: the lock cannot be claimed");
+            return self.explain_once("epoch", Rule::L1, words);
+        }
+        let claim = self.new_claim(epoch);
         self.write_lock(lock, LockWrite::Acquire(claim));
     }
 

@@ -6,6 +6,12 @@
 use super::model::{Identity, Lsn, Ms};
 use serde::{Deserialize, Serialize};
 
+/// The greatest epoch that can be written: counters of a Lease are 32 bits wide.
+pub const EPOCH_MAX: u64 = i32::MAX as u64;
+/// The greatest one believed where nobody vouches for it: a damaged record, a note beside it. Nobody
+/// elects that often, and a typing error must leave epochs to go on with.
+pub const EPOCH_BELIEVED_MAX: u64 = 1 << 30;
+
 /// Where a holder runs: what L5 needs to tell a dead predecessor from a stranger.
 ///
 /// An empty text means "not known" and proves nothing.

@@ -29,6 +29,10 @@ pub struct Pg {
     /// The history of the leader of this epoch left mine before my position: rewind first. The data
     /// itself is whole, and may lead again if that leader is gone.
     pub diverged_from: Option<u64>,
+    /// The leader of this epoch has other WAL on my timeline.
+    pub twin_of: Option<u64>,
+    /// It has been running without a stream since.
+    pub unstreamed_since: Option<Ms>,
     /// The last rewind failed: clone.
     pub rewind_failed: bool,
     /// Starts as the primary that failed in a row.

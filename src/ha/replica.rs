@@ -2,9 +2,14 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
-use super::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Name, Timeline};
+use super::model::{
+    ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Ms, Name, Timeline,
+};
 use super::state::Process;
 use super::step::Turn;
+
+/// A replica that has not streamed for that long may be on another line than it seems.
+const UNSTREAMED_MS: Ms = 10_000;
 
 /// How my history relates to the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +183,35 @@ impl Turn<'_> {
                 return self.stop(Stop::Fast, Rule::Replica, &words);
             }
         }
+        self.suspect(&leader, facts.streaming);
         self.follow_leader(leader);
+    }
+
+    /// Two promotions from one position leave one timeline with two contents and equal histories. A
+    /// replica of the one does not stream from the other, or not for long: then the WAL itself tells.
+    fn suspect(&mut self, leader: &Name, streaming: bool) {
+        if streaming {
+            self.s.pg.unstreamed_since = None;
+            return;
+        }
+        let since = *self.s.pg.unstreamed_since.get_or_insert(self.now);
+        let known = self
+            .primary_leader()
+            .is_some_and(|(name, _)| name == *leader);
+        if known && self.now >= since + UNSTREAMED_MS && self.may("CompareWal", UNSTREAMED_MS) {
+            self.emit(Effect::CompareWal {
+                with: leader.clone(),
+            });
+        }
+    }
+
+    pub(super) fn absorb_comparison(&mut self, with: &Name, differs: bool) {
+        let current = self.leader_name().as_ref() == Some(with);
+        if differs && current && !self.s.may_be_writable() {
+            let words = format!("{with} has other WAL on my timeline");
+            self.explain(Rule::Replica, words);
+            self.s.pg.twin_of = self.record_epoch();
+        }
     }
 
     fn follow_leader(&mut self, leader: Name) {
@@ -198,7 +231,13 @@ impl Turn<'_> {
             data.state,
             ControlState::ShutDown | ControlState::ShutDownInRecovery
         );
-        if !data.standby_signal && !clean && !self.diverged() {
+        // Who was in recovery is a replica, whatever became of its signal file.
+        let recovering = matches!(
+            data.state,
+            ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery
+        );
+        let replica = data.standby_signal || recovering;
+        if !replica && !clean && !self.diverged() {
             // A crashed primary knows its own end only after recovery.
             if self.may("CrashRecover", self.s.budgets.renew_ms) {
                 self.begin(Op::CrashRecover, Effect::CrashRecover);
@@ -206,7 +245,7 @@ impl Turn<'_> {
             return;
         }
         let Some((name, leader)) = self.primary_leader() else {
-            if data.standby_signal {
+            if replica {
                 self.start_replica(self.leader_name());
             }
             return;
@@ -214,7 +253,7 @@ impl Turn<'_> {
         let stand = Stand {
             timeline: data.timeline,
             lsn: data.lsn,
-            replica: data.standby_signal,
+            replica,
             history: &data.history,
         };
         let relation = self.relation(&stand, &leader);
@@ -269,7 +308,8 @@ impl Turn<'_> {
                 .any(|line| line.timeline == entry.timeline && line.switch_lsn != entry.switch_lsn)
         };
         let of_this_leader = Some(shared.config.epoch) == self.record_epoch();
-        let another_line = of_this_leader && mine.history.iter().any(elsewhere);
+        let compared = self.s.pg.twin_of.is_some() && self.s.pg.twin_of == self.record_epoch();
+        let another_line = compared || (of_this_leader && mine.history.iter().any(elsewhere));
         if mine.timeline == theirs {
             return if mine.replica && !another_line {
                 Relation::Behind

@@ -7,7 +7,7 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Event, Op, PgFacts};
 use super::lock::Outcome;
-use super::model::{DataDir, Ms};
+use super::model::Ms;
 use super::shared::{Shared, SharedWrite};
 use super::state::{InForce, Process, State};
 
@@ -131,7 +131,8 @@ impl Turn<'_> {
                     format!("PostgreSQL does not answer: {why}"),
                 );
             }
-            Event::DataSeen(data) => self.absorb_data(data),
+            Event::DataSeen(data) => self.s.pg.data = Some(data),
+            Event::WalCompared { with, differs } => self.absorb_comparison(&with, differs),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
             Event::SyncNamesSet {
                 names,
@@ -179,6 +180,7 @@ impl Turn<'_> {
         pg.stopping = None;
         pg.data = None;
         pg.not_serving = None;
+        pg.unstreamed_since = None;
         if matches!(
             pg.op,
             Some(
@@ -206,10 +208,6 @@ impl Turn<'_> {
         self.s.pg.facts_at = self.now;
     }
 
-    fn absorb_data(&mut self, data: DataDir) {
-        self.s.pg.data = Some(data);
-    }
-
     fn absorb_op(&mut self, op: &Op, result: Result<(), String>) {
         if self.s.pg.op.as_ref() == Some(op) {
             self.s.pg.op = None;
@@ -233,6 +231,7 @@ impl Turn<'_> {
             }
             Op::Clone if !failed => {
                 self.s.pg.rewind_failed = false;
+                self.s.pg.twin_of = None;
                 self.s.pg.diverged_from = None;
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);

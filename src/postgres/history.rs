@@ -1,6 +1,6 @@
 //! Timelines: where each forked, as PostgreSQL's history files tell.
 
-use crate::ha::model::{HistoryEntry, Lsn, Timeline};
+use crate::ha::model::{HistoryEntry, Timeline};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -73,29 +73,6 @@ pub fn read_local(data_dir: &Path, timeline: Timeline) -> Result<Vec<HistoryEntr
     let path = data_dir.join("pg_wal").join(file_name(timeline));
     let text = fs::read_to_string(path).map_err(|error| HistoryError::Read(timeline, error))?;
     parse(timeline, &text)
-}
-
-/// The timeline whose WAL holds the last byte before `lsn`, by the names of the files that are there:
-/// the newest, since whoever follows a switch writes on under the new number. `None` without such a
-/// file.
-pub fn written_on(
-    data_dir: &Path,
-    lsn: Lsn,
-    wal_segment_bytes: u64,
-) -> io::Result<Option<Timeline>> {
-    let number = lsn.0.saturating_sub(1) / wal_segment_bytes.max(1);
-    let per_file_id = (1 << 32) / wal_segment_bytes.max(1);
-    let wanted = format!("{:08X}{:08X}", number / per_file_id, number % per_file_id);
-    let mut newest = None;
-    for entry in fs::read_dir(data_dir.join("pg_wal"))? {
-        let name = entry?.file_name();
-        let timeline = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(&wanted))
-            .and_then(|rest| Timeline::from_str_radix(rest, 16).ok());
-        newest = newest.max(timeline);
-    }
-    Ok(newest)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod control_data;
 pub mod data_dir;
 mod fsx;
 pub mod history;
+pub mod lines;
 pub mod probe;
 pub mod quote;
 pub mod rewind;

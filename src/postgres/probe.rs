@@ -259,7 +259,8 @@ mod tests {
     use super::*;
 
     const ANSWER: &str = r#"{"system_id":"73","server_version":150004,"postmaster_start_ms":5,
-        "in_recovery":false,"timeline":2,"pending_restart":false,"synchronous_standby_names":"",
+        "in_recovery":false,"timeline":2,"wal_segment_bytes":16777216,"pending_restart":false,
+        "synchronous_standby_names":"",
         "wal_waiters":1,"write_lsn":"0/3000148","flush_lsn":"0/3000100","receive_lsn":null,
         "replay_lsn":null,"replay_timestamp_ms":null,"replay_paused":false,"receiver":null,
         "walsenders":[{"name":"b","state":"startup","sync_state":"async","flush_lsn":null,

@@ -77,6 +77,11 @@ impl Runner {
                     server::run_rewind(context, source)
                 });
             }
+            Effect::CompareWal { with } => {
+                if let Some(source) = self.source(&with) {
+                    self.spawn(server::run_compare_wal(context, source, with));
+                }
+            }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
             Effect::SetSyncNames { names } => {

@@ -7,10 +7,10 @@ use super::effects::ms;
 use super::{Context, Watchful};
 use crate::ha::event::{Event, PgFacts};
 use crate::ha::model::{HistoryEntry, Ms, Timeline};
-use crate::postgres::history;
 use crate::postgres::probe::{Facts, Probe, wal_stalled};
 use crate::postgres::scratch::{Scratch, Written};
 use crate::postgres::session::SqlError;
+use crate::postgres::{history, lines};
 use crate::sys::clock::boottime_ms;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -215,7 +215,7 @@ async fn correct_timeline(context: &Context, facts: &mut Facts) {
     }
     let dir = context.settings.postgresql.data_dir.clone();
     let segment = facts.wal_segment_bytes;
-    match tokio::task::spawn_blocking(move || history::written_on(&dir, lsn, segment)).await {
+    match tokio::task::spawn_blocking(move || lines::written_on(&dir, lsn, segment)).await {
         Ok(Ok(timeline)) => facts.timeline = facts.timeline.max(timeline.unwrap_or(0)),
         Ok(Err(error)) => tracing::warn!(%error, "pg_wal cannot be listed"),
         Err(error) => tracing::error!(%error, "listing pg_wal failed"),

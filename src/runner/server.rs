@@ -12,7 +12,7 @@ use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{Postgres, Source, bootstrap, control, rewind, stage, start};
+use crate::postgres::{Postgres, Source, bootstrap, control, lines, rewind, stage, start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -341,6 +341,22 @@ async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
             .map_err(words)?;
     }
     Ok(())
+}
+
+pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with: Name) {
+    let pg = context.postgres();
+    let same = async {
+        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
+        lines::same_wal(&pg, &session, STATEMENT).await
+    };
+    match same.await {
+        Ok(Some(same)) => {
+            let differs = !same;
+            context.tell(Event::WalCompared { with, differs }).await;
+        }
+        Ok(None) => tracing::info!("{with} has no WAL that can be compared with mine"),
+        Err(error) => tracing::info!(%error, "the WAL of {with} cannot be compared with mine"),
+    }
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {

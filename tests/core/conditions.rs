@@ -232,3 +232,43 @@ fn a_read_that_left_before_my_claim_shows_no_store_that_went_back() {
     let effects = read(&mut state, lock, sent_at + 20);
     assert!(cites(&effects, Rule::L4), "{effects:?}");
 }
+
+#[test]
+fn a_replica_that_does_not_stream_compares_its_wal_with_the_leaders() {
+    // Found by simulation (seed 1507): two promotions from one position, and equal histories.
+    for differs in [false, true] {
+        let mut state = replica();
+        read(&mut state, held("b", 4, 50), START + 10);
+        let leader = Member {
+            pod_uid: "uid-b".into(),
+            timeline: Some(1),
+            ..member("running", "primary")
+        };
+        let mut shared = state.shared.clone().unwrap();
+        shared.members.insert("b".into(), leader);
+        shared_seen(&mut state, shared, true, START + 20);
+        let mut now = START + 20;
+        let mut compared = None;
+        while compared.is_none() && now < START + 60_000 {
+            now += 1_000;
+            let lock = held("b", 4, now);
+            let mut effects = read(&mut state, lock, now);
+            let seen = PgFacts {
+                streaming: false,
+                ..facts(true)
+            };
+            effects.extend(step(&mut state, Event::PgSeen(seen), now));
+            let with = "b".to_owned();
+            let compares = effects.contains(&Effect::CompareWal { with });
+            compared = compares.then_some(now);
+        }
+        let now = compared.expect("a comparison");
+        assert!(now >= START + 10_000, "not at once: {now}");
+        let with = "b".to_owned();
+        let effects = step(&mut state, Event::WalCompared { with, differs }, now + 1);
+        let stops = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Stop { .. }));
+        assert_eq!(stops, differs, "{effects:?}");
+    }
+}

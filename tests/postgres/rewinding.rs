@@ -10,7 +10,7 @@ use pgwarden::postgres::config::{self, Follow};
 use pgwarden::postgres::probe::Facts;
 use pgwarden::postgres::stage::{self, StageError};
 use pgwarden::postgres::version::Installation;
-use pgwarden::postgres::{control, data_dir, history, rewind, slots};
+use pgwarden::postgres::{control, data_dir, history, lines, rewind, slots};
 use std::collections::BTreeSet;
 use std::fs;
 use tokio::sync::watch;
@@ -133,7 +133,7 @@ fn a_replica_ahead_of_the_new_leader_is_seen_and_rewound() {
 
 fn written_on(node: &Node, facts: &Facts) -> Option<u32> {
     let lsn = facts.durable_lsn().unwrap();
-    history::written_on(&node.pg.data_dir, lsn, facts.wal_segment_bytes).unwrap()
+    lines::written_on(&node.pg.data_dir, lsn, facts.wal_segment_bytes).unwrap()
 }
 
 /// Found by an attack: after a failover, a healthy replica that was killed said it stood on the old
@@ -178,6 +178,38 @@ fn a_replica_without_a_stream_knows_the_timeline_of_its_wal() {
         let facts = replica.facts().await;
         assert!(facts.receiver.is_none(), "{facts:?}");
         assert_eq!(written_on(&replica, &facts), Some(2));
+    });
+}
+
+/// Two replicas of one primary are promoted from one position: one timeline, one history, two
+/// contents.
+#[test]
+fn the_wal_tells_two_promotions_from_one_position_apart() {
+    as_postgres(async |root, installation| {
+        let mut old = Node::primary(&root, "pg-a", &installation).await;
+        let mut one = clone_of(&old, &root, "pg-b").await;
+        let mut two = clone_of(&old, &root, "pg-c").await;
+        one.start().await;
+        two.start().await;
+        streams(&old, "pg-b").await;
+        streams(&old, "pg-c").await;
+        let same = lines::same_wal(&two.pg, &old.session().await, LONG).await;
+        assert_eq!(same.unwrap(), Some(true));
+        old.stop(Signal::SIGINT);
+        let mut replica = clone_of(&one, &root, "pg-d").await;
+        promote(&one).await;
+        promote(&two).await;
+        let fork = |node: &Node| history::read_local(&node.pg.data_dir, 2).unwrap()[0].switch_lsn;
+        assert_eq!(fork(&one), fork(&two));
+        one.run("CREATE TABLE public.one AS SELECT 1 AS i").await;
+        two.run("CREATE TABLE public.two AS SELECT generate_series(1, 1000)")
+            .await;
+        replica.start().await;
+        streams(&one, "pg-d").await;
+        let same = lines::same_wal(&replica.pg, &one.session().await, LONG).await;
+        assert_eq!(same.unwrap(), Some(true));
+        let same = lines::same_wal(&replica.pg, &two.session().await, LONG).await;
+        assert_eq!(same.unwrap(), Some(false));
     });
 }
 

@@ -142,6 +142,15 @@ impl World {
                 let source = self.source(node, &from);
                 self.finish(node, Op::Rewind, Some(source), (100, 1_500));
             }
+            Effect::CompareWal { with } => {
+                let from = self.source(node, &with);
+                let mine = self.nodes[node].dir.whole();
+                let theirs = self.nodes.get(from).and_then(|n| n.dir.whole());
+                if let (Some(mine), Some(theirs)) = (mine, theirs) {
+                    let differs = mine.timeline == theirs.timeline && !mine.is_prefix_of(theirs);
+                    self.tell(20, node, life, Event::WalCompared { with, differs });
+                }
+            }
             Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),
             Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
             Effect::SetSyncNames { names } => {

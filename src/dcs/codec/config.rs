@@ -6,6 +6,7 @@
 
 use super::object::{Meta, Notes};
 use super::{Problem, lease::TTL_MAX_MS};
+use crate::ha::lock::EPOCH_BELIEVED_MAX;
 use crate::ha::model::HistoryEntry;
 use crate::ha::shared::{ConfigRecord, Initialize, Rules};
 use serde_json::{Value, json};
@@ -76,10 +77,12 @@ pub fn decode(
         });
     }
     if let Some(text) = meta.note(EPOCH) {
-        view.record.epoch = text.parse().unwrap_or_else(|_| {
+        let epoch = text.parse().ok();
+        let epoch = epoch.filter(|epoch| *epoch <= EPOCH_BELIEVED_MAX);
+        view.record.epoch = epoch.unwrap_or_else(|| {
             complain(
                 EPOCH,
-                format!("\"{text}\" is not a count; the last one stands"),
+                format!("\"{text}\" is no count up to {EPOCH_BELIEVED_MAX}; the last one stands"),
             );
             last.record.epoch
         });

@@ -174,3 +174,13 @@ proptest! {
         read(garbage, &ConfigView::default());
     }
 }
+
+#[test]
+fn an_epoch_that_nobody_elects_to_keeps_the_last_good_one() {
+    let (last, _) = read(recorded(), &ConfigView::default());
+    let mut bad = recorded();
+    bad["pgwarden.io/epoch"] = json!("2147483647");
+    let (view, problems) = read(bad, &last);
+    assert_eq!(view.record.epoch, last.record.epoch);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+}

@@ -6,7 +6,9 @@
 
 use super::SCHEMA;
 use super::object::Meta;
-use crate::ha::lock::{Held, LockSnapshot, LockState, Place, Released};
+use crate::ha::lock::{
+    EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released,
+};
 use crate::ha::model::{Identity, Lsn};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -122,6 +124,7 @@ pub fn decode(object: Option<&Value>) -> LockSnapshot {
     };
     let meta = Meta::of(object);
     let epoch = object["spec"]["leaseTransitions"].as_u64();
+    let epoch = epoch.filter(|epoch| *epoch <= EPOCH_BELIEVED_MAX);
     let state = match state(&object["spec"], &meta, &object["metadata"]["annotations"]) {
         Ok(state) => state,
         Err(why) => LockState::Garbled { why, epoch },
@@ -171,10 +174,10 @@ fn state(spec: &Value, meta: &Meta, raw_notes: &Value) -> Result<LockState, Stri
     };
     let seconds = duration(spec)?;
     let epoch = match spec["leaseTransitions"].as_u64() {
-        Some(epoch) if epoch > 0 => epoch,
+        Some(epoch) if epoch > 0 && epoch < EPOCH_MAX => epoch,
         _ => {
             return Err(format!(
-                "leaseTransitions is {}, not a count",
+                "leaseTransitions is {}; right is a count below {EPOCH_MAX}",
                 spec["leaseTransitions"]
             ));
         }

@@ -322,3 +322,16 @@ fn what_the_wire_cannot_carry_is_refused_with_words() {
     };
     assert!(encode(&names(), &renew, Some("1"), now()).is_err());
 }
+
+#[test]
+fn an_epoch_that_leaves_none_to_claim_does_not_count() {
+    // Found by an attack: the greatest count in a damaged record ended every later election.
+    for epoch in [i64::from(i32::MAX), (1 << 30) + 1] {
+        let mut object = held_object();
+        object["spec"]["leaseTransitions"] = json!(epoch);
+        let LockState::Garbled { epoch, .. } = decode(Some(&object)).state else {
+            panic!("{epoch} transitions are no record of a holder");
+        };
+        assert_eq!(epoch, None);
+    }
+}

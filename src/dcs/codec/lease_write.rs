@@ -5,14 +5,12 @@ use super::lease::{decode, instant_of};
 use super::object::{Notes, create_body, patch_body};
 use super::{EncodeError, SCHEMA};
 use crate::dcs::names::DcsNames;
-use crate::ha::lock::{Claim, LockSnapshot, LockState, LockWrite, Released};
+use crate::ha::lock::{Claim, EPOCH_MAX, LockSnapshot, LockState, LockWrite, Released};
 use crate::ha::model::Lsn;
 use serde_json::{Value, json};
 
 /// The API group and kind of the lock.
 const KIND: (&str, &str) = ("coordination.k8s.io/v1", "Lease");
-/// Counters of a Lease are 32 bits wide.
-const EPOCH_MAX: u64 = i32::MAX as u64;
 
 /// The body of the request: a merge PATCH that swaps version `expect`, or without it a new object.
 ///
