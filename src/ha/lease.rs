@@ -7,7 +7,7 @@ use super::budgets::Budgets;
 use super::effect::{Effect, Rule, Stop};
 use super::lock::{Claim, EPOCH_MAX, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
 use super::model::Ms;
-use super::state::{Attempt, HandoverPhase, HeldLease, Process};
+use super::state::{Attempt, HandoverPhase, HeldLease, Process, Sabotage};
 use super::step::Turn;
 
 /// Attempts remembered: more than can be in flight within one D.
@@ -18,12 +18,15 @@ impl Turn<'_> {
         let version = lock.resource_version.clone().unwrap_or_default();
         match &lock.state {
             LockState::Held(held) if self.s.is_me(held) => {
+                let by_name = self.s.sabotaged(Sabotage::IdentityOff);
                 let attempt = self
                     .s
                     .lease
                     .attempts
                     .iter()
                     .find(|a| a.nonce == held.nonce)
+                    // Whoever takes a name for an identity takes its record for its own.
+                    .or_else(|| self.s.lease.attempts.last().filter(|_| by_name))
                     .cloned();
                 if let Some(attempt) = attempt.filter(|attempt| !attempt.release) {
                     self.credit(held, &attempt, version);

@@ -33,8 +33,8 @@ pub struct Pg {
     pub twin_of: Option<u64>,
     /// It has been running without a stream since.
     pub unstreamed_since: Option<Ms>,
-    /// The last rewind failed: clone.
-    pub rewind_failed: bool,
+    /// Rewinds that failed in a row. One that was cut short leaves a directory that shows it.
+    pub failed_rewinds: u32,
     /// Starts as the primary that failed in a row.
     pub failed_starts: u32,
     /// G9's verdict.

@@ -2,14 +2,16 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
-use super::model::{DataDir, Name};
+use super::model::{DataDir, Ms, Name};
 use super::shared::{Initialize, SharedWrite};
-use super::state::Process;
+use super::state::{Handover, HandoverPhase, Process};
 use super::step::Turn;
 use std::collections::BTreeSet;
 
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
+/// How long the slot of a member that is gone is kept, as Patroni's `member_slots_ttl` has it.
+const SLOT_KEPT_MS: Ms = 30 * 60_000;
 
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
@@ -18,8 +20,7 @@ impl Turn<'_> {
             return;
         }
         if let Some(why) = self.s.pg.not_serving.clone() {
-            self.stop(Stop::Kill, Rule::G9, &why);
-            return;
+            return self.fence_what_does_not_serve(&why);
         }
         if self.s.pg.stopping.is_some() {
             return;
@@ -31,6 +32,19 @@ impl Turn<'_> {
             _ if self.release_may_land() => {}
             (Process::Down, _) => self.start_as_leader(),
             (Process::Running { .. }, Some(_)) => self.promote(),
+        }
+    }
+
+    /// G9: where another can serve, fence and release with proof; else restart in place.
+    fn fence_what_does_not_serve(&mut self, why: &str) {
+        self.stop(Stop::Kill, Rule::G9, why);
+        if self.has_candidate() {
+            self.s.handover = Some(Handover {
+                to: None,
+                because: why.to_owned(),
+                phase: HandoverPhase::Stopping,
+                until: self.now + self.s.rules.primary_start_timeout_ms,
+            });
         }
     }
 
@@ -197,7 +211,7 @@ impl Turn<'_> {
 
     fn duties(&mut self, facts: &PgFacts) {
         self.s.pg.upstream = None;
-        self.s.pg.rewind_failed = false;
+        self.s.pg.failed_rewinds = 0;
         let Some(shared) = self.s.shared.clone() else {
             return;
         };
@@ -256,7 +270,14 @@ impl Turn<'_> {
         });
     }
 
-    fn keep_slots(&mut self, mut members: BTreeSet<Name>) {
+    /// A member whose Pod is being replaced needs its WAL when it comes back.
+    fn keep_slots(&mut self, present: BTreeSet<Name>) {
+        for name in present {
+            self.s.slots_wanted.insert(name, self.now);
+        }
+        let since = self.now.saturating_sub(SLOT_KEPT_MS);
+        self.s.slots_wanted.retain(|_, seen_at| *seen_at >= since);
+        let mut members: BTreeSet<Name> = self.s.slots_wanted.keys().cloned().collect();
         members.remove(&self.s.me.name);
         if self.s.slots != members || self.may("slots", 10 * self.s.budgets.renew_ms) {
             self.s.slots.clone_from(&members);

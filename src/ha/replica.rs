@@ -11,6 +11,9 @@ use super::step::Turn;
 /// A replica that has not streamed for that long may be on another line than it seems.
 const UNSTREAMED_MS: Ms = 10_000;
 
+/// Rewinds that may fail before a clone: one may only have missed the leader.
+const FAILED_REWINDS_MAX: u32 = 3;
+
 /// How my history relates to the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relation {
@@ -261,7 +264,9 @@ impl Turn<'_> {
             Relation::Unknown => {}
             Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
             Relation::Twin => self.clone_from(name, "the same timeline from another promotion"),
-            _ if self.s.pg.rewind_failed => self.clone_from(name, "the rewind failed"),
+            _ if self.s.pg.failed_rewinds >= FAILED_REWINDS_MAX => {
+                self.clone_from(name, "the rewind failed again and again");
+            }
             Relation::Forked | Relation::Behind => {
                 self.s.pg.diverged_from = self.record_epoch();
                 let ready = leader.checkpoint_after_promote != Some(false);
@@ -308,8 +313,10 @@ impl Turn<'_> {
                 .any(|line| line.timeline == entry.timeline && line.switch_lsn != entry.switch_lsn)
         };
         let of_this_leader = Some(shared.config.epoch) == self.record_epoch();
-        let compared = self.s.pg.twin_of.is_some() && self.s.pg.twin_of == self.record_epoch();
-        let another_line = compared || (of_this_leader && mine.history.iter().any(elsewhere));
+        if self.s.pg.twin_of.is_some() && self.s.pg.twin_of == self.record_epoch() {
+            return Relation::Twin;
+        }
+        let another_line = of_this_leader && mine.history.iter().any(elsewhere);
         if mine.timeline == theirs {
             return if mine.replica && !another_line {
                 Relation::Behind

@@ -65,6 +65,8 @@ pub struct State {
     pub reading_lock: Option<Ms>,
     /// How many are in flight.
     pub lock_reads: u32,
+    /// When each member was there last, as the leader saw it.
+    pub slots_wanted: BTreeMap<Name, Ms>,
     /// The slots last asked for.
     pub slots: BTreeSet<Name>,
     /// The epoch whose route was published last.
@@ -241,6 +243,7 @@ impl State {
             writing_shared: false,
             reading_lock: None,
             lock_reads: 0,
+            slots_wanted: BTreeMap::new(),
             slots: BTreeSet::new(),
             routed_epoch: None,
             explained: BTreeMap::new(),

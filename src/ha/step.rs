@@ -222,15 +222,16 @@ impl Turn<'_> {
             }
             Op::StartPrimary | Op::Promote => self.s.pg.failed_starts = 0,
             Op::Rewind => {
-                self.s.pg.rewind_failed = failed;
+                self.s.pg.failed_rewinds += 1;
                 if !failed {
+                    self.s.pg.failed_rewinds = 0;
                     self.s.pg.diverged_from = None;
                 }
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
             }
             Op::Clone if !failed => {
-                self.s.pg.rewind_failed = false;
+                self.s.pg.failed_rewinds = 0;
                 self.s.pg.twin_of = None;
                 self.s.pg.diverged_from = None;
                 self.s.pg.data = None;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Op;
 use pgwarden::ha::lock::Outcome;
 use pgwarden::ha::model::{ControlState, DataDir, DataFacts};
@@ -271,4 +272,56 @@ fn a_replica_that_does_not_stream_compares_its_wal_with_the_leaders() {
             .any(|effect| matches!(effect, Effect::Stop { .. }));
         assert_eq!(stops, differs, "{effects:?}");
     }
+}
+
+#[test]
+fn what_does_not_serve_is_fenced_and_released_only_where_another_can_serve() {
+    for candidate in [false, true] {
+        let (mut state, sent_at) = leader();
+        if !candidate {
+            let mut shared = state.shared.clone().unwrap();
+            shared.members.clear();
+            shared_seen(&mut state, shared, true, sent_at + 10);
+        }
+        let hung = Event::Serving {
+            ok: false,
+            why: "no answer of the server".into(),
+        };
+        let effects = step(&mut state, hung, sent_at + 20);
+        assert!(
+            effects.contains(&Effect::Stop { how: Stop::Kill }),
+            "{effects:?}"
+        );
+        assert!(lock_writes(&effects).is_empty(), "fence first: {effects:?}");
+        let why = "killed".to_owned();
+        let effects = step(&mut state, Event::PostmasterGone { why }, sent_at + 30);
+        let released = matches!(lock_writes(&effects)[..], [LockWrite::Release { .. }]);
+        assert_eq!(released, candidate, "{effects:?}");
+    }
+}
+
+#[test]
+fn the_slot_of_a_member_that_is_gone_is_kept_for_a_while() {
+    let (mut state, sent_at) = leader();
+    let slots = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::SetSlots { members } => Some(members.contains("b")),
+            _ => None,
+        })
+    };
+    let mut shared = state.shared.clone().unwrap();
+    shared.members.remove("b");
+    shared_seen(&mut state, shared, true, sent_at + 10);
+    // The slots are looked after every now and then.
+    let mut last = None;
+    for minute in 1..40 {
+        state.lease.held.as_mut().unwrap().until = u64::MAX;
+        let seen = Event::PgSeen(facts(false));
+        let effects = step(&mut state, seen, sent_at + minute * 60_000);
+        last = slots(&effects).or(last);
+        if minute < 29 {
+            assert_ne!(last, Some(false), "given up after {minute} minutes");
+        }
+    }
+    assert_eq!(last, Some(false));
 }

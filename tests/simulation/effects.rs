@@ -147,7 +147,7 @@ impl World {
                 let mine = self.nodes[node].dir.whole();
                 let theirs = self.nodes.get(from).and_then(|n| n.dir.whole());
                 if let (Some(mine), Some(theirs)) = (mine, theirs) {
-                    let differs = mine.timeline == theirs.timeline && !mine.is_prefix_of(theirs);
+                    let differs = !mine.is_prefix_of(theirs);
                     self.tell(20, node, life, Event::WalCompared { with, differs });
                 }
             }

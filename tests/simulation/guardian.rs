@@ -252,6 +252,7 @@ impl World {
         server.checkpointed = false;
         server.sync_names.clear();
         server.standbys.clear();
+        self.check_timeline(node);
         if let Some(disk) = self.nodes[node].dir.disk() {
             disk.promote(id);
         }

@@ -91,6 +91,17 @@ impl World {
         }
     }
 
+    /// A promotion goes on from the newest timeline that a leader has noted.
+    pub(crate) fn check_timeline(&mut self, node: usize) {
+        let noted = self.store.shared_view().config.history;
+        let newest = noted.last().map_or(1, |entry| entry.timeline + 1);
+        let mine = self.nodes[node].dir.whole().map_or(0, |disk| disk.timeline);
+        if mine < newest {
+            let words = format!("node {node} is promoted on timeline {mine}, {newest} is noted");
+            self.fail("the newest timeline goes on", words);
+        }
+    }
+
     /// A clone or a rewind is about to discard what this node has.
     pub(crate) fn check_last_copy(&mut self, node: usize, source: usize) {
         let good = self.nodes[source]
