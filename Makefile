@@ -2,6 +2,7 @@
 # make test                                   everything that runs without a cluster
 # make verify                                 changes nothing: format, lints, tidiness, dependencies
 # make fix                                    what verify would complain of, where a tool can
+# make bench                                  figures, each as a ratio to something of the same run
 # make sim SEEDS=20000 [FIRST_SEED=1]         more seeds of the simulator
 #
 # What is missing is installed when root asks on Debian; anybody else is told what to run.
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build demo test verify fix sim setup
+.PHONY: build demo test verify fix bench sim setup
 
 build:
 	cargo build
@@ -38,6 +39,9 @@ verify:
 fix:
 	cargo clippy --fix --allow-dirty --allow-staged --all-targets
 	cargo fmt
+
+bench:
+	cargo bench --locked --profile quick --bench ratios
 
 SEEDS ?= 2000
 FIRST_SEED ?= 1
