@@ -4,7 +4,8 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use pgwarden::playground::kube_api::{KubeApi, Options};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use pgwarden::playground::kube_api::{Handle, KubeApi, Options};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -156,6 +157,48 @@ async fn wait_for(what: &str, port: u16, path: &str, wanted: u16) {
     }
 }
 
+async fn create<K>(api: &Handle, object: Value)
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let objects: kube::Api<K> = kube::Api::namespaced(api.client("admin").unwrap(), "default");
+    let object = serde_json::from_value(object).unwrap();
+    let parameters = kube::api::PostParams::default();
+    objects.create(&parameters, &object).await.unwrap();
+}
+
+/// The Pod of the member, with this UID.
+async fn create_pod(api: &Handle, uid: &str) {
+    let pod = json!({
+        "metadata": {
+            "name": "solo-0",
+            "labels": {"application": "pgwarden", "cluster-name": "solo"},
+        },
+        "spec": {"containers": [{"name": "postgres", "image": "postgres"}]},
+    });
+    create::<Pod>(api, pod).await;
+    api.edit("pods", "default", "solo-0", |pod| {
+        pod["metadata"]["uid"] = json!(uid);
+    });
+}
+
+/// A configuration with free ports and this API server.
+fn config_with(home: &Home, api: &Handle) -> PathBuf {
+    let server = api.address().to_string();
+    fs::write(home.0.join("kubeconfig"), kubeconfig(&server)).unwrap();
+    let (rest, sql) = (free_port(), free_port());
+    home.config(|c| {
+        for key in ["listen", "connect_address"] {
+            c["restapi"][key] = json!(format!("127.0.0.1:{rest}"));
+            c["postgresql"][key] = json!(format!("127.0.0.1:{sql}"));
+        }
+    })
+}
+
 type Change = fn(&mut Value);
 
 #[test]
@@ -198,7 +241,27 @@ fn programs_that_cannot_be_used_end_the_agent_with_the_field() {
     });
     let (code, said) = run(&home, &config);
     assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("bin_dir"), "{said}");
+    assert!(said.contains("error: postgresql.bin_dir: /"), "{said}");
+    assert!(
+        !said.contains("does not serve"),
+        "it ended by itself: {said}"
+    );
+}
+
+#[test]
+fn an_address_in_use_ends_the_member_and_is_said_once() {
+    if !Path::new(BIN_DIR).join("postgres").is_file() {
+        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    let home = Home::new("port");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = home.config(|c| c["restapi"]["listen"] = json!(address));
+    let (code, said) = run(&home, &config);
+    assert_eq!(code, Some(73), "{said}");
+    assert!(said.contains("restapi.listen"), "{said}");
+    assert_eq!(said.matches("Address already in use").count(), 1, "{said}");
+    assert!(!home.0.join("member/data").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,24 +333,7 @@ async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
         ..Options::default()
     };
     let api = KubeApi::start(options).await.unwrap();
-    let client = api.client("admin").unwrap();
-    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::namespaced(client, "default");
-    let pod = json!({
-        "metadata": {
-            "name": "solo-0",
-            "labels": {"application": "pgwarden", "cluster-name": "solo"},
-        },
-        "spec": {"containers": [{"name": "postgres", "image": "postgres"}]},
-    });
-    pods.create(
-        &kube::api::PostParams::default(),
-        &serde_json::from_value(pod).unwrap(),
-    )
-    .await
-    .unwrap();
-    api.edit("pods", "default", "solo-0", |pod| {
-        pod["metadata"]["uid"] = json!("uid-1");
-    });
+    create_pod(&api, "uid-1").await;
     wait_for("with the API", rest, "/primary", 200).await;
     assert_eq!(status(rest, "/readiness").await, Some(200));
     drop(member);
@@ -296,6 +342,131 @@ async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
         said.contains("the lock could not be read"),
         "it says what it waits for: {said}"
     );
+    assert!(
+        !said.contains("does not serve"),
+        "it was told to end: {said}"
+    );
     assert!(api.object("leases", "default", "solo").is_some());
+    api.stop().await;
+}
+
+/// Answers every request with this JSON, as the agent of another Pod would.
+async fn answer_always(body: String) -> SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let _ = stream.write_all((head + &body).as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_name_is_taken_ends_before_it_touches_anything() {
+    if !Path::new(BIN_DIR).join("postgres").is_file() {
+        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    let home = Home::new("namesake");
+    let api = KubeApi::start(Options {
+        allow_loopback: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let other = answer_always(
+        json!({
+            "state": "running", "role": "replica",
+            "patroni": {"version": "1", "scope": "solo", "name": "solo-0"},
+            "pgwarden": {"pod_uid": "uid-2", "incarnation": "other", "epoch": null},
+        })
+        .to_string(),
+    )
+    .await;
+    create_pod(&api, "uid-2").await;
+    api.edit("pods", "default", "solo-0", |pod| {
+        let status = json!({"api_url": format!("http://{other}/patroni"), "state": "running"});
+        pod["metadata"]["annotations"] = json!({"status": status.to_string()});
+    });
+    let config = config_with(&home, &api);
+    let (code, said) = tokio::task::block_in_place(|| run(&home, &config));
+    assert_eq!(code, Some(103), "{said}");
+    assert!(said.contains("in pod uid-2, mine is uid-1"), "{said}");
+    assert!(!home.0.join("member/data").exists(), "nothing is touched");
+    api.stop().await;
+}
+
+/// Until the log has this line so often.
+async fn wait_for_line(log: &Path, wanted: &str) -> String {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let said = fs::read_to_string(log).unwrap_or_default();
+        if said.lines().any(|line| line.contains(wanted)) {
+            return said;
+        }
+        assert!(Instant::now() < until, "no {wanted:?} in {said}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn untouchable_data_is_an_error_and_garbage_in_an_annotation_is_warned_of_once() {
+    if !Path::new(BIN_DIR).join("postgres").is_file() {
+        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    let home = Home::new("untouched");
+    let api = KubeApi::start(Options {
+        allow_loopback: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    create_pod(&api, "uid-1").await;
+    let config_map = json!({
+        "metadata": {
+            "name": "solo-config",
+            "labels": {"application": "pgwarden", "cluster-name": "solo"},
+            "annotations": {"config": "first garbage"},
+        },
+    });
+    create::<ConfigMap>(&api, config_map).await;
+    let data = home.0.join("member/data");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("PG_VERSION"), "99\n").unwrap();
+    fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let config = config_with(&home, &api);
+    let at = home.0.join("log");
+    let log = fs::File::create(&at).unwrap();
+    let member = agent(&home, &config)
+        .stderr(log.try_clone().unwrap())
+        .stdout(log)
+        .spawn();
+    let member = Member(member.unwrap());
+    let said = wait_for_line(&at, "belongs to PostgreSQL 99").await;
+    let error = |line: &str| line.contains(" ERROR ") && line.contains("PostgreSQL 99");
+    assert!(said.lines().any(error), "{said}");
+
+    let warnings = |said: &str| {
+        let garbage = |line: &&str| line.contains("WARN") && line.contains("solo-config/config");
+        said.lines().filter(garbage).count()
+    };
+    let said = wait_for_line(&at, "solo-config/config").await;
+    assert_eq!(warnings(&said), 1, "{said}");
+    for round in 0..3 {
+        api.edit("pods", "default", "solo-0", |pod| {
+            pod["metadata"]["labels"]["round"] = json!(round.to_string());
+        });
+        api.edit("configmaps", "default", "solo-config", |map| {
+            map["metadata"]["annotations"]["unrelated"] = json!(round.to_string());
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop(member);
+    let said = fs::read_to_string(&at).unwrap();
+    assert_eq!(warnings(&said), 1, "{said}");
     api.stop().await;
 }

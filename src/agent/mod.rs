@@ -4,6 +4,7 @@
 //! by the environment. Only this module knows the settings, the guardian, PostgreSQL, Kubernetes
 //! and the REST API at once.
 
+mod namesake;
 pub mod wiring;
 
 use crate::api;
@@ -77,7 +78,7 @@ fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
         agent_env: text_env(),
         fatal_exit_codes: vec![
             i32::from(Exit::Config.code()),
-            i32::from(Exit::WrongMajorVersion.code()),
+            i32::from(Exit::CannotCreate.code()),
             i32::from(Exit::NameTaken.code()),
         ],
         ttl_ms: budgets.ttl_ms,
@@ -115,9 +116,6 @@ async fn run_agent(settings: Settings) -> anyhow::Result<Exit> {
             return Err(Failure::new(Exit::Config, words).into());
         }
     };
-    if hello.postmaster.is_none() {
-        settle(&settings).await?;
-    }
     let agent = Agent::compose(settings, installation, link.clone(), *hello).await?;
     let exit = agent.run().await;
     // The channel ends with the process and not before: its end is a fault to the guardian.
@@ -172,7 +170,10 @@ impl Agent {
             &settings.name,
             wiring::journal_path(&settings),
         ));
-        let server = serve(&settings, &view, commands_in, &journal).await?;
+        let adopting = hello.postmaster.is_some();
+        let server = serve(&settings, &view, commands_in, &journal)
+            .await
+            .map_err(|error| no_address(&error, adopting))?;
         let (stop_api, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         serving.spawn(server.run(until_true(stopped)));
@@ -185,6 +186,10 @@ impl Agent {
         .await?;
         let dcs = wiring::dcs_again(&settings, &dynamic, &dcs, budgets.call_ms, &uid).await?;
         let me: Identity = wiring::identity(&settings, &hello, uid);
+        if !adopting {
+            namesake::refuse(&dcs, &settings.scope, &me).await?;
+            settle(&settings).await?;
+        }
         let place = wiring::place(&settings, &hello, &route);
         let mut state = State::new(
             me,
@@ -295,7 +300,7 @@ async fn serve(
     view: &watch::Sender<Arc<api::View>>,
     commands: mpsc::Sender<api::Command>,
     journal: &Arc<Journal>,
-) -> anyhow::Result<api::Server> {
+) -> Result<api::Server, api::server::Error> {
     let listener = api::bind(&settings.restapi.listen.to_string()).await?;
     let journal = journal.clone();
     Ok(api::Server::new(
@@ -316,6 +321,17 @@ async fn serve(
             limits: api::Limits::default(),
         },
     ))
+}
+
+/// A port in use ends the member, so that everybody sees it; under a PostgreSQL that runs it is
+/// tried again.
+fn no_address(error: &api::server::Error, adopting: bool) -> Failure {
+    let exit = if adopting {
+        Exit::Temporary
+    } else {
+        Exit::CannotCreate
+    };
+    Failure::new(exit, error.to_string())
 }
 
 /// The REST address and its user, as a configuration tells: for `ctl -c CONFIG`.

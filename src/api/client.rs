@@ -89,6 +89,16 @@ pub async fn get_patroni(url: &str, deadline: Duration) -> Result<PeerStatus, Er
     })
 }
 
+/// Whether an address can be asked at all.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    build(Method::GET, url, None, None)
+        .map(drop)
+        .map_err(|why| Error::Url {
+            url: url.to_owned(),
+            why,
+        })
+}
+
 /// GET something.
 pub async fn get(url: &str, deadline: Duration) -> Result<Answer, Error> {
     exchange(Method::GET, url, None, None, deadline).await

@@ -1,7 +1,9 @@
 //! Exit codes: one enum, one table, shown by `--help` and relied on by scripts and probes.
 //!
 //! The numbers from 64 to 78 are those of sysexits(3), so that they read as everywhere; those from
-//! 100 are ours and have a meaning only here.
+//! 100 are ours and have a meaning only here. A data directory that may not be touched (of another
+//! cluster or version, with wrong permissions) has no code: the agent stays up and says so, because
+//! a pod that restarts for ever helps nobody.
 
 use std::fmt::Write;
 use std::process::{ExitCode, Termination};
@@ -36,10 +38,6 @@ pub enum Exit {
     Config = 78,
     /// Another guardian holds the data directory (G8).
     DataDirHeld = 100,
-    /// The data directory belongs to another cluster.
-    ForeignSystemId = 101,
-    /// The data directory is of another major version.
-    WrongMajorVersion = 102,
     /// Another member uses this name (L1).
     NameTaken = 103,
     /// The cluster refused what was asked.
@@ -50,7 +48,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 16] = [
         Self::Ok,
         Self::Failure,
         Self::Usage,
@@ -64,8 +62,6 @@ impl Exit {
         Self::Permission,
         Self::Config,
         Self::DataDirHeld,
-        Self::ForeignSystemId,
-        Self::WrongMajorVersion,
         Self::NameTaken,
         Self::Refused,
         Self::ExerciseFailed,
@@ -87,13 +83,13 @@ impl Exit {
             Self::Unavailable => "Kubernetes, PostgreSQL or a member does not answer",
             Self::Internal => "an error of pgwarden itself; please report it",
             Self::OsError => "the operating system refused what must work",
-            Self::CannotCreate => "a file, directory or socket could not be made",
+            Self::CannotCreate => {
+                "a file, directory or socket could not be made (is the port in use?)"
+            }
             Self::Temporary => "not possible now; the same may work later",
             Self::Permission => "a file or the API server does not permit it",
             Self::Config => "the configuration is wrong; pgwarden check shows where",
             Self::DataDirHeld => "another guardian holds the data directory",
-            Self::ForeignSystemId => "the data directory belongs to another cluster",
-            Self::WrongMajorVersion => "the data directory is of another major version",
             Self::NameTaken => "another member of this name is running",
             Self::Refused => "the cluster refused what was asked",
             Self::ExerciseFailed => "the exercise saw two writers or lost a row",
@@ -153,11 +149,9 @@ mod tests {
             Exit::Permission => 10,
             Exit::Config => 11,
             Exit::DataDirHeld => 12,
-            Exit::ForeignSystemId => 13,
-            Exit::WrongMajorVersion => 14,
-            Exit::NameTaken => 15,
-            Exit::Refused => 16,
-            Exit::ExerciseFailed => 17,
+            Exit::NameTaken => 13,
+            Exit::Refused => 14,
+            Exit::ExerciseFailed => 15,
         }
     }
 

@@ -16,7 +16,7 @@ pub use args::{AgentArgs, CheckArgs, PlaygroundArgs, ReplayArgs};
 pub use exit::Exit;
 pub use failure::Failure;
 
-use crate::api::Credentials;
+use crate::api::{Credentials, client};
 use args::{CtlArgs, ExplainArgs, Target};
 use clap::{Args, Command, FromArgMatches};
 use std::ffi::OsString;
@@ -141,7 +141,9 @@ pub fn command(dispatch: &Dispatch) -> Command {
         verb::<AgentArgs>(
             "agent",
             "Run a member: elect, guard PostgreSQL, answer probes",
-            "Example:\n  pgwarden agent /etc/patroni.yml",
+            "Example:\n  pgwarden agent /etc/patroni.yml\n\n\
+             A data directory of another cluster or PostgreSQL version, or with wrong permissions, is\n\
+             not touched: the agent stays up without PostgreSQL, is not ready, and logs an ERROR.",
         ),
     );
     add(
@@ -204,7 +206,12 @@ fn endpoints(
     dispatch: &Dispatch,
     target: &Target,
 ) -> Result<(Vec<String>, Option<Credentials>), Failure> {
-    let mut urls: Vec<String> = target.api.iter().map(|url| base_of(url)).collect();
+    // A variable that is set to nothing names nobody.
+    let named = target.api.iter().filter(|url| !url.trim().is_empty());
+    let mut urls: Vec<String> = named.map(|url| base_of(url)).collect();
+    for url in &urls {
+        client::check_url(url).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    }
     let mut credentials = None;
     if let (Some(config), Some(read)) = (&target.config, dispatch.endpoint) {
         let endpoint = read(config).map_err(|error| {

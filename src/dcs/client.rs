@@ -1,6 +1,7 @@
 //! The requests: reading and swapping the lock.
 
 use super::calls::WithoutValue;
+use super::codec::Problem;
 use super::codec::config::Resolve;
 use super::codec::{lease, lease_write};
 use super::error::DcsError;
@@ -11,7 +12,7 @@ use crate::ha::lock::{LockSnapshot, LockWrite, Outcome};
 use kube::Client;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -47,6 +48,7 @@ pub(super) struct DcsInner {
     newest_lock: AtomicU64,
     pub(super) own_pod: Mutex<OwnPod>,
     pub(super) events: Semaphore,
+    told: Mutex<Vec<Problem>>,
 }
 
 impl Dcs {
@@ -66,6 +68,7 @@ impl Dcs {
             newest_lock: AtomicU64::new(0),
             own_pod: Mutex::default(),
             events: Semaphore::new(EVENTS_UNDER_WAY),
+            told: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -168,6 +171,19 @@ impl Dcs {
                 .fetch_max(version, Ordering::Relaxed);
         }
         Outcome::Done(snapshot)
+    }
+
+    /// Warn of what was not there at the last look, whether that was a watch's or a read's.
+    pub(super) fn tell_problems(&self, problems: &[Problem]) {
+        let mut told = self
+            .shared
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+            tracing::warn!("{problem}");
+        }
+        *told = problems.to_vec();
     }
 
     /// The version below which sights of the lock are old.

@@ -3,6 +3,7 @@
 use super::link::{LINK_ENV, LinkEnv};
 use super::protocol::{MESSAGE_BYTES_MAX, Notice, Request};
 use crate::sys::channel::{pair, receive_message, send_message};
+use crate::sys::clock::boottime_ms;
 use crate::sys::process::{Pid, Signal, signal};
 use crate::sys::shm::SharedWords;
 use crate::sys::spawn::{SpawnSpec, fd_number, spawn};
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 const OUTBOX_MAX: usize = 64;
 const BACKOFF_FIRST_MS: u64 = 100;
 const BACKOFF_MAX_MS: u64 = 5000;
+/// Between the end of the channel and that of the process behind it, if it ends by itself.
+const ENDING_MS: u64 = 500;
 /// An agent that lived this long starts the backoff anew.
 const HEALTHY_LIFE_MS: u64 = 5_000;
 
@@ -39,8 +42,10 @@ pub(super) struct AgentProcess {
     pub(super) starts: u32,
     /// Why the last one ended, in words.
     pub(super) last_end: Option<String>,
-    /// It closed the channel or does not read it: it cannot be served any more.
-    pub(super) unreachable: bool,
+    /// It does not read the channel: it cannot be served any more.
+    unread: bool,
+    /// Since when the channel is closed. A process that ends closes it first.
+    closed_ms: Option<u64>,
     channel: Option<OwnedFd>,
     outbox: VecDeque<Vec<u8>>,
     inbox: Vec<u8>,
@@ -55,7 +60,8 @@ impl AgentProcess {
             start_at_ms: 0,
             starts: 0,
             last_end: None,
-            unreachable: false,
+            unread: false,
+            closed_ms: None,
             channel: None,
             outbox: VecDeque::with_capacity(OUTBOX_MAX),
             inbox: vec![0; MESSAGE_BYTES_MAX],
@@ -95,7 +101,8 @@ impl AgentProcess {
         self.pid = Some(child.pid);
         self.started_ms = now;
         self.starts += 1;
-        self.unreachable = false;
+        self.unread = false;
+        self.closed_ms = None;
         self.channel = Some(ours);
         self.outbox.clear();
         Ok(())
@@ -119,6 +126,12 @@ impl AgentProcess {
         self.channel.as_ref()
     }
 
+    /// It lives and cannot be served.
+    pub(super) fn unreachable(&self, now: u64) -> bool {
+        let closed = |since: u64| now.saturating_sub(since) > ENDING_MS;
+        self.unread || self.closed_ms.is_some_and(closed)
+    }
+
     /// Forwards a signal.
     pub(super) fn signal(&self, what: Signal) {
         if let Some(pid) = self.pid {
@@ -133,7 +146,7 @@ impl AgentProcess {
         }
         match serde_json::to_vec(notice) {
             Ok(message) if self.outbox.len() < OUTBOX_MAX => self.outbox.push_back(message),
-            Ok(_) => self.unreachable = true,
+            Ok(_) => self.unread = true,
             Err(error) => tracing::error!(%error, "encode a notice"),
         }
         self.flush();
@@ -147,7 +160,7 @@ impl AgentProcess {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {
-                    self.unreachable = true;
+                    self.closed_ms.get_or_insert_with(boottime_ms);
                     return;
                 }
             }
@@ -164,7 +177,7 @@ impl AgentProcess {
             }
             Ok(None) => {
                 self.channel = None;
-                self.unreachable = true;
+                self.closed_ms.get_or_insert_with(boottime_ms);
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -253,6 +266,18 @@ mod tests {
         };
         assert_eq!(thawed.hung_for_ms(51_500), None);
         assert_eq!(thawed.hung_for_ms(51_501), Some(1501));
+    }
+
+    #[test]
+    fn who_closes_the_channel_gets_the_time_to_end() {
+        let mut agent = AgentProcess::new();
+        assert!(!agent.unreachable(1000));
+        agent.closed_ms = Some(1000);
+        assert!(!agent.unreachable(1500));
+        assert!(agent.unreachable(1501));
+        agent.closed_ms = None;
+        agent.unread = true;
+        assert!(agent.unreachable(0));
     }
 
     #[test]

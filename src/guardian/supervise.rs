@@ -339,7 +339,7 @@ impl Guardian {
             replica_ms: self.facts.replica_ms,
             thawed_ms: self.thawed_ms,
         };
-        if self.agent.unreachable {
+        if self.agent.unreachable(now) {
             tracing::error!("the agent does not serve its channel: killing it");
             self.kill.clear_agent();
         } else if let Some(silent_ms) = heartbeat.hung_for_ms(now)

@@ -183,6 +183,8 @@ pub enum Rule {
     Sync,
     /// Switchover, failover by hand, orderly stop.
     Handover,
+    /// Data that is not touched until a person has looked.
+    Untouched,
 }
 
 impl fmt::Display for Effect {

@@ -153,7 +153,7 @@ impl Turn<'_> {
                 }
             }
             (Process::Down, Some(DataDir::Unusable(why))) => {
-                self.explain_once("unusable", Rule::Replica, why);
+                self.explain_once("unusable", Rule::Untouched, why);
             }
             (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => {
                 if let Some((from, _)) = self.primary_leader() {
@@ -228,7 +228,7 @@ impl Turn<'_> {
 
     fn rejoin(&mut self, data: &DataFacts) {
         if let Some(foreign) = self.foreign_system_id() {
-            return self.explain_once("foreign", Rule::Replica, foreign);
+            return self.explain_once("foreign", Rule::Untouched, foreign);
         }
         let clean = matches!(
             data.state,

@@ -21,7 +21,7 @@ const PROGRAMS: [&str; 4] = ["postgres", "initdb", "pg_basebackup", "pg_rewind"]
 pub enum VersionError {
     /// A program is not there.
     #[error(
-        "postgresql.bin_dir: {bin_dir} has no executable program \"{program}\"; expected the bin \
+        "{bin_dir} has no executable program \"{program}\"; expected the bin \
          directory of a PostgreSQL {MAJOR_MIN} to {MAJOR_MAX}, as /usr/lib/postgresql/15/bin"
     )]
     Missing {
@@ -31,7 +31,7 @@ pub enum VersionError {
         program: &'static str,
     },
     /// The program does not run.
-    #[error("postgresql.bin_dir: {0}")]
+    #[error("its programs do not run: {0}")]
     Unusable(#[from] child::ChildError),
     /// The text is not that of a PostgreSQL.
     #[error("\"{0}\" names no PostgreSQL version; expected as in \"postgres (PostgreSQL) 15.4\"")]
@@ -136,7 +136,7 @@ mod tests {
     async fn a_wrong_bin_dir_is_named_with_the_missing_program() {
         let error = Installation::find(Path::new("/usr/share"), Duration::from_secs(5)).await;
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("postgresql.bin_dir: /usr/share"), "{text}");
+        assert!(text.contains("/usr/share has no executable"), "{text}");
         assert!(text.contains("\"postgres\""), "{text}");
     }
 }

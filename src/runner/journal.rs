@@ -8,11 +8,10 @@ use crate::ha::effect::Effect;
 use crate::ha::event::Event;
 use crate::ha::model::Ms;
 use crate::ha::state::State;
-use crate::ha::step::step;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -224,8 +223,10 @@ fn append(path: &Path, file: &mut Option<(File, u64)>, line: &str) -> io::Result
         *file = None;
     }
     if file.is_none() {
-        let new = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let mut new = options.read(true).create(true).append(true).open(path)?;
         let size = new.metadata()?.len();
+        end_torn_line(&mut new, size)?;
         *file = Some((new, size));
     }
     if let Some((file, size)) = file {
@@ -236,46 +237,16 @@ fn append(path: &Path, file: &mut Option<(File, u64)>, line: &str) -> io::Result
     Ok(())
 }
 
-/// Run a journal again through the same function; the number of steps, or the first that differs.
-pub(super) fn replay(source: impl BufRead, out: &mut dyn Write) -> anyhow::Result<u64> {
-    use anyhow::{Context as _, bail};
-    let mut state: Option<Box<State>> = None;
-    let mut steps = 0;
-    for (at, line) in source.lines().enumerate() {
-        let line = line.with_context(|| format!("read line {}", at + 1))?;
-        let parsed = serde_json::from_str(&line)
-            .with_context(|| format!("line {} is no journal entry", at + 1))?;
-        match parsed {
-            Line::State { state: first, .. } => state = Some(first),
-            Line::Decision {
-                n,
-                at_ms,
-                event,
-                effects,
-                words,
-                ..
-            } => {
-                // What precedes the first state belongs to a life that began in the rotated part.
-                let Some(state) = state.as_mut() else {
-                    continue;
-                };
-                let again = step(state, event, at_ms);
-                let expected: Vec<String> = again
-                    .iter()
-                    .filter(|e| !matches!(e, Effect::Explain { .. } | Effect::Wake { .. }))
-                    .map(ToString::to_string)
-                    .collect();
-                if expected != effects {
-                    bail!(
-                        "entry {n} decides otherwise now: {expected:?}, the journal has {effects:?}"
-                    );
-                }
-                steps += 1;
-                for why in words {
-                    writeln!(out, "{at_ms:>12} {n:>6}  {why}")?;
-                }
-            }
-        }
+/// A life that was killed may have left half a line: the next life's first one must not join it.
+fn end_torn_line(file: &mut File, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
     }
-    Ok(steps)
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    if last != *b"\n" {
+        file.write_all(b"\n")?;
+    }
+    Ok(())
 }

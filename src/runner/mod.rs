@@ -11,11 +11,13 @@ mod journal;
 mod kube;
 mod prober;
 mod publisher;
+mod replay;
 mod server;
 mod standbys;
 mod view;
 
 pub use journal::{Journal, Line};
+pub use replay::replay_verb;
 
 use crate::api;
 use crate::dcs::codec::route::RouteTarget;
@@ -23,7 +25,7 @@ use crate::dcs::watch::{Seen, Watching};
 use crate::dcs::{Dcs, SharedView};
 use crate::guardian::link::{Link, Words};
 use crate::guardian::protocol::{Hello, Notice, Request};
-use crate::ha::effect::Effect;
+use crate::ha::effect::{Effect, Rule};
 use crate::ha::event::{Ask, Event};
 use crate::ha::model::Ms;
 use crate::ha::state::State;
@@ -299,6 +301,10 @@ impl Runner {
         self.journal.record(now, note, &effects);
         for effect in effects {
             match &effect {
+                Effect::Explain {
+                    rule: Rule::Untouched,
+                    words,
+                } => tracing::error!("{words}"),
                 Effect::Explain { rule, words } => tracing::info!(rule = ?rule, "{words}"),
                 Effect::Wake { at } => self.wake_at = *at,
                 other => tracing::debug!("{other}"),
@@ -391,9 +397,6 @@ impl Runner {
     }
 
     fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
-        for problem in &view.problems {
-            tracing::warn!("{}: {}", problem.place, problem.what);
-        }
         if let Some(raw) = &view.config_raw
             && self.config_raw.as_ref() != Some(raw)
             && let Ok(mut dynamic) = self.context.dynamic.write()
@@ -427,17 +430,4 @@ impl Runner {
         self.questions.insert(id, (command.ask, command.reply));
         Event::Asked { id, ask }
     }
-}
-
-/// `pgwarden replay FILE`.
-pub fn replay_verb(
-    args: &crate::cli::ReplayArgs,
-    out: &mut dyn std::io::Write,
-) -> anyhow::Result<crate::cli::Exit> {
-    use anyhow::Context as _;
-    let file = std::fs::File::open(&args.file)
-        .with_context(|| format!("open the journal {}", args.file.display()))?;
-    let steps = journal::replay(std::io::BufReader::new(file), out)?;
-    writeln!(out, "{steps} steps, every one decides as it did")?;
-    Ok(crate::cli::Exit::Ok)
 }

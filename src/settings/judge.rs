@@ -55,6 +55,24 @@ impl Section<'_> {
         self.out.push(problem.at(&node.place));
     }
 
+    /// Tags may have any name; one that is nearly that of a known one is meant to be it.
+    pub(super) fn judge_tags(&self) {
+        let Some(Value::Map(entries)) = self.node.map(|node| &node.value) else {
+            return;
+        };
+        for (name, node) in entries {
+            let near = known::nearest(name, known::TAGS.into_iter());
+            if let Some(near) = near.filter(|near| near != name) {
+                let message = format!(
+                    "no tag with a meaning, it is only published; did you mean {}?",
+                    self.path(near)
+                );
+                self.out
+                    .push(Problem::warning(self.path(name), message).at(&node.place));
+            }
+        }
+    }
+
     fn unknown(&self, name: &str, node: &Node, known: &[(&'static str, Kind, Status)]) {
         let hint = known::nearest(name, known.iter().map(|(known, ..)| *known));
         // The very same name elsewhere is a better guess than a similar one here.

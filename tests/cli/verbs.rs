@@ -1,7 +1,7 @@
 //! The parser, the help, `explain`, and ends that are no failures.
 
 use crate::harness::start;
-use crate::program::{program, run};
+use crate::program::{end, program, run};
 use crate::recorded::view;
 use pgwarden::api::Limits;
 use pgwarden::cli::{self, Dispatch, Exit};
@@ -223,4 +223,26 @@ async fn a_reader_that_goes_away_is_no_failure() {
         (ended.status.code(), ended.stderr.as_slice()),
         (Some(0), &b""[..])
     );
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_one_is_an_error_of_the_command_line() {
+    for verb in [&["ctl", "list"][..], &["explain"]] {
+        let ended = run(&[verb, &["--api", "https://127.0.0.1:1"]].concat()).await;
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.err.contains("the scheme https"), "{ended:?}");
+        let mut empty = program(verb);
+        empty.env("PGWARDEN_API", "");
+        let ended = end(empty).await;
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.err.contains("no member to ask"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_to_replay_is_there_and_is_one() {
+    let ended = run(&["replay", "/nonexistent.journal"]).await;
+    assert_eq!(ended.code, 66, "{ended:?}");
+    let ended = run(&["replay", &journal("mod.rs")]).await;
+    assert_eq!(ended.code, 65, "{ended:?}");
 }

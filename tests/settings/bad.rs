@@ -38,6 +38,22 @@ fn unknown_keys_are_warned_of_with_the_nearest_name() {
 }
 
 #[test]
+fn a_tag_that_is_nearly_a_known_one_is_warned_of_and_any_other_is_not() {
+    let said = problems(&format!(
+        "{LEAST}tags: {{nofailovr: true, NoSync: true, nofailover: false, zone: a, weight: 3}}\n"
+    ));
+    has(
+        &said,
+        "warning: tags.nofailovr:",
+        "did you mean tags.nofailover?",
+    );
+    has(&said, "warning: tags.NoSync:", "did you mean tags.nosync?");
+    for fine in ["tags.nofailover:", "tags.zone:", "tags.weight:"] {
+        assert!(!said.iter().any(|line| line.contains(fine)), "{said:?}");
+    }
+}
+
+#[test]
 fn wrong_types_are_named_all_in_one_pass() {
     let said = problems(
         "scope: [main]\nname: {a: b}\nrestapi: 8008\nkubernetes: {lock: lease, labels: [a], \

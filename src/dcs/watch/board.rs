@@ -222,15 +222,7 @@ impl Board {
         }
         let view = self.view(&mut inner)?;
         inner.shared_waits = false;
-        for problem in &view.problems {
-            let known = inner
-                .delivered
-                .as_ref()
-                .is_some_and(|last| last.problems.contains(problem));
-            if !known {
-                tracing::warn!("{problem}");
-            }
-        }
+        self.dcs.tell_problems(&view.problems);
         if inner.delivered.as_ref() == Some(&view) {
             return None;
         }

@@ -88,6 +88,18 @@ fn in_dynamic(key: (&'static str, Kind, Status)) -> (&'static str, Kind, Status)
     }
 }
 
+/// The tags that mean something to a member, to its peers or to a balancer.
+pub(super) const TAGS: [&str; 8] = [
+    "clonefrom",
+    "failover_priority",
+    "nofailover",
+    "noloadbalance",
+    "nostream",
+    "nosync",
+    "replicatefrom",
+    "sync_priority",
+];
+
 /// The known name nearest to a misspelt one, if it is near enough to be meant.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 4);

@@ -29,6 +29,7 @@ pub(super) fn resolve(node: &Node, env: Env<'_>, out: &Problems) -> Option<Setti
     let postgresql = postgresql::read(&root.section("postgresql"), pod_ip, env);
     let bootstrap = bootstrap(&root.section("bootstrap"), &pgwarden.budgets);
     let tags = root.text_map("tags", false);
+    root.section("tags").judge_tags();
     let log = log(&root.section("log"));
     let mut settings = Settings {
         scope: scope?,
