@@ -76,7 +76,8 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-/// The program as the user that runs PostgreSQL; a copy, since a build may lie where only root reads.
+/// The program as the user that runs PostgreSQL; a copy, since a build may lie where only root
+/// reads.
 fn agent(home: &Home, config: &Path) -> Command {
     let program = home.0.join("pgwarden");
     if !program.exists() {

@@ -136,8 +136,8 @@ impl Turn<'_> {
                     self.set_phase(HandoverPhase::Stopping);
                 }
             }
-            // A start on its way may yet reach an armed guardian: it runs first and is stopped, or it
-            // fails. Once the release has left, nothing writable may start (L4).
+            // A start on its way may yet reach an armed guardian: it runs first and is stopped, or
+            // it fails. Once the release has left, nothing writable may start (L4).
             HandoverPhase::Stopping
                 if self.s.pg.process == Process::Down && self.s.pg.op == Some(Op::StartPrimary) => {
             }

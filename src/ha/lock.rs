@@ -1,15 +1,16 @@
 //! The lock as a member sees it: L1 (identity), L3 (age), L4 (absence is not release).
 //!
-//! The codecs of `dcs` turn a Kubernetes object into a [`LockSnapshot`]; the core compares snapshots
-//! and measures their age on its own clock. No timestamp written by a peer is ever interpreted.
+//! The codecs of `dcs` turn a Kubernetes object into a [`LockSnapshot`]; the core compares
+//! snapshots and measures their age on its own clock. No timestamp written by a peer is ever
+//! interpreted.
 
 use super::model::{Identity, Lsn, Ms};
 use serde::{Deserialize, Serialize};
 
 /// The greatest epoch that can be written: counters of a Lease are 32 bits wide.
 pub const EPOCH_MAX: u64 = i32::MAX as u64;
-/// The greatest one believed where nobody vouches for it: a damaged record, a note beside it. Nobody
-/// elects that often, and a typing error must leave epochs to go on with.
+/// The greatest one believed where nobody vouches for it: a damaged record, a note beside it.
+/// Nobody elects that often, and a typing error must leave epochs to go on with.
 pub const EPOCH_BELIEVED_MAX: u64 = 1 << 30;
 
 /// Where a holder runs: what L5 needs to tell a dead predecessor from a stranger.
@@ -42,7 +43,8 @@ pub struct Held {
     pub epoch: u64,
     /// D, the time to live written in the record.
     pub ttl_ms: u64,
-    /// When it was acquired, as the holder wrote it: repeated by renewals, for people, never compared.
+    /// When it was acquired, as the holder wrote it: repeated by renewals, for people, never
+    /// compared.
     pub acquire_time: String,
     /// The number of the attempt that wrote this state of the record.
     pub nonce: u64,
@@ -236,7 +238,8 @@ pub enum ProofKind {
     Release,
     /// The kubelet reports the recorded container of the recorded pod as terminated.
     Terminated,
-    /// The recorded holder is my own predecessor: same boot, PID namespace, volume and directory, swept.
+    /// The recorded holder is my own predecessor: same boot, PID namespace, volume and directory,
+    /// swept.
     Predecessor,
     /// The same node and volume after another boot.
     Rebooted,

@@ -33,6 +33,7 @@ pub mod model;
 pub mod pg;
 mod primary;
 mod replica;
+pub mod sabotage;
 pub mod shared;
 pub mod state;
 pub mod step;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// Milliseconds of the local boottime clock (it runs through suspend; no peer's clock is ever read).
+/// Milliseconds of the local boottime clock (it runs through suspend; no peer's clock is ever
+/// read).
 pub type Ms = u64;
 
 /// A position in the write-ahead log, in bytes since the cluster's beginning.
@@ -122,7 +123,8 @@ pub enum DataDir {
     Unfinished,
     /// A data directory with a readable control file.
     Present(DataFacts),
-    /// Something that must not be touched: why, in words (missing mount, foreign files, bad permissions, newer major).
+    /// Something that must not be touched: why, in words (missing mount, foreign files, bad
+    /// permissions, newer major).
     Unusable(String),
 }
 
@@ -133,7 +135,8 @@ pub struct DataFacts {
     pub system_id: String,
     /// How it last ran.
     pub state: ControlState,
-    /// The timeline a start would begin on: the greater of the checkpoint's and the minimum recovery point's.
+    /// The timeline a start would begin on: the greater of the checkpoint's and the minimum
+    /// recovery point's.
     pub timeline: Timeline,
     /// The greatest position known to be on disk: the checkpoint or the minimum recovery point.
     pub lsn: Lsn,

@@ -65,7 +65,8 @@ impl Turn<'_> {
         false
     }
 
-    /// Before anything becomes writable: I am admitted, and the record says that only I hold it all.
+    /// Before anything becomes writable: I am admitted, and the record says that only I hold it
+    /// all.
     fn sync_record_is_mine(&mut self) -> bool {
         if !self.knows_cluster() {
             return false;
@@ -285,7 +286,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Somebody else could lead: the published standby in synchronous mode, any healthy replica else.
+    /// Somebody else could lead: the published standby in synchronous mode, any healthy replica
+    /// else.
     pub(super) fn has_candidate(&self) -> bool {
         self.s.shared.as_ref().is_some_and(|shared| {
             shared.members.iter().any(|(name, member)| {

@@ -21,8 +21,8 @@ enum Relation {
     Behind,
     /// It left mine before my position.
     Forked,
-    /// The same timeline number from another promotion: no rewind can tell them apart, and streaming
-    /// would go on in the middle of other records.
+    /// The same timeline number from another promotion: no rewind can tell them apart, and
+    /// streaming would go on in the middle of other records.
     Twin,
     /// The leader has not published enough yet.
     Unknown,
@@ -191,7 +191,8 @@ impl Turn<'_> {
     }
 
     /// Two promotions from one position leave one timeline with two contents and equal histories. A
-    /// replica of the one does not stream from the other, or not for long: then the WAL itself tells.
+    /// replica of the one does not stream from the other, or not for long: then the WAL itself
+    /// tells.
     fn suspect(&mut self, leader: &Name, streaming: bool) {
         if streaming {
             self.s.pg.unstreamed_since = None;

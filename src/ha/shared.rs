@@ -111,7 +111,8 @@ pub enum SharedWrite {
         /// The version it was decided on.
         expect: Option<String>,
     },
-    /// Store the dynamic configuration that the local file brings (first bootstrap, or it was deleted).
+    /// Store the dynamic configuration that the local file brings (first bootstrap, or it was
+    /// deleted).
     Config {
         /// The version it was decided on.
         expect: Option<String>,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::pg::{InForce, Pg, Process, SyncTask};
+pub use super::sabotage::Sabotage;
 
 /// Everything `step` knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,20 +76,6 @@ pub struct State {
     pub explained: BTreeMap<String, String>,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
-}
-
-/// Bugs put in on purpose; without effect in release builds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Sabotage {
-    /// None.
-    #[default]
-    None,
-    /// L1 off: a lock in my name is mine, whoever wrote it.
-    IdentityOff,
-    /// L4 off: a missing object is a free lock.
-    AbsenceIsRelease,
-    /// The timeline and position checks of the election are off.
-    TimelineCheckOff,
 }
 
 /// The lock as held by this member.
@@ -251,7 +238,8 @@ impl State {
         }
     }
 
-    /// The lock is mine by the last acknowledgement, and PostgreSQL may be writable until this instant.
+    /// The lock is mine by the last acknowledgement, and PostgreSQL may be writable until this
+    /// instant.
     pub fn holds_until(&self) -> Option<Ms> {
         self.lease.held.as_ref().map(|held| held.until)
     }

@@ -255,8 +255,8 @@ impl Turn<'_> {
         if quorum {
             self.s.shared_read_at = Some(self.now);
         }
-        // A cache may lag for long, and a read may have left before a write of mine was acknowledged;
-        // only a read that surely left later shows that the store went back.
+        // A cache may lag for long, and a read may have left before a write of mine was
+        // acknowledged; only a read that surely left later shows that the store went back.
         let recent = self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms;
         if let Some(known) = &self.s.shared
             && (!quorum || recent)

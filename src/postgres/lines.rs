@@ -22,9 +22,9 @@ fn segment_name(lsn: Lsn, wal_segment_bytes: u64) -> String {
     format!("{:08X}{:08X}", number / per_file_id, number % per_file_id)
 }
 
-/// The timeline whose WAL holds the last byte before `lsn`, by the names of the files that are there:
-/// the newest, since whoever follows a switch writes on under the new number. `None` without such a
-/// file.
+/// The timeline whose WAL holds the last byte before `lsn`, by the names of the files that are
+/// there: the newest, since whoever follows a switch writes on under the new number. `None` without
+/// such a file.
 pub fn written_on(
     data_dir: &Path,
     lsn: Lsn,

@@ -103,7 +103,8 @@ impl Runner {
     fn run_move_deadline(&mut self, to: Ms) {
         let words = &self.context.words;
         let ttl_ms = self.state.budgets.ttl_ms;
-        // Raising D first widens what the guardian accepts; lowering it first shortens the deadline.
+        // Raising D first widens what the guardian accepts; lowering it first shortens the
+        // deadline.
         let lowering = words.deadline_ms().is_some_and(|current| to < current);
         if !lowering {
             words.set_ttl_ms(ttl_ms);

@@ -325,3 +325,94 @@ fn the_slot_of_a_member_that_is_gone_is_kept_for_a_while() {
     }
     assert_eq!(last, Some(false));
 }
+
+/// A former primary that holds the lock under epoch 5 and is about to start as the primary.
+fn starting_as_primary() -> (State, u64) {
+    let mut state = replica();
+    let lock = held("b", 4, 50);
+    read(&mut state, lock.clone(), START + 10);
+    let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).expect("a claim");
+    let attempt = state.lease.attempts.last().expect("an attempt").nonce;
+    let gone = Event::PostmasterGone {
+        why: "it crashed".into(),
+    };
+    step(&mut state, gone, sent_at);
+    let mut mine = held("a", 5, 51);
+    if let LockState::Held(record) = &mut mine.state {
+        record.nonce = attempt;
+    }
+    let now = sent_at + 5;
+    let written = Event::LockWritten {
+        nonce: attempt,
+        outcome: Outcome::Done(mine.clone()),
+    };
+    step(&mut state, written, now);
+    read(&mut state, mine, now);
+    let shared = state.shared.clone().expect("the cluster is known");
+    step(
+        &mut state,
+        Event::SharedSeen {
+            shared,
+            quorum: true,
+        },
+        now,
+    );
+    let data = DataDir::Present(DataFacts {
+        system_id: "7".into(),
+        state: ControlState::ShutDown,
+        timeline: 1,
+        lsn: Lsn(100),
+        standby_signal: false,
+        history: Vec::new(),
+    });
+    let effects = step(&mut state, Event::DataSeen(data), now + 1);
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::StartPrimary { .. })),
+        "{effects:?}"
+    );
+    (state, now + 1)
+}
+
+#[test]
+fn the_lock_is_not_released_under_a_start_that_is_on_its_way() {
+    let (mut state, now) = starting_as_primary();
+    let mut effects = step(&mut state, Event::Terminate, now + 1);
+    effects.extend(step(&mut state, Event::Tick, now + 20));
+    let written = lock_writes(&effects);
+    assert!(
+        written.is_empty(),
+        "the guardian may be asked to start it any moment: {written:?}"
+    );
+    // It runs: it is stopped, and only then the lock goes.
+    let runs = Event::PostmasterRuns { as_primary: true };
+    let effects = step(&mut state, runs, now + 30);
+    assert!(lock_writes(&effects).is_empty());
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Stop { .. })),
+        "{effects:?}"
+    );
+    let gone = Event::PostmasterGone {
+        why: "stopped".into(),
+    };
+    let effects = step(&mut state, gone, now + 40);
+    assert!(matches!(
+        lock_writes(&effects)[..],
+        [LockWrite::Release { .. }]
+    ));
+    // A start that has failed keeps nobody either.
+    let (mut state, now) = starting_as_primary();
+    step(&mut state, Event::Terminate, now + 1);
+    let failed = Event::OpDone {
+        op: Op::StartPrimary,
+        result: Err("refused".into()),
+    };
+    let effects = step(&mut state, failed, now + 2);
+    assert!(matches!(
+        lock_writes(&effects)[..],
+        [LockWrite::Release { .. }]
+    ));
+}

@@ -138,3 +138,53 @@ fn a_set_of_before_is_unpublished_before_the_promotion() {
     effects = written(&mut state, what, done, sent_at + 10);
     assert!(effects.contains(&Effect::Promote), "{effects:?}");
 }
+
+fn published_names(effects: &[Effect]) -> Option<Vec<String>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::WriteShared(SharedWrite::Sync { standbys, .. }) => Some(standbys.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_synchronous_set_that_somebody_relaxed_is_unpublished_and_enforced_anew() {
+    // Found by an attack: ALTER SYSTEM emptied the setting, and the election went on believing the
+    // published set.
+    let (mut state, now) = synchronous_leader("running", &["b"]);
+    step(&mut state, with_standby(90, "async", ""), now + 1);
+    let set = Event::SyncNamesSet {
+        names: vec!["b".into()],
+        lsn: Lsn(90),
+        setting: "b".into(),
+    };
+    step(&mut state, set, now + 2);
+    // An answer from before the reload is no drift.
+    let effects = step(&mut state, with_standby(95, "async", ""), now + 3);
+    assert_eq!(published_names(&effects), None, "{effects:?}");
+    let effects = step(&mut state, with_standby(96, "sync", "b"), now + 4);
+    assert_eq!(published_names(&effects), None, "{effects:?}");
+    let effects = step(&mut state, with_standby(97, "async", ""), now + 5);
+    assert!(cites(&effects, Rule::Sync), "{effects:?}");
+    // Another write is in flight: the unpublishing follows it.
+    assert_eq!(published_names(&effects), None, "{effects:?}");
+    let expect = Some("1".into());
+    let what = SharedWrite::Config { expect };
+    let outcome = Outcome::Done("98".into());
+    let effects = step(&mut state, Event::SharedWritten { what, outcome }, now + 6);
+    assert_eq!(published_names(&effects), Some(vec![]), "{effects:?}");
+    let what = effects.into_iter().find_map(|effect| match effect {
+        Effect::WriteShared(what) => Some(what),
+        _ => None,
+    });
+    let written = Event::SharedWritten {
+        what: what.expect("found above"),
+        outcome: Outcome::Done("99".into()),
+    };
+    step(&mut state, written, now + 1_100);
+    let effects = step(&mut state, with_standby(97, "async", ""), now + 1_101);
+    let names = vec!["b".to_owned()];
+    assert!(
+        effects.contains(&Effect::SetSyncNames { names }),
+        "{effects:?}"
+    );
+}

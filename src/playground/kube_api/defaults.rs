@@ -1,4 +1,5 @@
-//! What the server adds to an object: identity on creation, defaults, and the two views of an event.
+//! What the server adds to an object: identity on creation, defaults, and the two views of an
+//! event.
 
 use serde_json::{Map, Value, json};
 

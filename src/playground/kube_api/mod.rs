@@ -1,12 +1,13 @@
-//! A Kubernetes API in memory: real enough for `kube::Client`, and able to fail in every way a real one can.
+//! A Kubernetes API in memory: real enough for `kube::Client`, and able to fail in every way a real
+//! one can.
 //!
-//! The playground runs on it, and tests use it as the fault-injecting double of a cluster. It serves Leases,
-//! Endpoints, EndpointSlices, ConfigMaps, Secrets, Pods, Services and Events over plain HTTP on loopback. A
-//! caller is known by its bearer token. `tests/kube_api.rs` runs the same checks against it and against a real
-//! kube-apiserver, so that the two cannot drift apart.
+//! The playground runs on it, and tests use it as the fault-injecting double of a cluster. It
+//! serves Leases, Endpoints, EndpointSlices, ConfigMaps, Secrets, Pods, Services and Events over
+//! plain HTTP on loopback. A caller is known by its bearer token. `tests/kube_api.rs` runs the same
+//! checks against it and against a real kube-apiserver, so that the two cannot drift apart.
 //!
-//! Left out on purpose: namespaces as objects (any name is good), authorisation (inject 403 instead),
-//! server-side apply (415), dry runs, managedFields, and controllers.
+//! Left out on purpose: namespaces as objects (any name is good), authorisation (inject 403
+//! instead), server-side apply (415), dry runs, managedFields, and controllers.
 
 mod addresses;
 mod admin;
@@ -149,7 +150,8 @@ impl Handle {
             .expect("a socket address makes a valid URL");
         let mut config = kube::Config::new(url);
         config.auth_info.token = Some(client.to_owned().into());
-        // Else kube::Client asks again by itself after 429, 503 and 504, and hides what was answered.
+        // Else kube::Client asks again by itself after 429, 503 and 504, and hides what was
+        // answered.
         config.default_retry = false;
         config
     }
@@ -227,7 +229,8 @@ impl Handle {
         self.shared.restore(snapshot);
     }
 
-    /// Forgets the past: every older resourceVersion is answered with 410, open watches too if behind.
+    /// Forgets the past: every older resourceVersion is answered with 410, open watches too if
+    /// behind.
     pub fn compact(&self) {
         self.shared.store().compact();
         self.shared.announce();
@@ -257,7 +260,8 @@ impl Handle {
         found.map(|it| Value::clone(it)).collect()
     }
 
-    /// Changes an object without validation, under a new resourceVersion; false if it does not exist.
+    /// Changes an object without validation, under a new resourceVersion; false if it does not
+    /// exist.
     pub fn edit(
         &self,
         plural: &str,

@@ -1,4 +1,5 @@
-//! The three patch formats: JSON merge patch (RFC 7386), JSON patch (RFC 6902) and Kubernetes' strategic merge.
+//! The three patch formats: JSON merge patch (RFC 7386), JSON patch (RFC 6902) and Kubernetes'
+//! strategic merge.
 
 use serde_json::{Map, Value};
 

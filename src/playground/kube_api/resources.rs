@@ -187,8 +187,9 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Upstream parses a MicroTime with a fixed layout: exactly six digits of fraction. The typed client
-/// objects are more generous, and a writer that relied on it would fail on a real cluster only.
+/// Upstream parses a MicroTime with a fixed layout: exactly six digits of fraction. The typed
+/// client objects are more generous, and a writer that relied on it would fail on a real cluster
+/// only.
 fn check_micro_times(object: &Value) -> Result<(), serde_json::Error> {
     let fields = [
         "/spec/acquireTime",

@@ -1,4 +1,5 @@
-//! What a refused request is answered with: Kubernetes' `Status` object, word for word where clients read it.
+//! What a refused request is answered with: Kubernetes' `Status` object, word for word where
+//! clients read it.
 
 use serde_json::{Map, Value, json};
 

@@ -33,7 +33,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A cluster that has seen some writes before any client came: small resourceVersions are too old.
+    /// A cluster that has seen some writes before any client came: small resourceVersions are too
+    /// old.
     pub(super) fn of_a_new_cluster() -> Self {
         Self {
             objects: BTreeMap::new(),

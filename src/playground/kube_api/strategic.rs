@@ -1,7 +1,7 @@
 //! Strategic merge: like a JSON merge patch, but some lists merge by a key.
 //!
-//! Which lists do is a property of the Go types; the table below holds those of the kinds served here.
-//! Surprising but true: a Pod's containerStatuses, an Endpoints' subsets and everything in an
+//! Which lists do is a property of the Go types; the table below holds those of the kinds served
+//! here. Surprising but true: a Pod's containerStatuses, an Endpoints' subsets and everything in an
 //! EndpointSlice are replaced whole; a Pod's containers, conditions and podIPs merge.
 
 use serde_json::{Map, Value};

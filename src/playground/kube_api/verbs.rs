@@ -158,8 +158,8 @@ pub(super) fn update(
         return Err(wrong_uid(resource, &target.name, uid, stored_uid));
     }
     let Some(before) = before else {
-        // Upstream creates whatever resourceVersion the writer believed in: a compare-and-swap by PUT
-        // revives a deleted object unless it names the uid as well.
+        // Upstream creates whatever resourceVersion the writer believed in: a compare-and-swap by
+        // PUT revives a deleted object unless it names the uid as well.
         if let Some(metadata) = body["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
@@ -251,7 +251,8 @@ fn commit(
         let kept = if target.status { "spec" } else { "status" };
         object[kept] = before[kept].clone();
     }
-    // The detour drops the nulls of the copying above and makes the comparison one of like with like.
+    // The detour drops the nulls of the copying above and makes the comparison one of like with
+    // like.
     let object = defaults::to_served(resource, &object);
     let object = decode(resource, object)?;
     validate::check(resource, &object, Some(before), relaxed)?;

@@ -1,4 +1,5 @@
-//! The stream of a watch: reads the store's log from its own position, so it needs no queue and loses nothing.
+//! The stream of a watch: reads the store's log from its own position, so it needs no queue and
+//! loses nothing.
 
 use std::collections::VecDeque;
 use std::io;
@@ -204,7 +205,8 @@ impl Watcher {
         self.position = self.position.max(store.now.revision);
     }
 
-    /// How this change looks through the selector: leaving it is a deletion, entering it an addition.
+    /// How this change looks through the selector: leaving it is a deletion, entering it an
+    /// addition.
     fn event(&self, change: &Change) -> Option<Bytes> {
         let kind = self.wanted.resource;
         let elsewhere = self

@@ -1,0 +1,17 @@
+//! Bugs that can be switched on, to prove that the simulator sees them.
+
+use serde::{Deserialize, Serialize};
+
+/// Bugs put in on purpose; without effect in release builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// L1 off: a lock in my name is mine, whoever wrote it.
+    IdentityOff,
+    /// L4 off: a missing object is a free lock.
+    AbsenceIsRelease,
+    /// The timeline and position checks of the election are off.
+    TimelineCheckOff,
+}
