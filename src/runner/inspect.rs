@@ -27,13 +27,12 @@ async fn inspect<T: Future<Output = ()>>(
 ) {
     let look = blocking(move || Ok(look()));
     tokio::pin!(look);
-    let data = match tokio::time::timeout(limit, look.as_mut()).await {
-        Ok(data) => data,
-        Err(_) => {
-            let why = format!("data_dir did not answer within {} ms", limit.as_millis());
-            tell(DataDir::Unusable(format!("{why}; does its disk hang?"))).await;
-            look.await
-        }
+    let data = if let Ok(data) = tokio::time::timeout(limit, look.as_mut()).await {
+        data
+    } else {
+        let why = format!("data_dir did not answer within {} ms", limit.as_millis());
+        tell(DataDir::Unusable(format!("{why}; does its disk hang?"))).await;
+        look.await
     };
     tell(data.unwrap_or_else(DataDir::Unusable)).await;
 }

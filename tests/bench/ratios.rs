@@ -52,7 +52,7 @@ fn main() {
 }
 
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    println!("{line}");
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -139,9 +139,11 @@ pub fn nothing_starts_unarmed_without_standby_signal(world: World) {
     assert!(agent.refused().contains("no deadline is armed"));
     agent.ask(world.start_request(false));
     assert!(agent.refused().contains("standby.signal is not there"));
-    assert_nobody_at_work(&world);
-    std::fs::write(world.data_dir().join("standby.signal"), "").unwrap();
     // The child that looked for the file and refused may not have been reaped yet.
+    wait_for("nobody to be at work", || {
+        world.at_work().is_empty().then_some(())
+    });
+    std::fs::write(world.data_dir().join("standby.signal"), "").unwrap();
     let refused = wait_for("the refused start to be gone", || {
         agent.ask(world.start_request(true));
         let said = agent.refused();

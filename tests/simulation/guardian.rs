@@ -15,10 +15,8 @@ impl World {
                 life,
                 as_primary,
                 server,
-            } => {
-                if self.nodes[node].life == life {
-                    self.begin_server(node, as_primary, *server);
-                }
+            } if self.nodes[node].life == life => {
+                self.begin_server(node, as_primary, *server);
             }
             Act::ServerUp { node, generation } => self.server_up(node, generation),
             Act::ServerPromoted { node, generation } => self.server_promoted(node, generation),
