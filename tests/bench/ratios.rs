@@ -2,7 +2,7 @@
 //! slow today is slow for both.
 
 // A wrong assumption ends a benchmark as it ends a test.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 #[path = "../recorded/mod.rs"]
 mod recorded;
@@ -17,7 +17,6 @@ use pgwarden::ha::model::Identity;
 use pgwarden::ha::shared::Rules;
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
