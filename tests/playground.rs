@@ -95,6 +95,25 @@ fn a_short_exercise_passes_and_leaves_nothing() {
     assert_eq!(working_in(&home.0), Vec::<String>::new());
 }
 
+/// The TTL in the lock lowered while the holder is cut off; the lock full of nonsense, deleted; the
+/// configuration deleted. Asynchronous: a second writer would be acknowledged, and seen.
+#[test]
+fn objects_changed_by_hand_never_make_two_writers() {
+    if !has_postgresql("objects_changed_by_hand_never_make_two_writers") {
+        return;
+    }
+    let home = Home::new("hand");
+    let accidents = "--accidents=lowered-ttl,damaged-lock,deleted-lock,deleted-config";
+    let output = home
+        .playground(&["--exercise", "--sync=off", "--rounds=2", accidents])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("two writers: never"), "{said}");
+    assert!(said.trim_end().ends_with("8 passed, 0 failed"), "{said}");
+}
+
 #[test]
 fn a_supervisor_that_ends_it_finds_nothing_left() {
     if !has_postgresql("a_supervisor_that_ends_it_finds_nothing_left") {
