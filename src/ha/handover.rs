@@ -5,7 +5,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Ask, Op};
-use super::model::Name;
+use super::model::{Ms, Name};
 use super::shared::{FailoverRecord, SharedWrite};
 use super::state::{Handover, HandoverPhase, PendingAsk, Process};
 use super::step::Turn;
@@ -181,17 +181,24 @@ impl Turn<'_> {
         };
         let to_me = record.to.as_ref() == Some(&self.s.me.name);
         if record.is_empty() || to_me || !self.s.is_primary() {
+            self.s.asked_since = None;
             return;
         }
         if let Some(from) = &record.from
             && *from != self.s.me.name
         {
+            self.s.asked_since = None;
             return; // About a leader of before: cleared by the duties.
         }
         match self.candidate(&record) {
             Ok(name) => {
                 let because = format!("asked to hand over to {name}");
                 self.start_handover(Some(name), because);
+            }
+            // The probe may not have seen yet what whoever asks has: a standby that streams again.
+            Err(_) if self.now < self.asked_since() + 2 * self.s.budgets.renew_ms => {
+                let until = self.asked_since() + 2 * self.s.budgets.renew_ms;
+                self.wake_at(until);
             }
             Err(why) => {
                 self.explain_once(
@@ -202,6 +209,10 @@ impl Turn<'_> {
                 self.clear_failover_request();
             }
         }
+    }
+
+    fn asked_since(&mut self) -> Ms {
+        *self.s.asked_since.get_or_insert(self.now)
     }
 
     fn start_handover(&mut self, to: Option<Name>, because: String) {

@@ -39,6 +39,8 @@ impl Turn<'_> {
             }
             LockState::Held(held) => {
                 self.s.lease.adoptable = false;
+                // Whom I stood aside for has come: the next time I am as good as any.
+                self.s.stand_aside_until = 0;
                 if self.s.lease.held.take().is_some() {
                     let words = format!("the lock was taken by {}", held.holder);
                     self.explain(Rule::L1, words);

@@ -238,7 +238,7 @@ impl Turn<'_> {
             || config.ttl_ms != self.s.budgets.ttl_ms
         {
             self.write_history(facts, epoch, expect);
-        } else {
+        } else if self.s.asked_since.is_none() {
             self.clear_failover_request();
         }
     }

@@ -66,6 +66,8 @@ pub struct State {
     pub reading_lock: Option<Ms>,
     /// How many are in flight.
     pub lock_reads: u32,
+    /// How long the request to hand over has been there, for the leader.
+    pub asked_since: Option<Ms>,
     /// When each member was there last, as the leader saw it.
     pub slots_wanted: BTreeMap<Name, Ms>,
     /// The slots last asked for.
@@ -230,6 +232,7 @@ impl State {
             writing_shared: false,
             reading_lock: None,
             lock_reads: 0,
+            asked_since: None,
             slots_wanted: BTreeMap::new(),
             slots: BTreeSet::new(),
             routed_epoch: None,

@@ -9,11 +9,13 @@ use crate::sys::process::{Pid, Signal, signal};
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// How long a switchover may take to be answered.
 const SWITCHOVER: Duration = Duration::from_mins(1);
+/// How long an agent may take to be there again.
+const AGENT: Duration = Duration::from_secs(20);
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +106,7 @@ impl Accident {
         match self {
             Self::Switchover => switchover(cluster, primary, round).await,
             Self::PostgresKilled => kill(postmaster()?),
-            Self::AgentKilled => kill(agent()?),
+            Self::AgentKilled => kill(agent().await?),
             Self::PodKilled => {
                 let keeper = &cluster.keepers[primary];
                 // Odd rounds: a restart in place. Even ones: the node takes its time, so that
@@ -124,7 +126,7 @@ impl Accident {
                 let all: Vec<usize> = (0..cluster.keepers.len()).collect();
                 kill_pods(cluster, &all).await
             }
-            Self::AgentFrozen => freeze(agent()?, frozen_for).await,
+            Self::AgentFrozen => freeze(agent().await?, frozen_for).await,
             Self::PostmasterFrozen => freeze(postmaster()?, frozen_for).await,
             Self::ApiCut => {
                 cluster.set_cut(primary, true);
@@ -203,12 +205,19 @@ async fn sync_standby(cluster: &Cluster, primary: usize) -> anyhow::Result<Strin
         .ok_or_else(|| anyhow!("no synchronous standby is published"))
 }
 
-fn agent_of(cluster: &Cluster, number: usize) -> anyhow::Result<Pid> {
-    let guardian = cluster.keepers[number]
-        .seen()
-        .guardian
-        .context("find the guardian")?;
-    processes::agent_of(guardian).context("find the agent")
+/// The agent; its guardian may be starting it anew just now.
+async fn agent_of(cluster: &Cluster, number: usize) -> anyhow::Result<Pid> {
+    let begun = Instant::now();
+    loop {
+        let guardian = cluster.keepers[number].seen().guardian;
+        if let Some(agent) = guardian.and_then(processes::agent_of) {
+            return Ok(agent);
+        }
+        if begun.elapsed() > AGENT {
+            bail!("{} has no agent", cluster.keepers[number].member.name);
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn kill(pid: Pid) -> anyhow::Result<()> {

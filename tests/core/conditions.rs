@@ -416,3 +416,33 @@ fn the_lock_is_not_released_under_a_start_that_is_on_its_way() {
         [LockWrite::Release { .. }]
     ));
 }
+
+#[test]
+fn a_request_waits_a_moment_for_a_standby_that_is_about_to_stream() {
+    // Found by the exercise: the standby streamed again, and the leader's last look was older.
+    let (mut state, sent_at) = leader();
+    let mut shared = state.shared.clone().unwrap();
+    shared.failover.from = Some("a".into());
+    shared.failover.to = Some("b".into());
+    shared.failover.resource_version = Some("70".into());
+    let refuses = |effects: &[Effect]| {
+        effects.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::WriteShared(SharedWrite::Failover { to: None, .. })
+            )
+        })
+    };
+    let mut effects = shared_seen(&mut state, shared, true, sent_at + 10);
+    effects.extend(tick(&mut state, sent_at + 500));
+    assert!(!refuses(&effects), "{effects:?}");
+    let mut late = false;
+    for ms in (600..5_000).step_by(100) {
+        state.lease.held.as_mut().unwrap().until = u64::MAX;
+        late |= refuses(&tick(&mut state, sent_at + ms));
+    }
+    assert!(
+        late,
+        "a request that nobody can follow is refused in the end"
+    );
+}

@@ -62,3 +62,26 @@ fn the_allowed_lag_holds_when_the_record_is_gone() {
     let wrote_at = run_until(&mut state, &absent, START + 20, START + 20_000);
     assert_eq!(wrote_at, None, "10 MB behind, 1 MB is allowed");
 }
+
+#[test]
+fn who_stood_aside_is_a_candidate_again_once_another_has_led() {
+    // Found by the exercise: of three switchovers in a row the third waited for 10 s, since the only
+    // synchronous standby had itself handed over a moment ago.
+    for led_by_another in [false, true] {
+        let mut state = replica();
+        state.stand_aside_until = START + 12_000;
+        if led_by_another {
+            read(&mut state, held("b", 4, 50), START + 10);
+        }
+        let release = Released {
+            by: identity("b"),
+            epoch: 4,
+            ttl_ms: 6_000,
+            verified: true,
+        };
+        let lock = snapshot(LockState::Released(release), 51);
+        read(&mut state, lock.clone(), START + 500);
+        let wrote_at = run_until(&mut state, &lock, START + 500, START + 3_000);
+        assert_eq!(wrote_at.is_some(), led_by_another, "{wrote_at:?}");
+    }
+}
