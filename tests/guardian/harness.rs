@@ -273,10 +273,12 @@ impl World {
     /// Every living process that works in the data directory.
     pub fn at_work(&self) -> Vec<i32> {
         let data_dir = self.data_dir();
+        // From inside of a chroot, a process of another mount namespace shows the path outside.
+        let data_dir = data_dir.to_str().unwrap();
         all_pids()
             .filter(|pid| {
                 fs::read_link(format!("/proc/{pid}/cwd"))
-                    .is_ok_and(|cwd| cwd.starts_with(&data_dir))
+                    .is_ok_and(|cwd| cwd.to_str().unwrap_or_default().contains(data_dir))
             })
             .collect()
     }
