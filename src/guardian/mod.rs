@@ -14,7 +14,7 @@
 //!
 //! One file per concern: [`deadline`] the word and its rules; `kill` and `fence` the kill path and
 //! its state; `supervise` the loop; `agent_process`, `postmaster`, `recovery` the three children;
-//! `datalock`, `sweep` and `pidfile` what a start begins with; [`link`], `orphan` the agent's side.
+//! `datalock` and `sweep` what a start begins with; [`link`], `orphan` the agent's side.
 
 mod agent_process;
 mod datalock;
@@ -23,7 +23,6 @@ mod fence;
 mod kill;
 pub mod link;
 mod orphan;
-mod pidfile;
 mod postmaster;
 pub mod protocol;
 mod recovery;

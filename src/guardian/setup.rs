@@ -6,7 +6,7 @@ use super::fence::Kill;
 use super::kill::Killer;
 use super::protocol::Hello;
 use super::supervise::{Facts, Guardian};
-use super::{pidfile, sweep};
+use super::sweep;
 use crate::sys::clock::boottime_ms;
 use crate::sys::events::{BoottimeTimer, Signals};
 use crate::sys::fault::{NO_HUNG_KILL, NO_KILL_ALL, fault};
@@ -117,7 +117,6 @@ fn set_up(settings: GuardianSettings) -> Result<Guardian, SetupError> {
             "killed processes of a predecessor in the data directory"
         );
     }
-    pidfile::settle(&data_dir);
     let words = SharedWords::create().map_err(system("create shared memory"))?;
     let locked_memory = lock_memory(&killer, &words);
     let hello = hello(&lock, is_pid1, locked_memory, &data_dir)

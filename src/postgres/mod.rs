@@ -31,6 +31,7 @@ pub mod session;
 pub mod slots;
 pub mod stage;
 mod stage_note;
+pub mod stale;
 pub mod start;
 pub mod version;
 

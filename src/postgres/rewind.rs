@@ -12,7 +12,7 @@ use super::control_data::{ControlData, ControlError};
 use super::session::{Session, SqlError};
 use super::stage::{Kind, Stage, StageError};
 use super::version::Installation;
-use super::{Postgres, Source, basebackup, quote, start};
+use super::{Postgres, Source, basebackup, quote, stale, start};
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -89,7 +89,7 @@ pub async fn recover(
     deadline: Duration,
 ) -> Result<ControlData, NotStarted> {
     let dir = pg.data_dir.as_path();
-    if let Some(server) = start::running_server(dir) {
+    if let Some(server) = stale::running_server(dir) {
         return Err(NotStarted::Running(server));
     }
     let control = ControlData::read(dir)?;
@@ -99,7 +99,7 @@ pub async fn recover(
     if dir.join("backup_label").exists() {
         return Err(NotStarted::BackupLabel);
     }
-    start::remove_stale_postmaster_file(dir)?;
+    stale::remove(dir, &[])?;
     let was_standby = dir.join("standby.signal").exists();
     // A single-user server cannot be a standby. The guardian starts nothing meanwhile.
     config::set_standby_signal(dir, false)?;

@@ -4,10 +4,9 @@
 //! on the command line, where no file and no `ALTER SYSTEM` can override them.
 
 use super::control_data::{ControlData, StandbyMinimums};
-use super::{Postgres, child, fsx};
+use super::{Postgres, child};
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// A controlled number: its name, default, least value, and a standby's minimum.
@@ -238,24 +237,6 @@ pub enum PostmasterStatus {
 /// Reads `postmaster.pid`; none where it is missing or still being written.
 pub fn postmaster_file(data_dir: &Path) -> Option<PostmasterFile> {
     parse_postmaster_file(&fs::read_to_string(data_dir.join("postmaster.pid")).ok()?)
-}
-
-/// The process of `postmaster.pid`, if it is one that works in this directory. A crash leaves the
-/// file behind, and in a restarted container its number soon belongs to somebody else.
-pub fn running_server(data_dir: &Path) -> Option<i32> {
-    let text = fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
-    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
-    let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    (works_in == fs::canonicalize(data_dir).ok()?).then_some(pid)
-}
-
-/// Removes the `postmaster.pid` of a server that is gone: while another process has its number,
-/// PostgreSQL itself would refuse to start. To be called only after a verified stop.
-pub fn remove_stale_postmaster_file(data_dir: &Path) -> io::Result<()> {
-    if running_server(data_dir).is_some() {
-        return Ok(());
-    }
-    fsx::remove_durably(&data_dir.join("postmaster.pid"))
 }
 
 fn parse_postmaster_file(text: &str) -> Option<PostmasterFile> {

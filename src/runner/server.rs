@@ -12,7 +12,7 @@ use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{Postgres, Source, bootstrap, control, lines, rewind, stage, start};
+use crate::postgres::{Postgres, Source, bootstrap, control, lines, rewind, stage, stale, start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn prepare(
     sync: &[Name],
 ) -> Result<start::Launch, String> {
     let dir = &pg.data_dir;
-    start::remove_stale_postmaster_file(dir).map_err(words)?;
+    stale::remove(dir, &stale::socket_locks(pg)).map_err(words)?;
     control::remove_promote_trigger(dir).map_err(words)?;
     config::write(pg, dir, follow).map_err(words)?;
     config::set_sync_names(dir, sync).map_err(words)?;

@@ -2,11 +2,13 @@
 //! what the guardian tells it.
 
 use pgwarden::guardian::link::Link;
-use pgwarden::guardian::protocol::Request;
+use pgwarden::guardian::protocol::{Request, StartSpec};
+use pgwarden::postgres::stale;
 use pgwarden::sys::clock::boottime_ms;
 use pgwarden::sys::process::{exit_now, own_pid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -83,7 +85,12 @@ async fn serve() {
 
 async fn obey(link: &Link, order: Order) -> Value {
     match order {
-        Order::Ask { request } => json!(link.request(&request).await.map_err(|e| e.to_string())),
+        Order::Ask { request } => {
+            if let Request::Start(spec) = &request {
+                clear_the_way(spec);
+            }
+            json!(link.request(&request).await.map_err(|e| e.to_string()))
+        }
         Order::Move { in_ms } => {
             let moved = link.move_deadline(boottime_ms() + in_ms);
             json!(moved.map_err(|error| format!("{error:?}")))
@@ -104,4 +111,13 @@ async fn obey(link: &Link, order: Order) -> Value {
         }
         Order::Exit { code } => exit_now(code),
     }
+}
+
+/// As every agent does before a start, with the same code.
+fn clear_the_way(spec: &StartSpec) {
+    let Some(data_dir) = spec.argv.get(2).map(Path::new) else {
+        return;
+    };
+    let socket_lock = data_dir.with_file_name(".s.PGSQL.5432.lock");
+    stale::remove(data_dir, &[socket_lock]).unwrap();
 }
