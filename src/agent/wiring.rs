@@ -161,7 +161,7 @@ pub fn read_epoch(path: &Path) -> u64 {
 
 /// Put it there durably.
 pub fn write_epoch(path: &Path, epoch: u64) -> io::Result<()> {
-    durable::write(path, format!("{epoch}\n").as_bytes())
+    durable::write_atomic(path, format!("{epoch}\n").as_bytes(), 0o600)
 }
 
 /// Who this member is.

@@ -8,7 +8,8 @@ use super::config::{self, ConfigError, Follow};
 use super::session::{Session, SqlError};
 use super::stage::{Kind, Stage, StageError};
 use super::version::Installation;
-use super::{Credentials, Postgres, ProgramOption, fsx, quote};
+use super::{Credentials, Postgres, ProgramOption, quote};
+use crate::sys::durable;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ async fn run_initdb(
     command.arg(format!("--username={}", pg.superuser.username));
     let password_file = stage.scratch_file("password");
     if let Some(password) = &pg.superuser.password {
-        fsx::write_atomic(&password_file, format!("{password}\n").as_bytes(), 0o600)
+        durable::write_atomic(&password_file, format!("{password}\n").as_bytes(), 0o600)
             .map_err(|error| BootstrapError::Write(password_file.clone(), error))?;
         command.arg("--pwfile").arg(&password_file);
     }
@@ -151,7 +152,7 @@ async fn run_initdb(
     }
     command.args(arguments(&pg.initdb));
     let ran = child::run(command, deadline).await;
-    fsx::remove_durably(&password_file)
+    durable::remove_durably(&password_file)
         .map_err(|error| BootstrapError::Write(password_file, error))?;
     ran?;
     Ok(())

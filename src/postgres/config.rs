@@ -6,7 +6,8 @@
 //! The settings a whole cluster must agree on are not here but on the command line
 //! ([`super::start`]).
 
-use super::{Credentials, Postgres, Source, fsx, quote, start};
+use super::{Credentials, Postgres, Source, quote, start};
+use crate::sys::durable;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -99,7 +100,7 @@ pub fn write(pg: &Postgres, dir: &Path, follow: &Follow) -> Result<(), ConfigErr
 }
 
 fn put(path: &Path, content: &str) -> Result<(), ConfigError> {
-    fsx::write_atomic(path, content.as_bytes(), 0o600).map_err(io_at(path))
+    durable::write_atomic(path, content.as_bytes(), 0o600).map_err(io_at(path))
 }
 
 fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError> {
@@ -211,7 +212,7 @@ fn keep_base(dir: &Path) -> Result<(), ConfigError> {
     if base.exists() || !original.exists() {
         return Ok(());
     }
-    fsx::rename_durably(&original, &base).map_err(io_at(&base))
+    durable::rename_durably(&original, &base).map_err(io_at(&base))
 }
 
 fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
@@ -269,7 +270,7 @@ pub fn set_standby_signal(dir: &Path, standby: bool) -> Result<(), ConfigError> 
         };
     }
     for name in ["standby.signal", "recovery.signal"] {
-        fsx::remove_durably(&dir.join(name)).map_err(io_at(&path))?;
+        durable::remove_durably(&dir.join(name)).map_err(io_at(&path))?;
     }
     Ok(())
 }

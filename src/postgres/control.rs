@@ -1,9 +1,9 @@
 //! What the agent tells a running server, and what it must see before it believes it was done.
 
-use super::fsx;
 use super::quote;
 use super::session::{Session, SqlError};
 use crate::ha::model::Lsn;
+use crate::sys::durable;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use std::time::Duration;
 /// Leaves the file that makes a standby promote once the guardian sends the postmaster SIGUSR1:
 /// the way that needs no connection.
 pub fn write_promote_trigger(data_dir: &Path) -> io::Result<()> {
-    fsx::write_atomic(&data_dir.join("promote"), b"", 0o600)
+    durable::write_atomic(&data_dir.join("promote"), b"", 0o600)
 }
 
 /// Takes the trigger back, as before starting: a forgotten one would promote.
 pub fn remove_promote_trigger(data_dir: &Path) -> io::Result<()> {
-    fsx::remove_durably(&data_dir.join("promote"))
+    durable::remove_durably(&data_dir.join("promote"))
 }
 
 /// Orders the promotion and returns at once: that it ended is seen by the probe.

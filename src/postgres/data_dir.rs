@@ -6,8 +6,10 @@
 
 use super::control_data::ControlData;
 use super::history;
-use super::{fsx, stage, version};
+use super::{stage, version};
 use crate::ha::model::DataDir;
+use crate::sys::durable;
+use crate::sys::process::own_uid;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -67,7 +69,7 @@ fn names(data_dir: &Path) -> Result<Option<Vec<PathBuf>>, String> {
         Ok(_) => {}
     }
     // A link counts as what it points to; one that points nowhere is an error, not absence.
-    let names = fsx::names(data_dir)
+    let names = durable::names(data_dir)
         .map_err(|error| format!("cannot list data_dir {shown}: {error}; expected a directory"))?;
     Ok(Some(
         names
@@ -78,7 +80,7 @@ fn names(data_dir: &Path) -> Result<Option<Vec<PathBuf>>, String> {
 }
 
 fn check_owner(data_dir: &Path) -> Result<(), String> {
-    let looked = fs::metadata(data_dir).and_then(|meta| Ok((meta.uid(), fsx::effective_uid()?)));
+    let looked = fs::metadata(data_dir).map(|meta| (meta.uid(), own_uid()));
     let (owner, own) = looked.map_err(|error| format!("{}: {error}", data_dir.display()))?;
     if owner != own {
         return Err(format!(

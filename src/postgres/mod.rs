@@ -20,7 +20,6 @@ pub mod config;
 pub mod control;
 pub mod control_data;
 pub mod data_dir;
-mod fsx;
 pub mod history;
 pub mod lines;
 pub mod probe;

@@ -18,8 +18,8 @@
 //! *Gathering* moves it into the stage (and [`settle`] moves it back), and one that dies while
 //! *Building* leaves a directory that nobody can start and only a clone may replace.
 
-use super::fsx;
 use super::stage_note::{self, NOTE, Phase};
+use crate::sys::durable;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -208,7 +208,7 @@ impl Stage {
         if let Some(earlier) = Self::existing(&data_dir) {
             earlier.remove()?;
         }
-        fsx::make_private_dir(&stage.root).map_err(io_at("make", &stage.root))?;
+        durable::make_private_dir(&stage.root).map_err(io_at("make", &stage.root))?;
         let first = if kind == Kind::Rewind {
             Phase::Gathering
         } else {
@@ -240,7 +240,7 @@ impl Stage {
     /// Syncs the new directory, moves it into place, and only then removes the replaced one.
     pub fn finish(self) -> Result<()> {
         let target = self.target();
-        fsx::sync_tree(&target).map_err(io_at("sync", &target))?;
+        durable::sync_tree(&target).map_err(io_at("sync", &target))?;
         self.write_note(Phase::Complete)?;
         self.move_out()?;
         self.write_note(Phase::Swapping)?;
@@ -259,7 +259,7 @@ impl Stage {
 
     /// Beside the directory where that can be renamed, else inside it.
     fn planned(data_dir: &Path, kind: Kind) -> Result<Self> {
-        let movable = fsx::can_be_replaced(data_dir).map_err(io_at("look at", data_dir))?;
+        let movable = durable::can_be_replaced(data_dir).map_err(io_at("look at", data_dir))?;
         Ok(Self::located(data_dir, kind, !movable))
     }
 
@@ -334,17 +334,17 @@ impl Stage {
     fn relocate(&self, from: &Path, to: &Path) -> Result<()> {
         if !self.in_place {
             // An empty directory may stand where the new one goes (Kubernetes makes some).
-            return fsx::rename_durably(from, to).map_err(io_at("move", from));
+            return durable::rename_durably(from, to).map_err(io_at("move", from));
         }
         if !to.exists() {
-            fsx::make_private_dir(to).map_err(io_at("make", to))?;
+            durable::make_private_dir(to).map_err(io_at("make", to))?;
         }
         for name in entries(from)? {
             let (entry, goal) = (from.join(&name), to.join(&name));
             fs::rename(&entry, &goal).map_err(io_at("move", &entry))?;
         }
-        fsx::sync_dir(to).map_err(io_at("sync", to))?;
-        fsx::sync_dir(from).map_err(io_at("sync", from))
+        durable::sync_dir(to).map_err(io_at("sync", to))?;
+        durable::sync_dir(from).map_err(io_at("sync", from))
     }
 
     /// Removes the stage; its note goes last, so that an interrupted removal is still ours.
@@ -352,20 +352,20 @@ impl Stage {
         if !self.root.exists() {
             return Ok(());
         }
-        for name in fsx::names(&self.root).map_err(io_at("list", &self.root))? {
+        for name in durable::names(&self.root).map_err(io_at("list", &self.root))? {
             let path = self.root.join(&name);
             if path.is_dir() {
-                fsx::remove_tree(&path).map_err(io_at("remove", &path))?;
+                durable::remove_tree(&path).map_err(io_at("remove", &path))?;
             } else if name != Path::new(NOTE) {
-                fsx::remove_durably(&path).map_err(io_at("remove", &path))?;
+                durable::remove_durably(&path).map_err(io_at("remove", &path))?;
             }
         }
-        fsx::remove_tree(&self.root).map_err(io_at("remove", &self.root))
+        durable::remove_tree(&self.root).map_err(io_at("remove", &self.root))
     }
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let names = fsx::names(dir).map_err(io_at("list", dir))?;
+    let names = durable::names(dir).map_err(io_at("list", dir))?;
     Ok(names.into_iter().filter(|name| !is_ours(name)).collect())
 }
 

@@ -1,7 +1,7 @@
 //! The note in a stage: what is being made there, and how far it is.
 
-use super::fsx;
 use super::stage::{StageError, io_at};
+use crate::sys::durable;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) fn read(root: &Path) -> Result<Option<(Kind, Phase)>, StageError> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Anything but an empty directory, or a note half written, is not our making.
-            let names = fsx::names(root).map_err(io_at("list", root))?;
+            let names = durable::names(root).map_err(io_at("list", root))?;
             let ours = names
                 .iter()
                 .all(|name| name.to_string_lossy().starts_with(NOTE));
@@ -56,7 +56,7 @@ pub(super) fn read(root: &Path) -> Result<Option<(Kind, Phase)>, StageError> {
 pub(super) fn write(root: &Path, kind: Kind, phase: Phase) -> Result<(), StageError> {
     let path = root.join(NOTE);
     let text = format!("pgwarden {kind:?} {phase:?}\n");
-    fsx::write_atomic(&path, text.as_bytes(), 0o600).map_err(io_at("write", &path))
+    durable::write_atomic(&path, text.as_bytes(), 0o600).map_err(io_at("write", &path))
 }
 
 fn parse(text: &str) -> Option<(Kind, Phase)> {

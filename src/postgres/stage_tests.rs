@@ -29,7 +29,7 @@ impl Place {
     }
 
     fn holds(&self, name: &str) {
-        let shown = fsx::names(&self.data_dir).unwrap();
+        let shown = durable::names(&self.data_dir).unwrap();
         assert!(
             shown.iter().any(|found| found == Path::new(name)),
             "{name} not in {shown:?}"

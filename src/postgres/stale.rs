@@ -7,7 +7,8 @@
 //! sweep of G6 done we know better: a process that does not work in the directory is no server of
 //! it.
 
-use super::{Postgres, fsx};
+use super::Postgres;
+use crate::sys::durable;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub fn remove(data_dir: &Path, socket_locks: &[PathBuf]) -> io::Result<()> {
             fs::remove_file(lock)?;
         }
     }
-    fsx::remove_durably(&data_dir.join("postmaster.pid"))
+    durable::remove_durably(&data_dir.join("postmaster.pid"))
 }
 
 /// The lock files of every socket that this server listens on. (An abstract one has none.)
