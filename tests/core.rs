@@ -18,6 +18,8 @@ mod conditions;
 mod divergence;
 #[path = "core/election.rs"]
 mod election;
+#[path = "core/leaving.rs"]
+mod leaving;
 #[path = "core/synchronous.rs"]
 mod synchronous;
 
@@ -38,6 +40,7 @@ fn rules() -> Rules {
         synchronous_mode: false,
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
+        member_slots_ttl_ms: 1_800_000,
     }
 }
 

@@ -233,6 +233,7 @@ pub fn rules(dynamic: &Dynamic) -> Rules {
         synchronous_mode: dynamic.synchronous_mode == SyncMode::On,
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
+        member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
     }
 }
 

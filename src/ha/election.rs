@@ -205,7 +205,8 @@ impl Turn<'_> {
             .find(|(name, status)| {
                 let theirs = (status.timeline, status.lsn);
                 let chosen = wanted.as_ref() == Some(name);
-                let before = theirs == mine && **name < self.s.me.name;
+                let me = &self.s.me.name;
+                let before = theirs == mine && (self.outlook(name), *name) < (self.outlook(me), me);
                 chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
             });
         if let Some((name, status)) = better

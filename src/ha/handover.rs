@@ -173,6 +173,11 @@ impl Turn<'_> {
 
     fn begin_handover(&mut self) {
         if self.s.terminating {
+            if let Some(until) = self.heir_awaited_until() {
+                let words = "terminating: the synchronous set moves to a member that stays first";
+                self.explain_once("heir", Rule::Handover, words);
+                return self.wake_at(until);
+            }
             let because = "terminating: hand the lock over".to_owned();
             return self.start_handover(None, because);
         }
@@ -196,11 +201,11 @@ impl Turn<'_> {
                 self.start_handover(Some(name), because);
             }
             // The probe may not have seen yet what whoever asks has: a standby that streams again.
-            Err(_) if self.now < self.asked_since() + 2 * self.s.budgets.renew_ms => {
-                let until = self.asked_since() + 2 * self.s.budgets.renew_ms;
-                self.wake_at(until);
-            }
             Err(why) => {
+                let until = self.asked_since() + 2 * self.s.budgets.renew_ms;
+                if self.now < until {
+                    return self.wake_at(until);
+                }
                 self.explain_once(
                     "handover",
                     Rule::Handover,
@@ -211,7 +216,7 @@ impl Turn<'_> {
         }
     }
 
-    fn asked_since(&mut self) -> Ms {
+    pub(super) fn asked_since(&mut self) -> Ms {
         *self.s.asked_since.get_or_insert(self.now)
     }
 
@@ -275,7 +280,12 @@ impl Turn<'_> {
             .iter()
             .filter(|w| usable(&w.name).is_ok())
             .collect();
-        senders.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
+        senders.sort_by(|a, b| {
+            let order = self.outlook(&a.name).cmp(&self.outlook(&b.name));
+            order
+                .then(b.flush_lsn.cmp(&a.flush_lsn))
+                .then(a.name.cmp(&b.name))
+        });
         senders
             .first()
             .map(|w| w.name.clone())

@@ -27,6 +27,7 @@ pub mod effect;
 mod election;
 pub mod event;
 mod handover;
+mod heir;
 mod lease;
 pub mod lock;
 pub mod model;

@@ -179,6 +179,15 @@ pub struct Member {
     pub tags: BTreeMap<String, String>,
     /// False from a promotion until the checkpoint that completes it: no rewind against it before.
     pub checkpoint_after_promote: Option<bool>,
+    /// Its Pod is being deleted: it will be gone soon, whatever it does.
+    #[serde(default)]
+    pub leaving: bool,
+    /// The revision of the controller that made its Pod; empty: unknown.
+    #[serde(default)]
+    pub revision: String,
+    /// When its Pod was made, on the API server's clock; sorts by time.
+    #[serde(default)]
+    pub created: String,
 }
 
 impl Member {

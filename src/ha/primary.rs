@@ -2,7 +2,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
-use super::model::{DataDir, Ms, Name};
+use super::model::{DataDir, Name};
 use super::shared::{Initialize, SharedWrite};
 use super::state::{Handover, HandoverPhase, Process};
 use super::step::Turn;
@@ -10,8 +10,6 @@ use std::collections::BTreeSet;
 
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
-/// How long the slot of a member that is gone is kept, as Patroni's `member_slots_ttl` has it.
-const SLOT_KEPT_MS: Ms = 30 * 60_000;
 
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
@@ -276,8 +274,11 @@ impl Turn<'_> {
         for name in present {
             self.s.slots_wanted.insert(name, self.now);
         }
-        let since = self.now.saturating_sub(SLOT_KEPT_MS);
-        self.s.slots_wanted.retain(|_, seen_at| *seen_at >= since);
+        let kept_ms = self.s.rules.member_slots_ttl_ms;
+        let now = self.now;
+        self.s
+            .slots_wanted
+            .retain(|_, seen_at| now <= *seen_at + kept_ms);
         let mut members: BTreeSet<Name> = self.s.slots_wanted.keys().cloned().collect();
         members.remove(&self.s.me.name);
         if self.s.slots != members || self.may("slots", 10 * self.s.budgets.renew_ms) {

@@ -17,6 +17,8 @@ pub struct Rules {
     pub check_timeline: bool,
     /// How long a crashed primary may take to start again before a candidate is preferred.
     pub primary_start_timeout_ms: u64,
+    /// How long the slot of a member without a Pod is kept.
+    pub member_slots_ttl_ms: u64,
 }
 
 /// `<scope>-sync`: who holds every acknowledged commit.

@@ -6,7 +6,7 @@
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
 use super::lock::Outcome;
-use super::model::{Lsn, Name};
+use super::model::Name;
 use super::shared::SharedWrite;
 use super::step::Turn;
 
@@ -23,7 +23,7 @@ impl Turn<'_> {
         }
         let mine = record.leader.as_ref() == Some(&self.s.me.name);
         let wanted = if self.s.rules.synchronous_mode {
-            self.choose(facts, &published)
+            self.choose_standby(facts, &published)
         } else {
             None
         };
@@ -102,33 +102,6 @@ impl Turn<'_> {
         let until = since + self.s.budgets.renew_ms;
         self.wake_at(until);
         self.now < until
-    }
-
-    /// The published standby while it streams; else the most advanced that may be one.
-    fn choose(&self, facts: &PgFacts, published: &[Name]) -> Option<Name> {
-        let members = &self.s.shared.as_ref()?.members;
-        let mut streaming: Vec<_> = facts
-            .walsenders
-            .iter()
-            .filter(|w| w.state == "streaming" && w.name != self.s.me.name)
-            // A base backup streams under its member's name too, and confirms nothing: enforcing
-            // it would hold every commit until the clone is done.
-            .filter(|w| w.flush_lsn > Lsn(0))
-            .filter(|w| {
-                members
-                    .get(&w.name)
-                    .is_some_and(|m| m.state == "running" && !m.nosync() && !m.nofailover())
-            })
-            .collect();
-        streaming.sort_by(|a, b| b.flush_lsn.cmp(&a.flush_lsn).then(a.name.cmp(&b.name)));
-        let sticky = streaming.iter().find(|w| published.contains(&w.name));
-        let chosen = sticky.or_else(|| {
-            // The one already asked for, so that two equals do not take turns.
-            streaming
-                .iter()
-                .find(|w| self.s.sync.asked.contains(&w.name))
-        });
-        chosen.or(streaming.first()).map(|w| w.name.clone())
     }
 
     /// Tell PostgreSQL, unless it was told.

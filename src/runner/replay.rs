@@ -182,6 +182,7 @@ mod tests {
             synchronous_mode: false,
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
+            member_slots_ttl_ms: 1_800_000,
         };
         let budgets = Budgets::for_ttl(rules.ttl_ms).unwrap();
         State::new(me, Place::default(), false, rules, budgets)

@@ -33,6 +33,8 @@ pub struct Dynamic {
     pub maximum_lag_on_syncnode_bytes: Option<u64>,
     /// `primary_start_timeout`: how long a start as primary may take before failing over.
     pub primary_start_timeout_ms: u64,
+    /// `member_slots_ttl`: how long the slot of a member without a Pod is kept.
+    pub member_slots_ttl_ms: u64,
     /// `primary_stop_timeout`: how long a stop may take before it is forced; `None`: no limit.
     pub primary_stop_timeout_ms: Option<u64>,
     /// `synchronous_mode`.
@@ -64,6 +66,7 @@ impl Default for Dynamic {
             maximum_lag_on_failover_bytes: 1_048_576,
             maximum_lag_on_syncnode_bytes: None,
             primary_start_timeout_ms: 300_000,
+            member_slots_ttl_ms: 30 * 60_000,
             primary_stop_timeout_ms: None,
             synchronous_mode: SyncMode::Off,
             check_timeline: false,
@@ -247,7 +250,7 @@ fn lags(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
     }
 }
 
-/// Both have an older name, which counts where the newer one is absent.
+/// The first two have an older name, which counts where the newer one is absent.
 fn timeouts(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
     let named = |new: &'static str, old: &'static str| {
         if section.has(new) {
@@ -256,6 +259,10 @@ fn timeouts(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
             section.has(old).then_some(old)
         }
     };
+    if section.has("member_slots_ttl") {
+        let kept = fallback.member_slots_ttl_ms;
+        dynamic.member_slots_ttl_ms = section.duration_ms("member_slots_ttl", 0).unwrap_or(kept);
+    }
     if let Some(key) = named("primary_start_timeout", "master_start_timeout") {
         let kept = fallback.primary_start_timeout_ms;
         dynamic.primary_start_timeout_ms = section.duration_ms(key, 0).unwrap_or(kept);

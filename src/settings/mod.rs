@@ -16,6 +16,7 @@ pub mod budgets;
 pub mod dynamic;
 pub mod effective;
 pub mod embedded;
+mod environment;
 mod judge;
 mod known;
 pub mod machine;
@@ -37,6 +38,7 @@ pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use types::*;
 
+use raw::Node;
 use section::Problems;
 use std::path::Path;
 
@@ -51,20 +53,18 @@ pub struct Loaded {
 
 /// Reads a configuration file, or a directory of `*.yml` and `*.yaml` files merged in the order of
 /// their names. `env` answers for `POD_NAME`, `POD_NAMESPACE`, `POD_IP`, `POD_UID` (the downward
-/// API, where the file has no value) and `HOME`.
+/// API, where the file has no value), for `HOME`, and for Patroni's variables of user names and
+/// passwords (`PATRONI_SUPERUSER_PASSWORD`, …), which win over the file.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let problems = Problems::default();
-    let settings =
-        source::read(path, &problems).and_then(|node| resolve::resolve(&node, env, &problems));
-    finish(settings, problems)
+    finish(source::read(path, &problems), env, problems)
 }
 
 /// The same for a text; `name` stands for the file's in messages.
 pub fn from_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let problems = Problems::default();
-    let settings = source::document(name, text.as_bytes(), &problems)
-        .and_then(|node| resolve::resolve(&node, env, &problems));
-    finish(settings, problems)
+    let node = source::document(name, text.as_bytes(), &problems);
+    finish(node, env, problems)
 }
 
 /// The environment of this process.
@@ -72,7 +72,11 @@ pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn finish(settings: Option<Settings>, problems: Problems) -> Loaded {
+fn finish(node: Option<Node>, env: resolve::Env<'_>, problems: Problems) -> Loaded {
+    let settings = node.and_then(|mut node| {
+        environment::overlay(&mut node, env);
+        resolve::resolve(&node, env, &problems)
+    });
     let settings = settings.filter(|_| !problems.has_errors());
     Loaded {
         settings,

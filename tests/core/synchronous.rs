@@ -18,7 +18,7 @@ fn streaming(name: &str) -> Walsender {
     }
 }
 
-fn probe(state: &mut State, standbys: &[&str], now: u64) -> Vec<Effect> {
+pub(super) fn probe(state: &mut State, standbys: &[&str], now: u64) -> Vec<Effect> {
     let walsenders = standbys.iter().copied().map(streaming).collect();
     let seen = PgFacts {
         walsenders,
@@ -27,7 +27,7 @@ fn probe(state: &mut State, standbys: &[&str], now: u64) -> Vec<Effect> {
     step(state, Event::PgSeen(seen), now)
 }
 
-fn published(effects: &[Effect]) -> Option<SharedWrite> {
+pub(super) fn published(effects: &[Effect]) -> Option<SharedWrite> {
     effects.iter().find_map(|effect| match effect {
         Effect::WriteShared(what @ SharedWrite::Sync { .. }) => Some(what.clone()),
         _ => None,
@@ -41,7 +41,7 @@ fn relaxes(effects: &[Effect]) -> bool {
 }
 
 /// `a` leads in synchronous mode, enforces `b`, and is about to publish it.
-fn enforces_b() -> (State, SharedWrite, u64) {
+pub(super) fn enforces_b() -> (State, SharedWrite, u64) {
     let (mut state, sent_at) = leader();
     let mut shared = state.shared.clone().unwrap();
     shared.config.rules = Some(Rules {
@@ -65,7 +65,7 @@ fn enforces_b() -> (State, SharedWrite, u64) {
     (state, what, sent_at)
 }
 
-fn written(
+pub(super) fn written(
     state: &mut State,
     what: SharedWrite,
     outcome: Outcome<String>,
@@ -139,7 +139,7 @@ fn a_set_of_before_is_unpublished_before_the_promotion() {
     assert!(effects.contains(&Effect::Promote), "{effects:?}");
 }
 
-fn published_names(effects: &[Effect]) -> Option<Vec<String>> {
+pub(super) fn published_names(effects: &[Effect]) -> Option<Vec<String>> {
     effects.iter().find_map(|effect| match effect {
         Effect::WriteShared(SharedWrite::Sync { standbys, .. }) => Some(standbys.clone()),
         _ => None,

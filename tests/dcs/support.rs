@@ -30,6 +30,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         synchronous_mode: false,
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
+        member_slots_ttl_ms: 1_800_000,
     })
 }
 

@@ -283,3 +283,32 @@ fn controlled_parameters_come_from_the_dynamic_configuration_alone() {
         );
     }
 }
+
+#[test]
+fn credentials_of_the_environment_win_over_the_file() {
+    let env = |name: &str| {
+        let value = match name {
+            "PATRONI_SUPERUSER_PASSWORD" => "from-the-secret",
+            "PATRONI_REPLICATION_USERNAME" => "standby",
+            "PATRONI_RESTAPI_USERNAME" => "admin",
+            "PATRONI_RESTAPI_PASSWORD" => "rest-secret",
+            // A Secret's key that is empty is no password.
+            "PATRONI_REPLICATION_PASSWORD" => "",
+            other => return pod(other),
+        };
+        Some(value.to_owned())
+    };
+    let loaded = settings::from_text("test.yml", LEAST, &env);
+    let shown: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    let s = loaded.settings.unwrap_or_else(|| panic!("{shown:?}"));
+    let users = &s.postgresql.authentication;
+    let password = |user: &settings::PgUser| user.password.clone().unwrap().expose().to_owned();
+    assert_eq!(password(&users.superuser), "from-the-secret");
+    assert_eq!(users.replication.username, "standby");
+    assert_eq!(password(&users.replication), "rep-secret");
+    let rest = s.restapi.authentication.unwrap();
+    assert_eq!(
+        (rest.username.as_str(), rest.password.expose()),
+        ("admin", "rest-secret")
+    );
+}

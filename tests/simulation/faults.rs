@@ -80,9 +80,7 @@ impl Fault {
                 world.shared_changed();
             }
             20 => {
-                world.note(|| format!("FAULT SIGTERM to {target}"));
-                let life = world.nodes[target].life;
-                world.tell(1, target, life, Event::Terminate);
+                Self::delete_pod(world, target);
             }
             21 => {
                 if world.store.is_bootstrapped() {
@@ -115,6 +113,21 @@ impl Fault {
         world.kill_pod(node);
         let (delay, new_uid) = (world.rng.range(100, 9_000), world.rng.percent(40));
         world.schedule(delay, Act::StartPod { node, new_uid });
+    }
+
+    /// By plan: everybody sees it before the member itself is told. Every other time because a new
+    /// revision of the pods is rolled out.
+    fn delete_pod(world: &mut World, node: usize) {
+        world.revision += world.rng.range(0, 1);
+        world.note(|| format!("FAULT pod of {node} is deleted, SIGTERM"));
+        world.nodes[node].pod.leaving = true;
+        let (life, name) = (world.nodes[node].life, world.nodes[node].name.clone());
+        if let Some(member) = world.store.members.get_mut(&name) {
+            member.leaving = true;
+            world.shared_changed();
+        }
+        let delay = world.rng.range(1, 800);
+        world.tell(delay, node, life, Event::Terminate);
     }
 
     fn cut(world: &mut World, node: usize, ms: u64, api: bool) {

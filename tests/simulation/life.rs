@@ -52,6 +52,11 @@ impl World {
         n.incarnation = id;
         if new_uid {
             n.uid = format!("uid-{id}");
+            n.pod = Member {
+                created: format!("{:012}", self.now),
+                revision: self.revision.to_string(),
+                ..Member::default()
+            };
         }
         self.note(|| format!("node {node}: pod starts, incarnation {id}"));
         self.start_agent(node, id);

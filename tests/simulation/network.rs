@@ -290,7 +290,13 @@ impl World {
         if n.cut_api {
             return self.schedule(500, Act::PublishMember { node, life });
         }
-        let (name, member) = (n.name.clone(), n.published.clone());
+        let (name, pod) = (n.name.clone(), n.pod.clone());
+        let member = Member {
+            leaving: pod.leaving,
+            revision: pod.revision,
+            created: pod.created,
+            ..n.published.clone()
+        };
         self.store.put_member(&name, member);
         self.shared_changed();
     }

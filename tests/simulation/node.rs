@@ -23,6 +23,8 @@ pub(crate) struct Node {
     /// The wall clock's error; nobody may depend on it.
     wall_offset: i64,
     pub(crate) uid: String,
+    /// What the platform says of the Pod object: never of the member's making.
+    pub(crate) pod: Member,
     pub(crate) incarnation: u64,
     /// The guardian's life; 0: the pod is down.
     pub(crate) guardian: u64,
@@ -57,6 +59,7 @@ impl Node {
             ppm: rng.range(0, 1_000) as i64 - 500,
             wall_offset: rng.range(0, 40_000) as i64 - 20_000,
             uid: String::new(),
+            pod: Member::default(),
             incarnation: 0,
             guardian: 0,
             deadline: None,

@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) backup: Option<Store>,
     pub(crate) nodes: Vec<Node>,
+    /// Of the pods, as their controller counts.
+    pub(crate) revision: u64,
     pub(crate) oracle: Oracle,
     pub(crate) healed: bool,
     pub(crate) slow_until: u64,
@@ -93,6 +95,7 @@ impl World {
             synchronous_mode: options.synchronous,
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
+            member_slots_ttl_ms: 1_800_000,
         };
         let mut rng = Rng::new(options.seed);
         let nodes = (0..3).map(|index| Node::new(index, &mut rng)).collect();
@@ -103,6 +106,7 @@ impl World {
             store: Store::new(rules, options.bug == Bug::CompareAndSwapOff),
             backup: None,
             nodes,
+            revision: 0,
             oracle: Oracle::default(),
             healed: false,
             slow_until: 0,

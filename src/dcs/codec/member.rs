@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 pub const STATUS: &str = "status";
 /// What Patroni's lacks.
 pub const OURS: &str = "pgwarden.io/status";
+/// The labels by which the controllers of Kubernetes tell their Pods' revisions apart.
+const REVISIONS: [&str; 2] = ["controller-revision-hash", "pod-template-hash"];
 /// Tags that Patroni leaves out when false.
 const DROPPED_WHEN_FALSE: [&str; 5] = [
     "clonefrom",
@@ -61,6 +63,12 @@ pub fn decode(pod: &SlimPod) -> Option<Member> {
         .map(|status| of_status(&status))
         .unwrap_or_default();
     member.pod_uid.clone_from(&pod.metadata.uid);
+    member.leaving = !pod.metadata.deletion_timestamp.is_empty();
+    member.created.clone_from(&pod.metadata.creation_timestamp);
+    let revision = REVISIONS
+        .iter()
+        .find_map(|label| pod.metadata.labels.get(*label));
+    member.revision = revision.cloned().unwrap_or_default();
     member.system_id = pod
         .metadata
         .note(OURS)
@@ -80,7 +88,6 @@ fn of_status(status: &Value) -> Member {
         role => role,
     };
     Member {
-        pod_uid: String::new(),
         host,
         port,
         api_url: text("api_url"),
@@ -93,10 +100,10 @@ fn of_status(status: &Value) -> Member {
         receive_lsn: lsn("receive_lsn"),
         replay_lsn: lsn("replay_lsn"),
         replication_state: status["replication_state"].as_str().map(str::to_owned),
-        system_id: None,
         version: text("version"),
         tags: status["tags"].as_object().map(tags).unwrap_or_default(),
         checkpoint_after_promote: status["checkpoint_after_promote"].as_bool(),
+        ..Member::default()
     }
 }
 

@@ -149,6 +149,7 @@ proptest! {
             role: "replica".to_owned(), timeline, lsn: lsn.map(Lsn), receive_lsn: lsn.map(Lsn),
             replay_lsn: None, replication_state: Some("streaming".to_owned()), system_id,
             version: "0.1.0".to_owned(), tags, checkpoint_after_promote: after,
+            ..Member::default()
         };
         let annotations: Map<String, Value> =
             notes(&member).into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();

@@ -21,6 +21,12 @@ pub struct Meta {
     /// Its version; empty: unknown.
     #[serde(deserialize_with = "text")]
     pub resource_version: String,
+    /// When it was made; empty: unknown.
+    #[serde(deserialize_with = "text")]
+    pub creation_timestamp: String,
+    /// When it was asked to go; empty: it stays.
+    #[serde(deserialize_with = "text")]
+    pub deletion_timestamp: String,
     /// Its labels.
     #[serde(deserialize_with = "texts")]
     pub labels: BTreeMap<String, String>,

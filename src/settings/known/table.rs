@@ -255,11 +255,7 @@ const BOOTSTRAP: &[Key] = &[
         Later("a primary cut from the API stops in time"),
     ),
     key("bootstrap.dcs.check_timeline", Bool, Used),
-    key(
-        "bootstrap.dcs.member_slots_ttl",
-        Any,
-        Later("slots of missing members follow the agent"),
-    ),
+    key("bootstrap.dcs.member_slots_ttl", Int, Used),
     key(
         "bootstrap.dcs.pause",
         Bool,

@@ -1,0 +1,112 @@
+//! Who will stay: pods come and go by plan (a rolling update, a scale-down), and a lock handed to a
+//! member that goes next costs a second handover.
+//!
+//! Only ever a preference between equals: who is admitted, and who is ahead, decides first.
+
+use super::event::PgFacts;
+use super::model::{Lsn, Member, Ms, Name, Walsender};
+use super::step::Turn;
+
+/// How long a leader that is to go waits for a standby that stays to become the synchronous one.
+const HEIR_WAIT_MS: Ms = 10_000;
+
+/// What the platform has planned for a member's Pod, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outlook {
+    /// Nothing.
+    Stays,
+    /// A newer revision of the Pods is about: this one may be replaced next.
+    Outdated,
+    /// It is being deleted.
+    Leaving,
+}
+
+impl Turn<'_> {
+    /// What is planned for a member; one that is not known is taken to stay.
+    pub(super) fn outlook(&self, name: &str) -> Outlook {
+        let Some(shared) = &self.s.shared else {
+            return Outlook::Stays;
+        };
+        let newest = shared.members.values().max_by_key(|member| &member.created);
+        let of = |member: &Member| {
+            if member.leaving {
+                Outlook::Leaving
+            } else if newest.is_some_and(|newest| newest.revision != member.revision) {
+                Outlook::Outdated
+            } else {
+                Outlook::Stays
+            }
+        };
+        shared.members.get(name).map_or(Outlook::Stays, of)
+    }
+
+    /// The standbys that may confirm commits, the best first.
+    fn confirming<'a>(&self, facts: &'a PgFacts) -> Vec<&'a Walsender> {
+        let Some(shared) = &self.s.shared else {
+            return Vec::new();
+        };
+        let known = |w: &&Walsender| {
+            shared
+                .members
+                .get(&w.name)
+                .is_some_and(|m| m.state == "running" && !m.nosync() && !m.nofailover())
+        };
+        let mut streaming: Vec<_> = facts
+            .walsenders
+            .iter()
+            .filter(|w| w.state == "streaming" && w.name != self.s.me.name)
+            // A base backup streams under its member's name too, and confirms nothing: enforcing
+            // it would hold every commit until the clone is done.
+            .filter(|w| w.flush_lsn > Lsn(0))
+            .filter(known)
+            .collect();
+        streaming.sort_by(|a, b| {
+            let rank = |w| self.challenge(facts, w);
+            let order = rank(a).cmp(&rank(b));
+            order
+                .then(b.flush_lsn.cmp(&a.flush_lsn))
+                .then(a.name.cmp(&b.name))
+        });
+        streaming
+    }
+
+    /// The outlook of a standby that would replace another: one that lags would hold commits.
+    fn challenge(&self, facts: &PgFacts, sender: &Walsender) -> Outlook {
+        let lag_bytes = facts.lsn.0.saturating_sub(sender.flush_lsn.0);
+        let outlook = self.outlook(&sender.name);
+        if lag_bytes > self.s.rules.maximum_lag_on_failover_bytes {
+            outlook.max(Outlook::Outdated)
+        } else {
+            outlook
+        }
+    }
+
+    /// The synchronous standby to be: the published one while it streams and nobody has a better
+    /// outlook, then the one already asked for, so that two equals do not take turns; else the best.
+    pub(super) fn choose_standby(&self, facts: &PgFacts, published: &[Name]) -> Option<Name> {
+        let streaming = self.confirming(facts);
+        let best = *streaming.first()?;
+        let incumbent = |names: &[Name]| {
+            streaming
+                .iter()
+                .find(|w| names.contains(&w.name))
+                .filter(|w| self.outlook(&w.name) <= self.challenge(facts, best))
+        };
+        let chosen = incumbent(published).or_else(|| incumbent(&self.s.sync.asked));
+        Some(chosen.map_or(&best.name, |w| &w.name).clone())
+    }
+
+    /// A leader that is to go first lets its synchronous set move to a member that stays; until
+    /// when, if it is worth waiting.
+    pub(super) fn heir_awaited_until(&mut self) -> Option<Ms> {
+        let facts = self.s.pg.facts.clone()?;
+        let until = self.asked_since() + HEIR_WAIT_MS;
+        if !self.s.rules.synchronous_mode || self.now >= until {
+            return None;
+        }
+        let published = self.s.sync_record().standbys;
+        let heir = self.choose_standby(&facts, &published)?;
+        let ready = published.contains(&heir);
+        (!ready && self.outlook(&heir) != Outlook::Leaving).then_some(until)
+    }
+}

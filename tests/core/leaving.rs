@@ -1,0 +1,204 @@
+//! Pods that come and go by plan: who is preferred, and what a leader that is to go waits for.
+
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+use super::conditions::{acknowledge, member, shared_seen, tick};
+use super::synchronous::{enforces_b, probe, published, written};
+use super::*;
+use pgwarden::ha::event::PeerStatus;
+use pgwarden::ha::lock::Outcome;
+use pgwarden::ha::shared::SharedWrite;
+
+fn pod(created: &str, revision: &str) -> Member {
+    Member {
+        created: created.into(),
+        revision: revision.into(),
+        ..member("running", "replica")
+    }
+}
+
+/// `a` leads, `b` is enforced and published, `c` streams as well; the pods as given.
+fn with_pods(b: Member, c: Member) -> (State, u64) {
+    let (mut state, what, sent_at) = enforces_b();
+    written(&mut state, what, Outcome::Done("61".into()), sent_at + 20);
+    let mut shared = state.shared.clone().unwrap();
+    shared.members.insert("a".into(), pod("1", "old"));
+    shared.members.insert("b".into(), b);
+    shared.members.insert("c".into(), c);
+    shared_seen(&mut state, shared, true, sent_at + 30);
+    (state, sent_at)
+}
+
+fn unpublishes(effects: &[Effect]) -> bool {
+    matches!(published(effects), Some(SharedWrite::Sync { standbys, .. }) if standbys.is_empty())
+}
+
+#[test]
+fn the_synchronous_set_moves_to_a_pod_that_stays() {
+    let leaving = |pod: Member| Member {
+        leaving: true,
+        ..pod
+    };
+    let cases = [
+        ("nothing planned", pod("1", "old"), pod("1", "old"), false),
+        (
+            "b is deleted",
+            leaving(pod("1", "old")),
+            pod("1", "old"),
+            true,
+        ),
+        ("c is renewed", pod("1", "old"), pod("2", "new"), true),
+        ("both are", pod("3", "new"), pod("2", "new"), false),
+        (
+            "c is renewed, and goes",
+            pod("1", "old"),
+            leaving(pod("2", "new")),
+            false,
+        ),
+    ];
+    for (what, b, c, moves) in cases {
+        let (mut state, sent_at) = with_pods(b, c);
+        let effects = probe(&mut state, &["b", "c"], sent_at + 40);
+        assert_eq!(unpublishes(&effects), moves, "{what}: {effects:?}");
+    }
+}
+
+#[test]
+fn a_renewed_pod_that_lags_holds_no_commits() {
+    let (mut state, sent_at) = with_pods(pod("1", "old"), pod("2", "new"));
+    let sender = |name: &str, lsn| Walsender {
+        name: name.into(),
+        state: "streaming".into(),
+        sync_state: "sync".into(),
+        flush_lsn: Lsn(lsn),
+        replay_lsn: Lsn(lsn),
+    };
+    let seen = PgFacts {
+        lsn: Lsn(10_000_000),
+        walsenders: vec![sender("b", 9_000_000), sender("c", 100)],
+        ..facts(false)
+    };
+    let effects = step(&mut state, Event::PgSeen(seen), sent_at + 40);
+    assert!(!unpublishes(&effects), "{effects:?}");
+}
+
+fn checkpoints(effects: &[Effect]) -> bool {
+    effects.contains(&Effect::Checkpoint)
+}
+
+#[test]
+fn a_leader_that_is_to_go_waits_for_an_heir_that_stays() {
+    let going = Member {
+        leaving: true,
+        ..pod("1", "old")
+    };
+    for heir_comes in [true, false] {
+        let (mut state, sent_at) = with_pods(going.clone(), pod("1", "old"));
+        let now = sent_at + 40;
+        let mut effects = probe(&mut state, &["b", "c"], now);
+        effects.extend(step(&mut state, Event::Terminate, now));
+        assert!(!checkpoints(&effects), "{effects:?}");
+        let what = published(&effects).expect("b is unpublished first");
+        effects = written(&mut state, what, Outcome::Done("62".into()), now + 5);
+        assert!(!checkpoints(&effects), "{effects:?}");
+        if heir_comes {
+            let set = Event::SyncNamesSet {
+                names: vec!["c".to_owned()],
+                lsn: Lsn(90),
+                setting: String::new(),
+            };
+            effects = step(&mut state, set, now + 10);
+            let what = published(&effects).expect("c is enforced");
+            assert!(!checkpoints(&effects), "{effects:?}");
+            effects = written(&mut state, what, Outcome::Done("63".into()), now + 30);
+        } else {
+            // The server does not enforce it: the lock is renewed and waited, but not for ever.
+            effects.clear();
+            let (mut at, mut version) = (now + 10, 52);
+            while at < now + 12_000 && !checkpoints(&effects) {
+                at += 100;
+                effects = tick(&mut state, at);
+                if state.lease.in_flight.is_some() {
+                    version += 1;
+                    acknowledge(&mut state, version, at);
+                }
+            }
+            assert!(at >= now + 10_000, "gave up after {} ms", at - now);
+        }
+        assert!(
+            checkpoints(&effects),
+            "heir comes {heir_comes}: {effects:?}"
+        );
+    }
+}
+
+#[test]
+fn of_equals_the_one_that_stays_goes_first() {
+    // (what is planned for me, for `c`) and whether I, who sort first, let `c` go first.
+    let stays = pod("1", "old");
+    let leaving = Member {
+        leaving: true,
+        ..stays.clone()
+    };
+    let cases = [
+        (stays.clone(), stays.clone(), false),
+        (leaving.clone(), stays.clone(), true),
+        (stays.clone(), pod("2", "new"), true),
+        (stays, leaving, false),
+    ];
+    for (mine, theirs, defers) in cases {
+        let mut state = replica();
+        let mut shared = state.shared.clone().unwrap();
+        let words = format!("mine {mine:?}, theirs {theirs:?}");
+        shared.members.insert("a".into(), mine);
+        let api_url = "http://c".to_owned();
+        shared
+            .members
+            .insert("c".into(), Member { api_url, ..theirs });
+        shared_seen(&mut state, shared, true, START + 1);
+        read(&mut state, held("b", 4, 50), START + 10);
+        let release = Released {
+            by: identity("b"),
+            epoch: 4,
+            ttl_ms: 6_000,
+            verified: true,
+        };
+        let lock = snapshot(LockState::Released(release), 51);
+        let effects = read(&mut state, lock, START + 500);
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::AskPeers { round, .. } => Some(*round),
+            _ => None,
+        });
+        let (timeline, lsn) = state.position().unwrap();
+        let status = PeerStatus {
+            primary: false,
+            timeline,
+            lsn,
+            eligible: true,
+        };
+        let answer = Event::PeerAnswered {
+            round: asked.expect("c is asked"),
+            name: "c".into(),
+            status: Some(status),
+        };
+        let effects = step(&mut state, answer, START + 505);
+        let goes = effects.contains(&Effect::ReadLock);
+        assert_eq!(goes, !defers, "{words}: {effects:?}");
+    }
+}
+
+#[test]
+fn a_slot_outlives_its_pod_as_long_as_asked() {
+    let (mut state, sent_at) = with_pods(pod("1", "old"), pod("1", "old"));
+    probe(&mut state, &["b", "c"], sent_at + 40);
+    let mut shared = state.shared.clone().unwrap();
+    shared.members.remove("c");
+    shared.config.rules.as_mut().unwrap().member_slots_ttl_ms = 1_000;
+    shared_seen(&mut state, shared, true, sent_at + 50);
+    for (now, kept) in [(sent_at + 900, true), (sent_at + 1_100, false)] {
+        probe(&mut state, &["b"], now);
+        assert_eq!(state.slots.contains("c"), kept, "{now}");
+    }
+    assert!(state.slots.contains("b"));
+}
