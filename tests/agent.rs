@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "agent/kubectl.rs"]
+mod kubectl;
+
 const BIN_DIR: &str = "/usr/lib/postgresql/15/bin";
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -398,76 +401,5 @@ async fn a_member_whose_name_is_taken_ends_before_it_touches_anything() {
     assert_eq!(code, Some(103), "{said}");
     assert!(said.contains("in pod uid-2, mine is uid-1"), "{said}");
     assert!(!home.0.join("member/data").exists(), "nothing is touched");
-    api.stop().await;
-}
-
-/// Until the log has this line so often.
-async fn wait_for_line(log: &Path, wanted: &str) -> String {
-    let until = Instant::now() + DEADLINE;
-    loop {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        if said.lines().any(|line| line.contains(wanted)) {
-            return said;
-        }
-        assert!(Instant::now() < until, "no {wanted:?} in {said}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn untouchable_data_is_an_error_and_garbage_in_an_annotation_is_warned_of_once() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
-    }
-    let home = Home::new("untouched");
-    let api = KubeApi::start(Options {
-        allow_loopback: true,
-        ..Options::default()
-    })
-    .await
-    .unwrap();
-    create_pod(&api, "uid-1").await;
-    let config_map = json!({
-        "metadata": {
-            "name": "solo-config",
-            "labels": {"application": "pgwarden", "cluster-name": "solo"},
-            "annotations": {"config": "first garbage"},
-        },
-    });
-    create::<ConfigMap>(&api, config_map).await;
-    let data = home.0.join("member/data");
-    fs::create_dir_all(&data).unwrap();
-    fs::write(data.join("PG_VERSION"), "99\n").unwrap();
-    fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let config = config_with(&home, &api);
-    let at = home.0.join("log");
-    let log = fs::File::create(&at).unwrap();
-    let member = agent(&home, &config)
-        .stderr(log.try_clone().unwrap())
-        .stdout(log)
-        .spawn();
-    let member = Member(member.unwrap());
-    let said = wait_for_line(&at, "belongs to PostgreSQL 99").await;
-    let error = |line: &str| line.contains(" ERROR ") && line.contains("PostgreSQL 99");
-    assert!(said.lines().any(error), "{said}");
-
-    let warnings = |said: &str| {
-        let garbage = |line: &&str| line.contains("WARN") && line.contains("solo-config/config");
-        said.lines().filter(garbage).count()
-    };
-    let said = wait_for_line(&at, "solo-config/config").await;
-    assert_eq!(warnings(&said), 1, "{said}");
-    for round in 0..3 {
-        api.edit("pods", "default", "solo-0", |pod| {
-            pod["metadata"]["labels"]["round"] = json!(round.to_string());
-        });
-        api.edit("configmaps", "default", "solo-config", |map| {
-            map["metadata"]["annotations"]["unrelated"] = json!(round.to_string());
-        });
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    drop(member);
-    let said = fs::read_to_string(&at).unwrap();
-    assert_eq!(warnings(&said), 1, "{said}");
     api.stop().await;
 }

@@ -19,7 +19,7 @@ mod words;
 use scan::{Source, sources, texts};
 
 /// Files longer than the cap, with the length they have: (path, lines).
-const LONG_FILES: &[(&str, usize)] = &[("src/runner/mod.rs", 433)];
+const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Comments wider than the cap, in all files together. It may only shrink.
 const WIDE_COMMENTS: usize = 31;

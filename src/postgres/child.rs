@@ -3,6 +3,7 @@
 //! A program dropped or past its deadline is killed: none outlives the call that wanted it.
 //! What it prints is kept only at its end, so that a talkative program costs no memory.
 
+use super::account;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -63,7 +64,7 @@ pub fn program(bin_dir: &Path, name: &str, works_in: &Path) -> Command {
 }
 
 /// This process's environment without libpq's variables and the pod's own: neither the server nor
-/// its programs have any business with them.
+/// its programs have any business with them. A user without a name gets an account.
 pub fn clean_env() -> Vec<(String, String)> {
     let foreign = |name: &str| {
         name.starts_with("PG")
@@ -75,6 +76,7 @@ pub fn clean_env() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !foreign(name))
+        .chain(account::variables())
         .collect()
 }
 

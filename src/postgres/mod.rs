@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+mod account;
 pub mod basebackup;
 pub mod bootstrap;
 pub mod child;

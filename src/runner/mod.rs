@@ -9,6 +9,8 @@ mod effects;
 mod inspect;
 mod journal;
 mod kube;
+mod news;
+mod notices;
 mod prober;
 mod publisher;
 mod replay;
@@ -24,7 +26,7 @@ use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::watch::{Seen, Watching};
 use crate::dcs::{Dcs, SharedView};
 use crate::guardian::link::{Link, Words};
-use crate::guardian::protocol::{Hello, Notice, Request};
+use crate::guardian::protocol::{Hello, Request};
 use crate::ha::effect::{Effect, Rule};
 use crate::ha::event::{Ask, Event};
 use crate::ha::model::Ms;
@@ -41,6 +43,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+
+use news::Newsroom;
 
 /// Events waiting to be decided on; senders wait when it is full.
 const INBOX: usize = 1024;
@@ -172,6 +176,7 @@ pub struct Runner {
     epoch_file: std::path::PathBuf,
     dcs_last_seen: u64,
     config_raw: Option<String>,
+    newsroom: Newsroom,
     wake_at: Ms,
     bye: bool,
 }
@@ -235,6 +240,7 @@ impl Runner {
             epoch_file: parts.epoch_file,
             dcs_last_seen: 0,
             config_raw: None,
+            newsroom: Newsroom::default(),
             wake_at: 0,
             bye: false,
         };
@@ -297,8 +303,10 @@ impl Runner {
     fn decide(&mut self, event: Event) {
         let now = boottime_ms();
         let note = self.journal.note(&event);
+        let fact = news::of_event(&event, self.state.pg.stopping.is_some());
         let effects = step(&mut self.state, event, now);
         self.journal.record(now, note, &effects);
+        self.tell_news(fact, &effects, now);
         for effect in effects {
             match &effect {
                 Effect::Explain {
@@ -341,48 +349,6 @@ impl Runner {
         self.publish
             .send_if_modified(|current| current.update(&self.context, &self.state));
         self.view.send_replace(Arc::new(view));
-    }
-
-    fn translate(&mut self, notice: Notice) -> Option<Event> {
-        use std::sync::atomic::Ordering::SeqCst;
-        match notice {
-            Notice::Started { pid } => {
-                self.context.postmaster.send_modify(|p| {
-                    p.pid = Some(pid);
-                    p.answers += 1;
-                    p.refused = None;
-                });
-                let as_primary = self.context.starting_as_primary.load(SeqCst);
-                Some(Event::PostmasterRuns { as_primary })
-            }
-            Notice::Refused { what, reason } => {
-                tracing::warn!("the guardian refused {what:?}: {reason}");
-                let pid = self.context.postmaster.borrow().pid;
-                self.context
-                    .postmaster
-                    .send_modify(|p| p.refuse(&what, &reason));
-                (pid.is_none() && self.state.pg.stopping.is_some())
-                    .then_some(Event::PostmasterGone { why: reason })
-            }
-            Notice::Exited(exit) => {
-                self.context.postmaster.send_modify(|p| p.pid = None);
-                let how = match (exit.code, exit.signal) {
-                    (_, Some(signal)) => format!("ended by signal {signal}"),
-                    (Some(code), None) => format!("ended with code {code}"),
-                    (None, None) => "ended".to_owned(),
-                };
-                let why = exit
-                    .fenced
-                    .map_or(how.clone(), |why| format!("{how}, fenced: {why}"));
-                Some(Event::PostmasterGone { why })
-            }
-            Notice::Cleared { reason } => Some(Event::PostmasterGone { why: reason }),
-            Notice::Fencing { reason } => {
-                tracing::error!("the guardian fences PostgreSQL: {reason}");
-                None
-            }
-            Notice::Hello(_) => None,
-        }
     }
 
     fn seen(&mut self, seen: Seen) -> Event {

@@ -38,6 +38,12 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Whether the system has a name for this user.
+pub fn has_account(uid: u32) -> bool {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+    user.is_ok_and(|user| user.is_some())
+}
+
 /// Sends a signal; `true` if the process was there to receive it (a zombie counts).
 pub fn signal(pid: Pid, signal: Signal) -> bool {
     // 0 and negative numbers address groups, never what a caller with a process in mind wants.

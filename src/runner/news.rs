@@ -1,0 +1,199 @@
+//! What people who look with `kubectl` should know, as Kubernetes Events of the own Pod: elections,
+//! fences, what failed, what is left to a person. Best effort; the journal has the whole story.
+
+use super::{Context, Runner};
+use crate::ha::effect::{Effect, Rule};
+use crate::ha::event::{Event, Op};
+use crate::ha::model::Ms;
+use crate::ha::state::State;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The same words are not told again before.
+const REPEAT_MS: Ms = 5 * 60_000;
+
+/// One Event to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct News {
+    reason: &'static str,
+    message: String,
+    warning: bool,
+}
+
+impl News {
+    fn good(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            warning: false,
+        }
+    }
+
+    fn bad(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            warning: true,
+            ..Self::good(reason, message)
+        }
+    }
+}
+
+/// What has been told, and what is needed to tell the rest in one sentence.
+#[derive(Debug, Default)]
+pub(super) struct Newsroom {
+    leads: Option<u64>,
+    /// Why the lock was found free.
+    vacancy: Option<String>,
+    releasing: bool,
+    told: BTreeMap<&'static str, (String, Ms)>,
+}
+
+impl Newsroom {
+    fn collect(
+        &mut self,
+        fact: Option<News>,
+        effects: &[Effect],
+        state: &State,
+        now: Ms,
+    ) -> Vec<News> {
+        let mut news: Vec<_> = fact.into_iter().collect();
+        for effect in effects {
+            if let Effect::Explain { rule, words } = effect {
+                news.extend(self.of_words(*rule, words));
+            }
+        }
+        news.extend(self.of_lease(state));
+        news.retain(|item| self.is_fresh(item, now));
+        news
+    }
+
+    fn of_words(&mut self, rule: Rule, words: &str) -> Option<News> {
+        match rule {
+            Rule::Untouched => return Some(News::bad("DataUntouched", words)),
+            Rule::Election if words.starts_with("the lock is free: ") => {
+                self.vacancy = Some(words.to_owned());
+            }
+            Rule::L4 if words.contains("release the lock") => self.releasing = true,
+            _ if words.contains("(403)") => {
+                let hint = "; see the Role in the chart for the rights that the agent needs";
+                return Some(News::bad("Forbidden", format!("{words}{hint}")));
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn of_lease(&mut self, state: &State) -> Option<News> {
+        let leads = state.lease.held.as_ref().map(|held| held.epoch);
+        let before = std::mem::replace(&mut self.leads, leads);
+        match (before, leads) {
+            (None, Some(epoch)) => Some(match self.vacancy.take() {
+                Some(why) => News::good("Elected", format!("leads as epoch {epoch}: {why}")),
+                None => News::good("Adopted", format!("goes on as the leader of epoch {epoch}")),
+            }),
+            (Some(epoch), None) if std::mem::take(&mut self.releasing) => {
+                let words = format!("released the lock of epoch {epoch} after a verified stop");
+                Some(News::good("HandedOver", words))
+            }
+            (Some(epoch), None) => {
+                let words = format!("is not the leader of epoch {epoch} any more");
+                Some(News::bad("LeadershipLost", words))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_fresh(&mut self, item: &News, now: Ms) -> bool {
+        let told = self.told.get(item.reason);
+        if told.is_some_and(|(message, at)| *message == item.message && now < at + REPEAT_MS) {
+            return false;
+        }
+        self.told.insert(item.reason, (item.message.clone(), now));
+        true
+    }
+}
+
+/// What an event itself tells; `stopping`: a stop of PostgreSQL was under way before it.
+pub(super) fn of_event(event: &Event, stopping: bool) -> Option<News> {
+    match event {
+        Event::PostmasterGone { why } if why.contains("fenced: ") => {
+            Some(News::bad("Fenced", format!("PostgreSQL {why}")))
+        }
+        Event::PostmasterGone { why } if !stopping && why.starts_with("ended") => {
+            Some(News::bad("PostgresEnded", format!("PostgreSQL {why}")))
+        }
+        Event::OpDone { op, result } => of_operation(op, result.as_ref().err()),
+        _ => None,
+    }
+}
+
+fn of_operation(op: &Op, failure: Option<&String>) -> Option<News> {
+    let (done, failed, what) = match op {
+        Op::Initdb => ("Bootstrapped", "BootstrapFailed", "a new cluster"),
+        Op::Clone => ("Cloned", "CloneFailed", "the copy of the leader"),
+        Op::Rewind => (
+            "Rewound",
+            "RewindFailed",
+            "the rewind to the leader's history",
+        ),
+        Op::Promote => ("Promoted", "PromotionFailed", "the promotion"),
+        Op::CrashRecover => ("Recovered", "RecoveryFailed", "the recovery"),
+        Op::StartPrimary | Op::StartReplica => {
+            let words = |why| format!("PostgreSQL does not start: {why}");
+            return failure.map(|why| News::bad("StartFailed", words(why)));
+        }
+        _ => return None,
+    };
+    Some(match failure {
+        None => News::good(done, format!("{what} is complete")),
+        Some(why) => News::bad(failed, format!("{what} failed: {why}")),
+    })
+}
+
+impl Runner {
+    /// Tells what one step brought; `fact` is what [`of_event`] made of its event.
+    pub(super) fn tell_news(&mut self, fact: Option<News>, effects: &[Effect], now: Ms) {
+        for item in self.newsroom.collect(fact, effects, &self.state, now) {
+            self.work.spawn(run_tell(self.context.clone(), item));
+        }
+    }
+}
+
+/// One that the API does not take is dropped.
+async fn run_tell(context: Arc<Context>, news: News) {
+    let News {
+        reason,
+        message,
+        warning,
+    } = news;
+    if !context.dcs.create_event(reason, &message, warning).await {
+        tracing::debug!(reason, message, "the Event was not taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_clone_is_told_once_and_again_when_its_reason_changes() {
+        let mut room = Newsroom::default();
+        let failed = |why: &str| of_operation(&Op::Clone, Some(&why.to_owned())).unwrap();
+        let first = failed("no space");
+        assert!(first.warning && first.reason == "CloneFailed");
+        assert!(room.is_fresh(&first, 1_000));
+        assert!(!room.is_fresh(&first, 2_000));
+        assert!(room.is_fresh(&failed("no route"), 3_000));
+        assert!(room.is_fresh(&failed("no route"), 3_000 + REPEAT_MS));
+    }
+
+    #[test]
+    fn only_an_end_that_nobody_ordered_is_news() {
+        let gone = |why: &str| Event::PostmasterGone { why: why.into() };
+        let reason = |why, stopping| of_event(&gone(why), stopping).map(|news| news.reason);
+        assert_eq!(reason("nothing runs yet", false), None);
+        assert_eq!(reason("ended by signal 9", false), Some("PostgresEnded"));
+        assert_eq!(reason("ended with code 0", true), None);
+        let fenced = "ended by signal 9, fenced: the deadline has passed";
+        assert_eq!(reason(fenced, true), Some("Fenced"));
+    }
+}
