@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LIBRARY: &str = "libnss_wrapper.so";
-/// Where Debian, Red Hat and others keep it.
-const PLACES: [&str; 4] = [
+/// Where the image links it, and where Debian, Red Hat and others keep it.
+const PLACES: [&str; 5] = [
+    "/usr/local/lib",
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
     "/usr/lib64",

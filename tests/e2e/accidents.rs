@@ -1,0 +1,133 @@
+//! What befalls a running cluster, and what its applications see of it.
+
+use crate::client::Client;
+use crate::node;
+use crate::release::{Release, TTL_SECONDS};
+use crate::run::{Outcome, ensure, kubectl, wait_for};
+use std::time::Duration;
+
+/// A cluster with applications that write to it all the time.
+#[derive(Debug)]
+pub(crate) struct World<'a> {
+    pub(crate) release: &'a Release,
+    pub(crate) client: Client<'a>,
+}
+
+impl World<'_> {
+    /// Something happens; then writes go on, the cluster heals, and nothing acknowledged is gone.
+    fn survives(
+        &self,
+        members: usize,
+        within_seconds: u64,
+        accident: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<String> {
+        let epoch = self.release.epoch()?;
+        let began = self.client.now()?;
+        accident()?;
+        let over = self.client.now()?;
+        self.client.writes_again(over, within_seconds)?;
+        self.release.healed(members)?;
+        let seen = self.client.since(began)?;
+        let elections = self.release.epoch()? - epoch;
+        let audit = self.client.audit()?;
+        Ok(format!(
+            "longest gap {} ms at a TTL of {TTL_SECONDS} s, {elections} new leaders; {audit}",
+            seen.gap_ms
+        ))
+    }
+}
+
+pub(crate) fn deleted_pod(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 60, || {
+        let leader = world.release.leader()?;
+        world.release.kubectl(&["delete", "pod", &leader]).map(drop)
+    })
+}
+
+pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 60, || {
+        let leader = world.release.leader()?;
+        node::kill_container(world.release, &leader)?;
+        wait_for("the kubelet's word", 60, || {
+            let pod = world.release.get(&format!("pod/{leader}"))?;
+            let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+            ensure(last["exitCode"] == 137, || format!("{last}"))
+        })
+    })
+}
+
+/// The Pod object goes with its container: nothing proves that it is dead, the lease has to end.
+pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 90, || {
+        let leader = world.release.leader()?;
+        let now = ["delete", "pod", &leader, "--grace-period=0", "--force"];
+        world.release.kubectl(&now).map(drop)
+    })
+}
+
+pub(crate) fn evicted_pod(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 60, || {
+        let leader = world.release.leader()?;
+        evict(world.release, &leader)?;
+        // The budget allows one at a time: another one is refused while this one is away.
+        let other = world.release.replica_but(&leader)?;
+        let refused = evict(world.release, &other);
+        let words = refused.err().unwrap_or_default();
+        ensure(words.contains("disruption budget"), || {
+            format!("a second eviction at the same time was not refused: {words}")
+        })
+    })
+}
+
+fn evict(release: &Release, pod: &str) -> Outcome<()> {
+    let namespace = &release.namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+    let body = serde_json::json!({
+        "apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": namespace},
+    });
+    let arguments = ["create", "--raw", &path, "-f", "-"];
+    crate::run::run_with("kubectl", &arguments, &body.to_string()).map(drop)
+}
+
+/// The agent's process stands still for two TTLs; the guardian does not wait that long.
+pub(crate) fn frozen_agent(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 60, || {
+        let leader = world.release.leader()?;
+        let freeze = "for process in /proc/[0-9]*; do \
+                        parent=$(awk '/^PPid:/ {print $2}' $process/status 2>/dev/null); \
+                        [ \"$(tr '\\0' ' ' <$process/cmdline 2>/dev/null | cut -c1-8)\" = pgwarden ] \
+                          && [ \"$parent\" = \"$(pgrep -o -x pgwarden)\" ] \
+                          && kill -STOP ${process#/proc/} && echo frozen; done; true";
+        let said = world.release.exec(&leader, &["bash", "-c", freeze])?;
+        ensure(said.contains("frozen"), || format!("no agent in {leader}: {said}"))?;
+        std::thread::sleep(Duration::from_secs(2 * TTL_SECONDS));
+        Ok(())
+    })
+}
+
+/// Without failsafe a primary that cannot renew stops in time; it comes back by itself.
+pub(crate) fn silent_api(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 120, || {
+        node::without_api(|| {
+            std::thread::sleep(Duration::from_mins(1));
+            Ok(())
+        })?;
+        wait_for("the API server", 120, || {
+            kubectl(&["get", "--raw", "/readyz"]).map(drop)
+        })
+    })
+}
+
+pub(crate) fn emptied_volume(world: &World<'_>) -> Outcome<String> {
+    world.survives(3, 60, || {
+        let replica = world.release.replica()?;
+        let wipe = "rm -rf /var/lib/postgresql/data/pgroot";
+        world.release.exec(&replica, &["bash", "-c", wipe])?;
+        world.release.kubectl(&["delete", "pod", &replica])?;
+        wait_for("the clone", 120, || {
+            let events = world.release.events(&replica)?;
+            ensure(events.contains("Cloned"), || events.clone())
+        })
+    })
+}
