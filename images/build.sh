@@ -135,28 +135,45 @@ make_base() {
   buildah rm "$container" >/dev/null
 }
 
+# What buildah says is shown only if it fails, and without the whole step that failed.
+build() { # build TAG CONTAINERFILE CONTEXT ARGUMENT...
+  local name=$1 file=$2 context=$3 before one arguments=()
+  shift 3
+  for one in "$@"; do arguments+=(--build-arg "$one"); done
+  before=$(image_id "$name")
+  cp "$HERE/$file" "$context/"
+  if ! buildah build --pull=never --layers=false --tag "$name" --file "$context/$file" \
+    "${arguments[@]}" "$context" </dev/null >"$scratch/log" 2>&1; then
+    grep -Ev '^(STEP|Error: building at STEP) ' "$scratch/log" | tail -n 20 >&2 || true
+    fail 1 "buildah could not build $name"
+  fi
+  forget "$before"
+}
+
+image_id() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null || true; }
+
+# An image that had the name before and now has none would stay for ever.
+forget() {
+  if [ -n "$1" ] && buildah images --quiet --no-trunc --filter dangling=true | grep -q "$1"; then
+    buildah rmi "$1" >/dev/null 2>&1 || true
+  fi
+}
+
 build_image() {
-  local context=$scratch/database version revision
-  mkdir "$context"
-  cp "$HERE/Containerfile" "$context/"
-  cp "$agent" "$context/pgwarden"
+  local version revision
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1)
   revision=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
-  buildah build --quiet --pull=never --layers=false --tag "$tag" --file "$context/Containerfile" \
-    --build-arg BASE="$base" --build-arg PG_MAJOR="$pg" --build-arg AGENT=pgwarden \
-    --build-arg VERSION="$version" --build-arg REVISION="$revision" "$context" </dev/null >&2 ||
-    fail 1 "buildah could not build $tag"
+  mkdir "$scratch/database"
+  cp "$agent" "$scratch/database/pgwarden"
+  build "$tag" Containerfile "$scratch/database" BASE="$base" PG_MAJOR="$pg" AGENT=pgwarden \
+    VERSION="$version" REVISION="$revision"
 }
 
 put_init_in_front() {
-  local context=$scratch/init
   need "$init" "$init"
-  mkdir "$context"
-  cp "$HERE/Containerfile.init" "$context/"
-  cp "$(command -v "$init")" "$context/init"
-  buildah build --quiet --pull=never --layers=false --tag "$tag-$init" \
-    --file "$context/Containerfile.init" --build-arg IMAGE="$tag" --build-arg INIT=init \
-    "$context" </dev/null >&2 || fail 1 "buildah could not put $init in front of $tag"
+  mkdir "$scratch/init"
+  cp "$(command -v "$init")" "$scratch/init/init"
+  build "$tag-$init" Containerfile.init "$scratch/init" IMAGE="$tag" INIT=init
   tag=$tag-$init
 }
 
