@@ -78,25 +78,29 @@ check_agent() {
   esac
 }
 
+# With the driver as an option: the variable loses against what an earlier attempt left behind.
+in_store() { buildah ${driver:+--storage-driver "$driver"} "$@"; }
+
 # Overlay needs a filesystem and a kernel that agree; vfs copies, which works everywhere.
 choose_storage() {
-  [ -n "${STORAGE_DRIVER:-}" ] && return
+  driver=${STORAGE_DRIVER:-}
   storage_works && return
-  export STORAGE_DRIVER=vfs
+  [ -z "$driver" ] || fail 69 "buildah can store no image here with STORAGE_DRIVER=$driver"
+  driver=vfs
   storage_works || fail 69 "buildah can store no image here, neither with overlay nor with vfs"
-  say "overlay does not work here; using vfs"
+  say "overlay does not work here; using vfs (buildah --storage-driver vfs finds the images)"
 }
 
 storage_works() {
   local container mounted=
-  container=$(buildah from scratch 2>/dev/null) || return 1
+  container=$(in_store from scratch 2>/dev/null) || return 1
   if [ "$(id -u)" -eq 0 ]; then
-    mounted=$(buildah mount "$container" 2>/dev/null) || true
+    mounted=$(in_store mount "$container" 2>/dev/null) || true
     if [ -n "$mounted" ] && ! touch "$mounted/probe"; then mounted=; fi
   else
     mounted=unprivileged
   fi
-  buildah rm "$container" >/dev/null 2>&1 || true
+  in_store rm "$container" >/dev/null 2>&1 || true
   [ -n "$mounted" ]
 }
 
@@ -104,14 +108,14 @@ storage_works() {
 choose_isolation() {
   [ -n "${BUILDAH_ISOLATION:-}" ] && return
   local container way
-  container=$(buildah from --pull=never "$base")
+  container=$(in_store from --pull=never "$base")
   for way in oci chroot; do
-    if buildah run --isolation "$way" "$container" -- /bin/true >/dev/null 2>&1; then
+    if in_store run --isolation "$way" "$container" -- /bin/true >/dev/null 2>&1; then
       export BUILDAH_ISOLATION=$way
       break
     fi
   done
-  buildah rm "$container" >/dev/null
+  in_store rm "$container" >/dev/null
   [ -n "${BUILDAH_ISOLATION:-}" ] || fail 69 "buildah runs no program of $base, not even in a chroot"
 }
 
@@ -121,18 +125,18 @@ make_base() {
   key=$("$HERE/base.sh" "${options[@]}" --key) || exit
   base=localhost/pgwarden-base:$suite-pg$pg-$key
   tar=$CACHE/base-$suite-pg$pg-$key.tar
-  if [ -z "$refresh" ] && [ -f "$tar" ] && buildah inspect --type image "$base" >/dev/null 2>&1; then
+  if [ -z "$refresh" ] && [ -f "$tar" ] && in_store inspect --type image "$base" >/dev/null 2>&1; then
     say "cached base $base"
     return
   fi
   if [ -n "$refresh" ] || [ ! -f "$tar" ]; then
     "$HERE/base.sh" "${options[@]}" --out "$tar" || exit
   fi
-  container=$(buildah from scratch)
-  buildah add --quiet "$container" "$tar" / >/dev/null
-  buildah config --cmd /bin/bash --env LANG=C.UTF-8 "$container"
-  buildah commit --quiet "$container" "$base" >/dev/null
-  buildah rm "$container" >/dev/null
+  container=$(in_store from scratch)
+  in_store add --quiet "$container" "$tar" / >/dev/null
+  in_store config --cmd /bin/bash --env LANG=C.UTF-8 "$container"
+  in_store commit --quiet "$container" "$base" >/dev/null
+  in_store rm "$container" >/dev/null
 }
 
 # What buildah says is shown only if it fails, and without the whole step that failed.
@@ -142,7 +146,7 @@ build() { # build TAG CONTAINERFILE CONTEXT ARGUMENT...
   for one in "$@"; do arguments+=(--build-arg "$one"); done
   before=$(image_id "$name")
   cp "$HERE/$file" "$context/"
-  if ! buildah build --pull=never --layers=false --tag "$name" --file "$context/$file" \
+  if ! in_store build --pull=never --layers=false --tag "$name" --file "$context/$file" \
     "${arguments[@]}" "$context" </dev/null >"$scratch/log" 2>&1; then
     grep -Ev '^(STEP|Error: building at STEP) ' "$scratch/log" | tail -n 20 >&2 || true
     fail 1 "buildah could not build $name"
@@ -150,12 +154,12 @@ build() { # build TAG CONTAINERFILE CONTEXT ARGUMENT...
   forget "$before"
 }
 
-image_id() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null || true; }
+image_id() { in_store inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null || true; }
 
 # An image that had the name before and now has none would stay for ever.
 forget() {
-  if [ -n "$1" ] && buildah images --quiet --no-trunc --filter dangling=true | grep -q "$1"; then
-    buildah rmi "$1" >/dev/null 2>&1 || true
+  if [ -n "$1" ] && in_store images --quiet --no-trunc --filter dangling=true | grep -q "$1"; then
+    in_store rmi "$1" >/dev/null 2>&1 || true
   fi
 }
 
@@ -180,14 +184,14 @@ put_init_in_front() {
 write_archive() {
   mkdir -p "$(dirname "$archive")"
   rm -f "$archive.part"
-  buildah push --quiet "$tag" "oci-archive:$archive.part:$tag" >&2 ||
+  in_store push --quiet "$tag" "oci-archive:$archive.part:$tag" >&2 ||
     fail 1 "the image could not be written to $archive"
   mv "$archive.part" "$archive"
 }
 
 report() {
   local size
-  size=$(buildah images --json "$tag" | sed -n 's/^ *"size": "\(.*\)",*$/\1/p' | head -n 1)
+  size=$(in_store images --json "$tag" | sed -n 's/^ *"size": "\(.*\)",*$/\1/p' | head -n 1)
   say "$tag, from $base"
   say "  image:   $size unpacked"
   say "  agent:   $(megabytes "$(stat -c %s "$agent")")"
@@ -233,7 +237,7 @@ choose_storage
 if [ -z "$base" ]; then
   make_base
 else
-  buildah pull --quiet --policy missing "$base" >/dev/null ||
+  in_store pull --quiet --policy missing "$base" >/dev/null ||
     fail 1 "$base is neither here nor can it be pulled"
 fi
 choose_isolation
