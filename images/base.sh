@@ -6,7 +6,7 @@
 #
 #   --suite NAME     Debian's release: bookworm has PostgreSQL 15, trixie has 17
 #   --pg MAJOR       PostgreSQL's major version
-#   --without-jit    leave LLVM out (130 MB); PostgreSQL then does without JIT, by itself
+#   --without-jit    leave LLVM out (160 MB); PostgreSQL then does without JIT, by itself
 #   --out TAR        where to write (default target/images/base-SUITE-pgMAJOR.tar)
 #   --key            print a hash of everything that decides what would be made, and make nothing
 #
