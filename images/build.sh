@@ -15,7 +15,7 @@
 #   --init NAME      put this init in front of the agent, for tests; the default tag gets "-NAME"
 #   --refresh        make the base anew, even if a cached one fits
 #
-# Bases are cached under target/images. A missing buildah or mmdebstrap is installed for root on
+# Bases are cached, under target/images and by buildah. A missing buildah or mmdebstrap is installed for root on
 # Debian. STORAGE_DRIVER and BUILDAH_ISOLATION are honoured; unset, what works here is found out.
 #
 # Exit codes: 2 wrong command line, 65 the binary is not for this machine, 66 no such binary,
@@ -125,7 +125,7 @@ make_base() {
   key=$("$HERE/base.sh" "${options[@]}" --key) || exit
   base=localhost/pgwarden-base:$suite-pg$pg-$key
   tar=$CACHE/base-$suite-pg$pg-$key.tar
-  if [ -z "$refresh" ] && [ -f "$tar" ] && in_store inspect --type image "$base" >/dev/null 2>&1; then
+  if [ -z "$refresh" ] && [ -n "$(image_id "$base")" ]; then
     say "cached base $base"
     return
   fi
