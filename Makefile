@@ -4,6 +4,8 @@
 # make fix                                    what verify would complain of, where a tool can
 # make bench                                  figures, each as a ratio to something of the same run
 # make sim SEEDS=20000 [FIRST_SEED=1]         more seeds of the simulator
+# make image PG=15 [SUITE=bookworm] [BASE=IMAGE] [AGENT=PATH] [TAG=NAME] [ARCHIVE=TAR] [INIT=tini]
+#                                             the database image, with buildah (images/README.md)
 #
 # What is missing is installed when root asks on Debian; anybody else is told what to run.
 
@@ -11,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build demo test verify fix bench sim setup
+.PHONY: build demo test verify fix bench sim setup image
 
 build:
 	cargo build
@@ -48,3 +50,9 @@ FIRST_SEED ?= 1
 sim:
 	PGWARDEN_SEEDS=$(SEEDS) PGWARDEN_FIRST_SEED=$(FIRST_SEED) \
 	  cargo test --locked --test simulation seeds -- --exact --nocapture
+
+PG ?= 15
+image:
+	images/build.sh --pg $(PG) $(if $(SUITE),--suite $(SUITE)) $(if $(BASE),--base $(BASE)) \
+	  $(if $(AGENT),--agent $(AGENT)) $(if $(TAG),--tag $(TAG)) \
+	  $(if $(ARCHIVE),--archive $(ARCHIVE)) $(if $(INIT),--init $(INIT))
