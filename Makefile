@@ -3,6 +3,7 @@
 # make verify                                 changes nothing: format, lints, tidiness, dependencies
 # make fix                                    what verify would complain of, where a tool can
 # make bench                                  figures, each as a ratio to something of the same run
+# make manifests                              deploy/manifests, rendered from deploy/chart
 # make sim SEEDS=20000 [FIRST_SEED=1]         more seeds of the simulator
 #
 # What is missing is installed when root asks on Debian; anybody else is told what to run.
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build demo test verify fix bench sim setup
+.PHONY: build demo test verify fix bench sim setup manifests
 
 build:
 	cargo build
@@ -27,6 +28,7 @@ demo: setup
 	  $(if $(SYNC),--sync $(SYNC)) $(if $(MEMBERS),--members $(MEMBERS))
 
 test: setup
+	scripts/setup.sh helm
 	cargo test --locked --no-fail-fast
 
 verify:
@@ -42,6 +44,10 @@ fix:
 
 bench:
 	cargo bench --locked --profile quick --bench ratios
+
+manifests:
+	scripts/setup.sh helm
+	scripts/manifests.sh deploy/manifests
 
 SEEDS ?= 2000
 FIRST_SEED ?= 1
