@@ -23,8 +23,7 @@ mkdir -p "$out"
 # A cluster named main in the namespace pgwarden. Rendered from deploy/chart by `make manifests`; change
 # the chart, not this file.
 #
-#   kubectl create namespace pgwarden
-#   kubectl label namespace pgwarden pod-security.kubernetes.io/enforce=restricted
+#   kubectl apply -f namespace.yaml
 #   kubectl -n pgwarden create secret generic main-passwords --from-literal=superuser-password=… \
 #     --from-literal=replication-password=… --from-literal=restapi-password=…
 #   kubectl apply -f pgwarden.yaml
