@@ -3,6 +3,7 @@
 use crate::chart::{Objects, chart, helm};
 use pgwarden::settings::{self, Effective, LogFormat, Settings, SyncMode};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -212,7 +213,7 @@ fn parameters_go_where_they_count() {
     let mut set = "postgresql.parameters.work_mem=8MB,postgresql.parameters.jit=off".to_owned();
     for (name, value) in controlled {
         assert!(settings::effective::is_controlled(name), "{name}");
-        set.push_str(&format!(",postgresql.parameters.{name}={value}"));
+        write!(set, ",postgresql.parameters.{name}={value}").unwrap();
     }
     let s = settings(&Objects::of(helm, "main", &["--set", &set]));
     let (effective, _) = Effective::of(&s, &s.bootstrap.dcs);
