@@ -3,6 +3,7 @@
 # make verify                                 changes nothing: format, lints, tidiness, dependencies
 # make fix                                    what verify would complain of, where a tool can
 # make bench                                  figures, each as a ratio to something of the same run
+# make manifests                              deploy/manifests, rendered from deploy/chart
 # make sim SEEDS=20000 [FIRST_SEED=1]         more seeds of the simulator
 # make image PG=15 [SUITE=bookworm] [BASE=IMAGE] [AGENT=PATH] [TAG=NAME] [ARCHIVE=TAR] [INIT=tini]
 #                                             the database image, with buildah (images/README.md)
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build demo test verify fix bench sim setup image
+.PHONY: build demo test verify fix bench sim setup image manifests e2e
 
 build:
 	cargo build
@@ -29,6 +30,7 @@ demo: setup
 	  $(if $(SYNC),--sync $(SYNC)) $(if $(MEMBERS),--members $(MEMBERS))
 
 test: setup
+	scripts/setup.sh helm
 	cargo test --locked --no-fail-fast
 
 verify:
@@ -44,6 +46,10 @@ fix:
 
 bench:
 	cargo bench --locked --profile quick --bench ratios
+
+manifests:
+	scripts/setup.sh helm
+	scripts/manifests.sh deploy/manifests
 
 SEEDS ?= 2000
 FIRST_SEED ?= 1

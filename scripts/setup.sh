@@ -1,7 +1,7 @@
 #!/bin/bash
 # What building, testing and showing pgwarden need, installed where it is missing.
 #
-#   setup.sh [build] [postgres] [deny]     default: build postgres
+#   setup.sh [build] [postgres] [deny] [helm]     default: build postgres
 #
 # Only what is missing is installed, from Debian's repositories and only by root; anybody else is told
 # the command. Nothing that is already there is upgraded or changed.
@@ -9,6 +9,10 @@ set -euo pipefail
 
 # The version whose report `deny.toml` was written against.
 DENY_VERSION=0.20.2
+# Built from its Go module into target/tools where there is no helm 3 on PATH; and the Kubernetes that
+# it takes for granted when it asks no cluster.
+HELM_VERSION=v3.20.2
+HELM_KUBERNETES_MINOR=33
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -88,11 +92,32 @@ setup_deny() {
     fail "cargo-deny $DENY_VERSION could not be installed"
 }
 
+# Not an error where it cannot be had: what needs it says so and is left out.
+setup_helm() {
+  local tools found module=helm.sh/helm/v3
+  tools=$(cd "$(dirname "$0")/.." && pwd)/target/tools
+  for found in "$(command -v helm || true)" "$tools/helm"; do
+    [ -x "$found" ] && [[ $("$found" version --short 2>/dev/null) == v3* ]] && return
+  done
+  if ! command -v go >/dev/null; then
+    say "SKIPPED: no helm 3 on PATH and no Go to build it with; the chart's tests are left out"
+    return
+  fi
+  say "go install $module $HELM_VERSION (several minutes, once; into target/tools)"
+  mkdir -p "$tools"
+  GOBIN=$tools go install -trimpath -ldflags "-s -w \
+    -X $module/internal/version.version=$HELM_VERSION \
+    -X $module/pkg/chartutil.k8sVersionMajor=1 \
+    -X $module/pkg/chartutil.k8sVersionMinor=$HELM_KUBERNETES_MINOR" \
+    "$module/cmd/helm@$HELM_VERSION" >&2 ||
+    say "SKIPPED: helm $HELM_VERSION could not be built; the chart's tests are left out"
+}
+
 [ $# -gt 0 ] || set -- build postgres
 for part in "$@"; do
   case $part in
-    build | postgres | deny) "setup_$part" ;;
-    *) fail "unknown part \"$part\"; expected build, postgres or deny" ;;
+    build | postgres | deny | helm) "setup_$part" ;;
+    *) fail "unknown part \"$part\"; expected build, postgres, deny or helm" ;;
   esac
 done
 [ ${#packages[@]} -eq 0 ] || install_packages
