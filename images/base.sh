@@ -139,7 +139,10 @@ make_root() {
     "$suite" "$scratch/root.tar" \
     "deb $MIRROR $suite main" "deb $MIRROR $suite-updates main" \
     "deb $SECURITY_MIRROR $suite-security main" </dev/null >"$scratch/log" 2>&1 ||
-    { tail -n 40 "$scratch/log" >&2; fail 1 "mmdebstrap failed; is $MIRROR reachable from here, and its keyring installed?"; }
+    {
+      tail -n 40 "$scratch/log" >&2
+      fail 1 "mmdebstrap failed; is $MIRROR reachable, and the keyring of $suite installed here?"
+    }
 }
 
 # mmdebstrap calls this script back, inside of its namespace.
