@@ -7,6 +7,7 @@
 # make sim SEEDS=20000 [FIRST_SEED=1]         more seeds of the simulator
 # make image PG=15 [SUITE=bookworm] [BASE=IMAGE] [AGENT=PATH] [TAG=NAME] [ARCHIVE=TAR] [INIT=tini]
 #                                             the database image, with buildah (images/README.md)
+# make e2e [SMOKE=1]                          real pods, on a cluster (scripts/e2e.sh)
 #
 # What is missing is installed when root asks on Debian; anybody else is told what to run.
 
@@ -62,3 +63,7 @@ image:
 	images/build.sh --pg $(PG) $(if $(SUITE),--suite $(SUITE)) $(if $(BASE),--base $(BASE)) \
 	  $(if $(AGENT),--agent $(AGENT)) $(if $(TAG),--tag $(TAG)) \
 	  $(if $(ARCHIVE),--archive $(ARCHIVE)) $(if $(INIT),--init $(INIT))
+
+# SMOKE=1: what .ci/run does of it. Variables: scripts/e2e.sh.
+e2e:
+	scripts/e2e.sh $(if $(SMOKE),smoke,whole)

@@ -94,13 +94,16 @@ fn evict(release: &Release, pod: &str) -> Outcome<()> {
 pub(crate) fn frozen_agent(world: &World<'_>) -> Outcome<String> {
     world.survives(3, 60, || {
         let leader = world.release.leader()?;
-        let freeze = "for process in /proc/[0-9]*; do \
-                        parent=$(awk '/^PPid:/ {print $2}' $process/status 2>/dev/null); \
-                        [ \"$(tr '\\0' ' ' <$process/cmdline 2>/dev/null | cut -c1-8)\" = pgwarden ] \
-                          && [ \"$parent\" = \"$(pgrep -o -x pgwarden)\" ] \
-                          && kill -STOP ${process#/proc/} && echo frozen; done; true";
+        // The one whose parent, the guardian, runs the same program.
+        let freeze = "is() { [ \"$(readlink /proc/$1/exe)\" = /usr/local/bin/pgwarden ]; }; \
+                      for process in /proc/[0-9]*; do process=${process#/proc/}; \
+                        parent=$(awk '/^PPid:/ {print $2}' /proc/$process/status 2>/dev/null); \
+                        is $process && is ${parent:-0} && kill -STOP $process && echo frozen; \
+                      done; true";
         let said = world.release.exec(&leader, &["bash", "-c", freeze])?;
-        ensure(said.contains("frozen"), || format!("no agent in {leader}: {said}"))?;
+        ensure(said.contains("frozen"), || {
+            format!("no agent in {leader}: {said}")
+        })?;
         std::thread::sleep(Duration::from_secs(2 * TTL_SECONDS));
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! One release of the chart, and what the cluster says about it.
 
-use crate::run::{Outcome, ensure, json, kubectl, run, variable, wait_for};
+use crate::run::{Outcome, ensure, json, kubectl, run, shell, variable, wait_for};
 use serde_json::Value;
 
 /// D of every release here, in seconds, unless a scenario says otherwise: the chart's default.
@@ -56,7 +56,7 @@ impl Release {
         let mut arguments = vec![verb, self.name.as_str(), "deploy/chart", "-n"];
         arguments.push(self.namespace.as_str());
         if verb == "install" {
-            arguments.extend(["--set", &repository, "--set", &tag]);
+            arguments.extend(["--set", &repository, "--set-string", &tag]);
             // Loaded, not pulled; and small enough for several side by side.
             for small in [
                 "image.pullPolicy=Never",
@@ -142,6 +142,9 @@ impl Release {
     }
 
     fn is_healed(&self, members: usize) -> Outcome<()> {
+        if let Some(line) = variable("E2E_VOLUMES_READY") {
+            shell(&line)?;
+        }
         let set = self.get(&format!("statefulset/{}", self.name))?;
         let ready = set["status"]["readyReplicas"].as_u64().unwrap_or(0) as usize;
         let updated = set["status"]["currentRevision"] == set["status"]["updateRevision"];

@@ -59,7 +59,7 @@ pub(crate) fn rolled_image(world: &World<'_>) -> Outcome<String> {
     let next = crate::run::variable("E2E_NEXT_IMAGE")
         .ok_or("SKIPPED: E2E_NEXT_IMAGE is not set; make e2e sets it")?;
     let (_, tag) = next.rsplit_once(':').ok_or("E2E_NEXT_IMAGE has no tag")?;
-    roll(world, 1, 2, &["--set", &format!("image.tag={tag}")])
+    roll(world, 1, 2, &["--set-string", &format!("image.tag={tag}")])
 }
 
 /// 3 → 5 → 1 → 3, the primary scaled away among them.
