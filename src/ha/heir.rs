@@ -10,6 +10,11 @@ use super::step::Turn;
 /// How long a leader that is to go waits for a standby that stays to become the synchronous one.
 const HEIR_WAIT_MS: Ms = 10_000;
 
+/// How long who handed over stays at most, so that its address answers.
+const LINGER_MAX_MS: Ms = 5_000;
+/// How long the way of clients to a new leader takes to be built on every node.
+const ROUTE_MS: Ms = 1_500;
+
 /// What the platform has planned for a member's Pod, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outlook {
@@ -94,6 +99,28 @@ impl Turn<'_> {
         };
         let chosen = incumbent(published).or_else(|| incumbent(&self.s.sync.asked));
         Some(chosen.map_or(&best.name, |w| &w.name).clone())
+    }
+
+    /// Clients are sent to me until the new route is everywhere. While my address is there they are
+    /// refused at once and try again; once it is gone they hang until their own time-out. So who
+    /// handed over stays until its successor is reached; until when to look again, if so.
+    pub(super) fn lingers_until(&mut self) -> Option<Ms> {
+        let succeeded = self.s.other_holder().map(|held| held.holder.name.clone());
+        let serves = |name: &Name| {
+            let member = self.s.shared.as_ref().and_then(|s| s.members.get(name));
+            member.is_some_and(|m| m.role == "primary" && m.state == "running")
+        };
+        let serves = succeeded.as_ref().is_some_and(serves);
+        let now = self.now;
+        let succession = self.s.succession.as_mut()?;
+        if serves {
+            succession.succeeded_at.get_or_insert(now);
+        }
+        let last = succession.released_at + LINGER_MAX_MS;
+        let until = succession
+            .succeeded_at
+            .map_or(last, |at| last.min(at + ROUTE_MS));
+        (now < until).then_some(until)
     }
 
     /// A leader that is to go first lets its synchronous set move to a member that stays; until

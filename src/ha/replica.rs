@@ -5,7 +5,7 @@ use super::event::Op;
 use super::model::{
     ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Ms, Name, Timeline,
 };
-use super::state::Process;
+use super::state::{Process, Succession};
 use super::step::Turn;
 
 /// A replica that has not streamed for that long may be on another line than it seems.
@@ -53,6 +53,10 @@ impl Turn<'_> {
         {
             self.explain(Rule::Handover, "the lock is released");
             self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
+            self.s.succession = self.has_candidate().then_some(Succession {
+                released_at: self.now,
+                succeeded_at: None,
+            });
         }
         if self.s.terminating {
             return self.leave();
@@ -105,6 +109,9 @@ impl Turn<'_> {
         match self.s.pg.process {
             Process::Running { .. } => self.stop(Stop::Fast, Rule::Handover, "terminating"),
             Process::Down if self.s.lease.in_flight.is_none() => {
+                if let Some(until) = self.lingers_until() {
+                    return self.wake_at(until);
+                }
                 self.s.said_bye = true;
                 self.emit(Effect::Bye);
             }

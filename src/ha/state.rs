@@ -52,6 +52,8 @@ pub struct State {
     pub sync: SyncTask,
     /// SIGTERM came.
     pub terminating: bool,
+    /// I handed the lock over: what I know of my successor.
+    pub succession: Option<Succession>,
     /// `Bye` was said.
     pub said_bye: bool,
     /// I gave the lock away on purpose: do not race before this instant.
@@ -78,6 +80,15 @@ pub struct State {
     pub explained: BTreeMap<String, String>,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
+}
+
+/// The time after a release.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Succession {
+    /// When I released the lock.
+    pub released_at: Ms,
+    /// When I saw another as the running primary.
+    pub succeeded_at: Option<Ms>,
 }
 
 /// The lock as held by this member.
@@ -225,6 +236,7 @@ impl State {
             asks: Vec::new(),
             sync: SyncTask::default(),
             terminating: false,
+            succession: None,
             said_bye: false,
             stand_aside_until: 0,
             deferring_since: None,

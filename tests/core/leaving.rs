@@ -3,10 +3,10 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::{acknowledge, member, shared_seen, tick};
+use super::conditions::{acknowledge, leader, member, shared_seen, tick};
 use super::synchronous::{enforces_b, probe, published, written};
 use super::*;
-use pgwarden::ha::event::PeerStatus;
+use pgwarden::ha::event::{Op, PeerStatus};
 use pgwarden::ha::lock::Outcome;
 use pgwarden::ha::shared::SharedWrite;
 
@@ -185,6 +185,51 @@ fn of_equals_the_one_that_stays_goes_first() {
         let effects = step(&mut state, answer, START + 505);
         let goes = effects.contains(&Effect::ReadLock);
         assert_eq!(goes, !defers, "{words}: {effects:?}");
+    }
+}
+
+#[test]
+fn who_hands_over_stays_until_its_successor_is_reached() {
+    // Found in pods: clients that were sent to an address of nobody hung for their time-out of 2 s.
+    for comes in [true, false] {
+        let (mut state, sent_at) = leader();
+        step(&mut state, Event::Terminate, sent_at + 20);
+        let (op, result) = (Op::Checkpoint, Ok(()));
+        step(&mut state, Event::OpDone { op, result }, sent_at + 30);
+        let why = "stopped".to_owned();
+        let effects = step(&mut state, Event::PostmasterGone { why }, sent_at + 40);
+        assert!(!lock_writes(&effects).is_empty(), "released: {effects:?}");
+        let release = Released {
+            by: identity("a"),
+            epoch: 5,
+            ttl_ms: 6_000,
+            verified: true,
+        };
+        let released_at = sent_at + 50;
+        let outcome = Outcome::Done(snapshot(LockState::Released(release), 60));
+        let nonce = state.lease.in_flight.unwrap();
+        let mut effects = step(
+            &mut state,
+            Event::LockWritten { nonce, outcome },
+            released_at,
+        );
+        assert!(!effects.contains(&Effect::Bye), "{effects:?}");
+        if comes {
+            read(&mut state, held("b", 6, 61), released_at + 100);
+            let mut shared = state.shared.clone().unwrap();
+            shared
+                .members
+                .insert("b".into(), member("running", "primary"));
+            shared_seen(&mut state, shared, false, released_at + 300);
+        }
+        let until = released_at + if comes { 300 + 1_500 } else { 5_000 };
+        effects = tick(&mut state, until - 1);
+        assert!(
+            !effects.contains(&Effect::Bye),
+            "comes {comes}: {effects:?}"
+        );
+        effects = tick(&mut state, until);
+        assert!(effects.contains(&Effect::Bye), "comes {comes}: {effects:?}");
     }
 }
 

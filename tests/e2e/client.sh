@@ -6,7 +6,7 @@
 # STATEMENT must answer one row that begins with "ack|N|"; the word NUMBER in it becomes N. With
 # RETRY_MS above 0 a failed statement is tried once more after that pause. Appends to FILE:
 #   BEGAN ENDED ok|failed N REST
-set -u
+# Not -u, and not -e: bash takes a coprocess's variables away the moment it ends.
 file=$1 conninfo=$2 statement=$3 pause_ms=$4 retry_ms=$5
 # A server that went away is an outcome, not the end of this script.
 trap '' PIPE
@@ -25,14 +25,20 @@ disconnect() {
 
 connect() {
   coproc SERVER { exec psql -XqAt "$conninfo" 2>&1; } 2>/dev/null
-  psql=$SERVER_PID
-  exec {from}<&"${SERVER[0]}" {to}>&"${SERVER[1]}"
+  # One that has ended already takes its descriptors along.
+  local pid=${SERVER_PID:-} ends=("${SERVER[@]:-}")
+  if [ -z "$pid" ] || [ -z "${ends[1]:-}" ]; then
+    reply=refused
+    return 1
+  fi
+  psql=$pid
+  exec {from}<&"${ends[0]}" {to}>&"${ends[1]}"
 }
 
 # The outcome in $reply; false unless the row came.
 attempt() {
   local n=$1
-  [ -n "$psql" ] || connect
+  [ -n "$psql" ] || connect || return 1
   if ! printf '%s\n' "${statement//NUMBER/$n}" 2>/dev/null >&"$to"; then
     reply=disconnected
     disconnect

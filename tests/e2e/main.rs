@@ -87,14 +87,8 @@ fn main() -> ExitCode {
     match install(&main, whole.then_some(&other)) {
         Ok((words, before)) => {
             tally.note("installed", began, Ok(words));
-            scenarios(&main, whole, &mut tally);
-            if let Some(before) = before {
-                tally.note(
-                    "undisturbed_release",
-                    Instant::now(),
-                    undisturbed(&other, &before),
-                );
-            }
+            let other = before.map(|before| (&other, before));
+            scenarios(&main, other, whole, &mut tally);
         }
         Err(why) => tally.note("installed", began, Err(why)),
     }
@@ -117,7 +111,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn scenarios(main: &Release, whole: bool, tally: &mut Tally) {
+fn scenarios(main: &Release, other: Option<(&Release, Standing)>, whole: bool, tally: &mut Tally) {
     let began = Instant::now();
     let client = match Client::start(main) {
         Ok(client) => client,
@@ -132,14 +126,20 @@ fn scenarios(main: &Release, whole: bool, tally: &mut Tally) {
         Some(names) => names.split(',').any(|wanted| wanted == name),
         None => smoke || whole,
     };
-    let all = SCENARIOS
-        .into_iter()
-        .chain([(SILENT_API.0, false, SILENT_API.1)]);
-    for (name, smoke, scenario) in all {
+    for (name, smoke, scenario) in SCENARIOS {
         if wanted(name, smoke) {
             let began = Instant::now();
             tally.note(name, began, scenario(&world));
         }
+    }
+    if let Some((other, before)) = other {
+        let outcome = undisturbed(other, &before);
+        tally.note("undisturbed_release", Instant::now(), outcome);
+    }
+    let (name, scenario) = SILENT_API;
+    if wanted(name, false) {
+        let began = Instant::now();
+        tally.note(name, began, scenario(&world));
     }
 }
 
