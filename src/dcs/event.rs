@@ -10,11 +10,14 @@ use tokio::time::Instant;
 const MESSAGE_MAX_CHARS: usize = 1000;
 
 impl Dcs {
-    /// Tell; false: it was dropped, because too many are under way or the API did not take it.
-    pub async fn create_event(&self, reason: &str, message: &str, warning: bool) -> bool {
-        let Ok(_permit) = self.shared.events.try_acquire() else {
-            return false;
-        };
+    /// Tell; `None`: it was dropped, because too many are under way.
+    pub async fn create_event(
+        &self,
+        reason: &str,
+        message: &str,
+        warning: bool,
+    ) -> Option<Outcome<()>> {
+        let _permit = self.shared.events.try_acquire().ok()?;
         let body = self.event(reason, message, warning, jiff::Timestamp::now());
         let ask = Ask::create(
             "create an Event",
@@ -22,7 +25,7 @@ impl Dcs {
             &body,
         );
         let (outcome, _) = self.write_until(&ask, Instant::now() + self.call).await;
-        matches!(outcome, Outcome::Done(_))
+        Some(outcome.and_then(|_| Outcome::Done(())))
     }
 
     fn event(&self, reason: &str, message: &str, warning: bool, now: jiff::Timestamp) -> Value {

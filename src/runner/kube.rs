@@ -3,8 +3,8 @@
 use super::Context;
 use super::effects::ms;
 use crate::api::client;
-use crate::dcs::SharedPart;
 use crate::dcs::codec::pod::terminated_proof;
+use crate::dcs::{DcsError, SharedPart};
 use crate::ha::event::{Event, PeerStatus};
 use crate::ha::lock::{LockWrite, Outcome, Place, Proof, ProofKind};
 use crate::ha::model::{Identity, Lsn, Ms, Name};
@@ -65,6 +65,8 @@ pub(super) async fn run_write_shared(context: Arc<Context>, call_ms: Ms, what: S
     context.tell(Event::SharedWritten { what, outcome }).await;
 }
 
+const NO_PROOF: &str = "no proof can be had that a leader is dead, its lease has to end";
+
 /// L5: the kubelet's word about the recorded container of the recorded pod, by quorum read.
 pub(super) async fn run_seek_proof(
     context: Arc<Context>,
@@ -83,6 +85,9 @@ pub(super) async fn run_seek_proof(
             }
             Err(why) => tracing::debug!("no proof that {holder} is dead: {why}"),
         },
+        Err(error @ DcsError::Refused { .. }) => {
+            context.complaints.say(NO_PROOF, error.to_string());
+        }
         Err(error) => tracing::debug!(%error, "the holder's pod could not be read"),
     }
 }

@@ -4,6 +4,7 @@
 //! a task of one join set and ends in an event; nothing is detached, and the loop itself never
 //! waits for anything but its inbox, so its heartbeat (G5) says what it is meant to say.
 
+mod complaints;
 mod container;
 mod effects;
 mod inspect;
@@ -44,6 +45,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use complaints::Complaints;
 use news::Newsroom;
 
 /// Events waiting to be decided on; senders wait when it is full.
@@ -104,6 +106,7 @@ pub struct Context {
     sync_setter: tokio::sync::Mutex<()>,
     /// Members that ever got a slot from this process.
     slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
+    complaints: Complaints,
 }
 
 impl Context {
@@ -211,6 +214,7 @@ impl Runner {
             sync_turn: AtomicU64::new(0),
             sync_setter: tokio::sync::Mutex::default(),
             slots_owned: tokio::sync::Mutex::default(),
+            complaints: Complaints::default(),
         });
         let (facts_sender, facts) = watch::channel(None);
         let watchful = watch::Sender::new(Watchful::default());

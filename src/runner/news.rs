@@ -4,6 +4,7 @@
 use super::{Context, Runner};
 use crate::ha::effect::{Effect, Rule};
 use crate::ha::event::{Event, Op};
+use crate::ha::lock::Outcome;
 use crate::ha::model::Ms;
 use crate::ha::state::State;
 use std::collections::BTreeMap;
@@ -165,8 +166,9 @@ async fn run_tell(context: Arc<Context>, news: News) {
         message,
         warning,
     } = news;
-    if !context.dcs.create_event(reason, &message, warning).await {
-        tracing::debug!(reason, message, "the Event was not taken");
+    match context.dcs.create_event(reason, &message, warning).await {
+        Some(Outcome::Refused { why, .. }) => context.complaints.say("no Events", why),
+        outcome => tracing::trace!(reason, message, ?outcome, "an Event"),
     }
 }
 

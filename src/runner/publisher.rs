@@ -11,6 +11,8 @@ use crate::settings::Settings;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+const OWN_POD: &str = "the own Pod does not show this member's role and status";
+
 /// What is to be published.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Publication {
@@ -97,11 +99,19 @@ pub(super) async fn run(context: Arc<Context>, mut publications: watch::Receiver
 async fn publish(context: &Context, what: &Publication) -> bool {
     let member = context.dcs.publish_member(&what.member).await;
     let role = context.dcs.set_role(what.role.as_deref()).await;
-    for outcome in [&member, &role] {
-        if !matches!(outcome, Outcome::Done(_)) {
-            tracing::debug!("the member's status was not published: {outcome:?}");
-            return false;
+    for outcome in [member, role] {
+        match outcome {
+            Outcome::Done(_) => {}
+            Outcome::Refused { why, .. } => {
+                context.complaints.say(OWN_POD, why);
+                return false;
+            }
+            Outcome::Conflict | Outcome::Unknown { .. } => {
+                tracing::debug!("the member's status was not published: {outcome:?}");
+                return false;
+            }
         }
     }
+    context.complaints.settle(OWN_POD);
     true
 }

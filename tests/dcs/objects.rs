@@ -307,10 +307,8 @@ async fn the_kubelets_word_is_read_from_the_pod() {
 async fn events_are_told() {
     let api = api().await;
     let dcs = member(&api, "pg-0", 5000).await;
-    assert!(
-        dcs.create_event("Promoted", "epoch 2, timeline 2", false)
-            .await
-    );
+    let told = dcs.create_event("Promoted", "epoch 2, timeline 2", false);
+    assert!(matches!(told.await, Some(Outcome::Done(()))));
     let events = api.objects("events", NAMESPACE);
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["involvedObject"]["name"], "pg-0");

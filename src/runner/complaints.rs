@@ -1,0 +1,43 @@
+//! What goes wrong again and again is said once, until its words change or it went well.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// What was said last, by topic.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<BTreeMap<&'static str, String>>);
+
+impl Complaints {
+    /// Warns, unless these words were said last about the topic.
+    pub(super) fn say(&self, topic: &'static str, words: String) {
+        if self.is_new(topic, &words) {
+            tracing::warn!("{topic}: {words}");
+        }
+    }
+
+    fn is_new(&self, topic: &'static str, words: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(topic, words.to_owned()).as_deref() != Some(words)
+    }
+
+    /// It went well: the next complaint is news again.
+    pub(super) fn settle(&self, topic: &'static str) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.remove(topic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_are_said_once_until_it_went_well() {
+        let complaints = Complaints::default();
+        assert!(complaints.is_new("pod", "403"));
+        assert!(!complaints.is_new("pod", "403"));
+        assert!(complaints.is_new("pod", "404") && complaints.is_new("proof", "404"));
+        complaints.settle("pod");
+        assert!(complaints.is_new("pod", "404"));
+    }
+}
