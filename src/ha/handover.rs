@@ -7,13 +7,64 @@ use super::effect::{Effect, Rule, Stop};
 use super::event::{Ask, Op};
 use super::model::{Ms, Name};
 use super::shared::{FailoverRecord, SharedWrite};
-use super::state::{Handover, HandoverPhase, PendingAsk, Process};
+use super::state::Process;
 use super::step::Turn;
+use serde::{Deserialize, Serialize};
 
 /// How long a person's question may wait for a checkpoint and a stop.
 const ASK_MAX_MS: u64 = 60_000;
 /// Questions waiting at once.
 const ASKS_MAX: usize = 8;
+
+/// A handover in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Handover {
+    /// The candidate, when named.
+    pub to: Option<Name>,
+    /// Why, in words.
+    pub because: String,
+    /// The step it is at.
+    pub phase: HandoverPhase,
+    /// It must have ended by.
+    pub until: Ms,
+}
+
+/// The steps of a handover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HandoverPhase {
+    /// A checkpoint first.
+    Checkpoint,
+    /// PostgreSQL stops.
+    Stopping,
+    /// The release is on its way.
+    Releasing,
+}
+
+/// A person's question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PendingAsk {
+    /// Its number.
+    pub id: u64,
+    /// It is a failover by hand.
+    pub failover: bool,
+    /// From whom.
+    pub from: Option<Name>,
+    /// To whom.
+    pub to: Option<Name>,
+    /// The request is in the shared object.
+    pub written: bool,
+    /// The answer is due.
+    pub until: Ms,
+}
+
+/// The time after a release.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Succession {
+    /// When I released the lock.
+    pub released_at: Ms,
+    /// When I saw another as the running primary.
+    pub succeeded_at: Option<Ms>,
+}
 
 impl Turn<'_> {
     pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {

@@ -8,6 +8,7 @@ use super::shared::{Rules, Shared, SyncRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use super::handover::{Handover, HandoverPhase, PendingAsk, Succession};
 pub use super::pg::{InForce, Pg, Process, SyncTask};
 pub use super::sabotage::Sabotage;
 
@@ -80,15 +81,6 @@ pub struct State {
     pub explained: BTreeMap<String, String>,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
-}
-
-/// The time after a release.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Succession {
-    /// When I released the lock.
-    pub released_at: Ms,
-    /// When I saw another as the running primary.
-    pub succeeded_at: Option<Ms>,
 }
 
 /// The lock as held by this member.
@@ -164,47 +156,6 @@ pub enum Answered {
     Unreachable,
     /// It said this.
     Said(PeerStatus),
-}
-
-/// A handover in progress.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Handover {
-    /// The candidate, when named.
-    pub to: Option<Name>,
-    /// Why, in words.
-    pub because: String,
-    /// The step it is at.
-    pub phase: HandoverPhase,
-    /// It must have ended by.
-    pub until: Ms,
-}
-
-/// The steps of a handover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HandoverPhase {
-    /// A checkpoint first.
-    Checkpoint,
-    /// PostgreSQL stops.
-    Stopping,
-    /// The release is on its way.
-    Releasing,
-}
-
-/// A person's question.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PendingAsk {
-    /// Its number.
-    pub id: u64,
-    /// It is a failover by hand.
-    pub failover: bool,
-    /// From whom.
-    pub from: Option<Name>,
-    /// To whom.
-    pub to: Option<Name>,
-    /// The request is in the shared object.
-    pub written: bool,
-    /// The answer is due.
-    pub until: Ms,
 }
 
 impl State {

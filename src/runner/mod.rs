@@ -7,11 +7,11 @@
 mod complaints;
 mod container;
 mod effects;
+mod inbound;
 mod inspect;
 mod journal;
 mod kube;
 mod news;
-mod notices;
 mod prober;
 mod publisher;
 mod replay;
@@ -23,13 +23,13 @@ pub use journal::{Journal, Line};
 pub use replay::replay_verb;
 
 use crate::api;
+use crate::dcs::Dcs;
 use crate::dcs::codec::route::RouteTarget;
-use crate::dcs::watch::{Seen, Watching};
-use crate::dcs::{Dcs, SharedView};
+use crate::dcs::watch::Watching;
 use crate::guardian::link::{Link, Words};
 use crate::guardian::protocol::{Hello, Request};
 use crate::ha::effect::{Effect, Rule};
-use crate::ha::event::{Ask, Event};
+use crate::ha::event::Event;
 use crate::ha::model::Ms;
 use crate::ha::state::State;
 use crate::ha::step::step;
@@ -353,51 +353,5 @@ impl Runner {
         self.publish
             .send_if_modified(|current| current.update(&self.context, &self.state));
         self.view.send_replace(Arc::new(view));
-    }
-
-    fn seen(&mut self, seen: Seen) -> Event {
-        self.dcs_last_seen = jiff::Timestamp::now().as_second().unsigned_abs();
-        match seen {
-            Seen::Lock(lock) => Event::LockSeen {
-                lock,
-                quorum: false,
-            },
-            Seen::Shared(view) => self.shared(*view, false),
-        }
-    }
-
-    fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
-        if let Some(raw) = &view.config_raw
-            && self.config_raw.as_ref() != Some(raw)
-            && let Ok(mut dynamic) = self.context.dynamic.write()
-        {
-            let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings);
-            for problem in problems {
-                tracing::error!("the dynamic configuration: {problem}");
-            }
-            *dynamic = parsed;
-            self.config_raw = Some(raw.clone());
-        }
-        Event::SharedSeen {
-            shared: view.shared,
-            quorum,
-        }
-    }
-
-    fn question(&mut self, command: api::Command) -> Event {
-        let ask = match &command.ask {
-            api::Ask::Switchover { leader, candidate } => Ask::Switchover {
-                from: leader.clone(),
-                to: candidate.clone(),
-            },
-            api::Ask::Failover { candidate } => Ask::Failover {
-                to: candidate.clone(),
-            },
-        };
-        self.questions.retain(|_, (_, reply)| !reply.is_closed());
-        let id = self.next_question;
-        self.next_question += 1;
-        self.questions.insert(id, (command.ask, command.reply));
-        Event::Asked { id, ask }
     }
 }

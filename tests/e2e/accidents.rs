@@ -56,10 +56,12 @@ pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
     })
 }
 
-/// The Pod object goes with its container: nothing proves that it is dead, the lease has to end.
+/// The Pod object is gone before the kubelet has told of its container's end: nothing proves that it
+/// is dead, the lease has to end.
 pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
     world.survives(3, 90, || {
         let leader = world.release.leader()?;
+        node::kill_container(world.release, &leader)?;
         let now = ["delete", "pod", &leader, "--grace-period=0", "--force"];
         world.release.kubectl(&now).map(drop)
     })

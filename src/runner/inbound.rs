@@ -1,8 +1,12 @@
-//! What the guardian says, as events.
+//! What comes from outside as events: from the guardian, from the watches, from people.
 
 use super::Runner;
+use crate::api;
+use crate::dcs::SharedView;
+use crate::dcs::watch::Seen;
 use crate::guardian::protocol::Notice;
-use crate::ha::event::Event;
+use crate::ha::event::{Ask, Event};
+use crate::settings::Dynamic;
 use std::sync::atomic::Ordering::SeqCst;
 
 impl Runner {
@@ -45,5 +49,51 @@ impl Runner {
             }
             Notice::Hello(_) => None,
         }
+    }
+
+    pub(super) fn seen(&mut self, seen: Seen) -> Event {
+        self.dcs_last_seen = jiff::Timestamp::now().as_second().unsigned_abs();
+        match seen {
+            Seen::Lock(lock) => Event::LockSeen {
+                lock,
+                quorum: false,
+            },
+            Seen::Shared(view) => self.shared(*view, false),
+        }
+    }
+
+    fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
+        if let Some(raw) = &view.config_raw
+            && self.config_raw.as_ref() != Some(raw)
+            && let Ok(mut dynamic) = self.context.dynamic.write()
+        {
+            let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings);
+            for problem in problems {
+                tracing::error!("the dynamic configuration: {problem}");
+            }
+            *dynamic = parsed;
+            self.config_raw = Some(raw.clone());
+        }
+        Event::SharedSeen {
+            shared: view.shared,
+            quorum,
+        }
+    }
+
+    pub(super) fn question(&mut self, command: api::Command) -> Event {
+        let ask = match &command.ask {
+            api::Ask::Switchover { leader, candidate } => Ask::Switchover {
+                from: leader.clone(),
+                to: candidate.clone(),
+            },
+            api::Ask::Failover { candidate } => Ask::Failover {
+                to: candidate.clone(),
+            },
+        };
+        self.questions.retain(|_, (_, reply)| !reply.is_closed());
+        let id = self.next_question;
+        self.next_question += 1;
+        self.questions.insert(id, (command.ask, command.reply));
+        Event::Asked { id, ask }
     }
 }
