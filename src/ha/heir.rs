@@ -10,6 +10,8 @@ use super::step::Turn;
 /// How long a leader that is to go waits for a standby that stays to become the synchronous one.
 const HEIR_WAIT_MS: Ms = 10_000;
 
+/// The same where no standby is published at all, and one could be.
+const HEIR_NEEDED_MS: Ms = 60_000;
 /// How long who handed over stays at most, so that its address answers.
 const LINGER_MAX_MS: Ms = 5_000;
 /// How long the way of clients to a new leader takes to be built on every node.
@@ -32,8 +34,11 @@ impl Turn<'_> {
         let Some(shared) = &self.s.shared else {
             return Outlook::Stays;
         };
-        let newest = shared.members.values().max_by_key(|member| &member.created);
         let of = |member: &Member| {
+            let controller = controller_of(member);
+            let of_same = |other: &&Member| controller_of(other) == controller;
+            let newest = shared.members.values().filter(of_same);
+            let newest = newest.max_by_key(|other| &other.created);
             if member.leaving {
                 Outlook::Leaving
             } else if newest.is_some_and(|newest| newest.revision != member.revision) {
@@ -127,13 +132,27 @@ impl Turn<'_> {
     /// when, if it is worth waiting.
     pub(super) fn heir_awaited_until(&mut self) -> Option<Ms> {
         let facts = self.s.pg.facts.clone()?;
-        let until = self.asked_since() + HEIR_WAIT_MS;
+        let published = self.s.sync_record().standbys;
+        // Released with an empty set, the lock could be taken by nobody but me.
+        let wait_ms = if published.is_empty() {
+            HEIR_NEEDED_MS
+        } else {
+            HEIR_WAIT_MS
+        };
+        let until = self.asked_since() + wait_ms;
         if !self.s.rules.synchronous_mode || self.now >= until {
             return None;
         }
-        let published = self.s.sync_record().standbys;
         let heir = self.choose_standby(&facts, &published)?;
         let ready = published.contains(&heir);
-        (!ready && self.outlook(&heir) != Outlook::Leaving).then_some(until)
+        let wanted = published.is_empty() || self.outlook(&heir) != Outlook::Leaving;
+        (!ready && wanted).then_some(until)
     }
+}
+
+/// Revisions are compared only within one controller: some operators give each member its own. A
+/// StatefulSet's revision begins with its name.
+fn controller_of(member: &Member) -> &str {
+    let name = member.revision.rsplit_once('-');
+    name.map_or("", |(controller, _)| controller)
 }

@@ -18,7 +18,13 @@ pub struct Rules {
     /// How long a crashed primary may take to start again before a candidate is preferred.
     pub primary_start_timeout_ms: u64,
     /// How long the slot of a member without a Pod is kept.
+    #[serde(default = "half_an_hour_ms")]
     pub member_slots_ttl_ms: u64,
+}
+
+/// What a journal of before means.
+fn half_an_hour_ms() -> u64 {
+    1_800_000
 }
 
 /// `<scope>-sync`: who holds every acknowledged commit.

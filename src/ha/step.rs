@@ -139,12 +139,15 @@ impl Turn<'_> {
                 lsn,
                 setting,
             } => {
-                self.s.sync.in_force = Some(InForce {
-                    names,
-                    lsn,
-                    setting,
-                    seen: false,
-                });
+                // An answer to an older order says nothing about the newer one.
+                if self.s.sync.asked == names {
+                    self.s.sync.in_force = Some(InForce {
+                        names,
+                        lsn,
+                        setting,
+                        seen: false,
+                    });
+                }
             }
             Event::PeerAnswered {
                 round,

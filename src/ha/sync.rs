@@ -43,6 +43,9 @@ impl Turn<'_> {
             if self.patient(facts, &published) {
                 return;
             }
+            if mine && !wanted.is_empty() && streams(facts, &published) {
+                return self.exchange(facts, &published, wanted);
+            }
             // Unpublish before anything is relaxed or replaced.
             self.explain_once("sync", Rule::Sync, format!("unpublish {published:?}"));
             return self.publish(Vec::new());
@@ -58,6 +61,25 @@ impl Turn<'_> {
                 Rule::Sync,
                 format!("publish {wanted:?}: it is enforced"),
             );
+            self.publish(wanted);
+        }
+    }
+
+    /// From one standby that is there to another: both are enforced first, then the other one is
+    /// published, then the first is relaxed. At no time is the set empty: whoever is to be elected
+    /// meanwhile is there.
+    fn exchange(&mut self, facts: &PgFacts, published: &[Name], wanted: Vec<Name>) {
+        let mut both = published.to_vec();
+        both.extend(
+            wanted
+                .iter()
+                .filter(|name| !published.contains(name))
+                .cloned(),
+        );
+        self.enforce(&both);
+        if self.is_enforced(facts, &both) {
+            let words = format!("publish {wanted:?} instead of {published:?}: both are enforced");
+            self.explain_once("sync", Rule::Sync, words);
             self.publish(wanted);
         }
     }
@@ -88,13 +110,7 @@ impl Turn<'_> {
 
     /// The published standby gets one R to come back before it is given up.
     fn patient(&mut self, facts: &PgFacts, published: &[Name]) -> bool {
-        let streaming = |name: &Name| {
-            facts
-                .walsenders
-                .iter()
-                .any(|w| w.name == *name && w.state == "streaming")
-        };
-        if !self.s.rules.synchronous_mode || published.iter().all(streaming) {
+        if !self.s.rules.synchronous_mode || streams(facts, published) {
             self.s.sync.missing_since = None;
             return false;
         }
@@ -104,15 +120,17 @@ impl Turn<'_> {
         self.now < until
     }
 
-    /// Tell PostgreSQL, unless it was told.
+    /// Tell PostgreSQL, unless it was told. From then on nothing is known to be in force until the
+    /// answer to this very order comes.
     fn enforce(&mut self, names: &[Name]) {
+        let asked = self.s.sync.asked == names;
         let in_force = self.s.sync.in_force.as_ref();
-        if in_force.is_some_and(|in_force| in_force.names == names) {
+        if asked && in_force.is_some_and(|in_force| in_force.names == names) {
             return;
         }
-        let asked = self.s.sync.asked == names;
-        if !asked || self.may("sync-names", self.s.budgets.renew_ms) {
+        if self.may("sync-names", self.s.budgets.renew_ms) || !asked {
             self.s.sync.asked = names.to_vec();
+            self.s.sync.in_force = None;
             self.emit(Effect::SetSyncNames {
                 names: names.to_vec(),
             });
@@ -155,4 +173,14 @@ impl Turn<'_> {
             expect: record.resource_version,
         });
     }
+}
+
+fn streams(facts: &PgFacts, names: &[Name]) -> bool {
+    let streaming = |name: &Name| {
+        facts
+            .walsenders
+            .iter()
+            .any(|w| w.name == *name && w.state == "streaming")
+    };
+    names.iter().all(streaming)
 }

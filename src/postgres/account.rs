@@ -4,6 +4,7 @@
 //! Where nss_wrapper is installed, PostgreSQL's programs (and only they) are shown an account made
 //! up for the purpose.
 
+use crate::sys::durable;
 use crate::sys::process::{has_account, own_uid};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ fn write(file: &Path, uid: u32) -> std::io::Result<()> {
     if fs::read_to_string(file).is_ok_and(|there| there == line) {
         return Ok(());
     }
-    fs::write(file, line)
+    durable::write_atomic(file, line.as_bytes(), 0o644)
 }
 
 fn of(library: &Path, file: &Path) -> Vec<(String, String)> {

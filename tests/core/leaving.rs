@@ -30,8 +30,20 @@ fn with_pods(b: Member, c: Member) -> (State, u64) {
     (state, sent_at)
 }
 
-fn unpublishes(effects: &[Effect]) -> bool {
-    matches!(published(effects), Some(SharedWrite::Sync { standbys, .. }) if standbys.is_empty())
+fn enforces(effects: &[Effect], wanted: &[&str]) -> bool {
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::SetSyncNames { names } if names == wanted))
+}
+
+/// The server carries out what it was last asked for.
+fn carry_out(state: &mut State, now: u64) -> Vec<Effect> {
+    let set = Event::SyncNamesSet {
+        names: state.sync.asked.clone(),
+        lsn: Lsn(90),
+        setting: String::new(),
+    };
+    step(state, set, now)
 }
 
 #[test]
@@ -60,7 +72,22 @@ fn the_synchronous_set_moves_to_a_pod_that_stays() {
     for (what, b, c, moves) in cases {
         let (mut state, sent_at) = with_pods(b, c);
         let effects = probe(&mut state, &["b", "c"], sent_at + 40);
-        assert_eq!(unpublishes(&effects), moves, "{what}: {effects:?}");
+        assert_eq!(published(&effects), None, "{what}: {effects:?}");
+        assert_eq!(
+            enforces(&effects, &["b", "c"]),
+            moves,
+            "{what}: {effects:?}"
+        );
+        if !moves {
+            continue;
+        }
+        // Both confirm; then the other is published; only then the first is relaxed.
+        let effects = carry_out(&mut state, sent_at + 50);
+        let what = published(&effects).expect("both are enforced");
+        assert!(matches!(&what, SharedWrite::Sync { standbys, .. } if *standbys == ["c"]));
+        assert!(!enforces(&effects, &["c"]), "{effects:?}");
+        let effects = written(&mut state, what, Outcome::Done("62".into()), sent_at + 60);
+        assert!(enforces(&effects, &["c"]), "{effects:?}");
     }
 }
 
@@ -80,7 +107,7 @@ fn a_renewed_pod_that_lags_holds_no_commits() {
         ..facts(false)
     };
     let effects = step(&mut state, Event::PgSeen(seen), sent_at + 40);
-    assert!(!unpublishes(&effects), "{effects:?}");
+    assert!(!enforces(&effects, &["b", "c"]), "{effects:?}");
 }
 
 fn checkpoints(effects: &[Effect]) -> bool {
@@ -99,19 +126,12 @@ fn a_leader_that_is_to_go_waits_for_an_heir_that_stays() {
         let mut effects = probe(&mut state, &["b", "c"], now);
         effects.extend(step(&mut state, Event::Terminate, now));
         assert!(!checkpoints(&effects), "{effects:?}");
-        let what = published(&effects).expect("b is unpublished first");
-        effects = written(&mut state, what, Outcome::Done("62".into()), now + 5);
-        assert!(!checkpoints(&effects), "{effects:?}");
+        assert!(enforces(&effects, &["b", "c"]), "{effects:?}");
         if heir_comes {
-            let set = Event::SyncNamesSet {
-                names: vec!["c".to_owned()],
-                lsn: Lsn(90),
-                setting: String::new(),
-            };
-            effects = step(&mut state, set, now + 10);
-            let what = published(&effects).expect("c is enforced");
+            effects = carry_out(&mut state, now + 10);
             assert!(!checkpoints(&effects), "{effects:?}");
-            effects = written(&mut state, what, Outcome::Done("63".into()), now + 30);
+            let what = published(&effects).expect("c is enforced beside b");
+            effects = written(&mut state, what, Outcome::Done("62".into()), now + 30);
         } else {
             // The server does not enforce it: the lock is renewed and waited, but not for ever.
             effects.clear();

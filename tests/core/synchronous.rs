@@ -180,11 +180,56 @@ fn a_synchronous_set_that_somebody_relaxed_is_unpublished_and_enforced_anew() {
         what: what.expect("found above"),
         outcome: Outcome::Done("99".into()),
     };
-    step(&mut state, written, now + 1_100);
-    let effects = step(&mut state, with_standby(97, "async", ""), now + 1_101);
+    let mut effects = step(&mut state, written, now + 1_100);
+    effects.extend(step(&mut state, with_standby(97, "async", ""), now + 1_101));
     let names = vec!["b".to_owned()];
     assert!(
         effects.contains(&Effect::SetSyncNames { names }),
         "{effects:?}"
     );
+}
+
+#[test]
+fn nothing_is_published_while_an_order_to_replace_it_is_on_its_way() {
+    // Found by a review: b was given up, came back before the order to relax was carried out, and
+    // was published again by what the server had shown before.
+    let (mut state, what, sent_at) = enforces_b();
+    written(&mut state, what, Outcome::Done("61".into()), sent_at + 20);
+    probe(&mut state, &[], sent_at + 30);
+    let mut effects = Vec::new();
+    let mut now = sent_at + 30;
+    while !relaxes(&effects) && now < sent_at + 3_000 {
+        now += 50;
+        effects = probe(&mut state, &[], now);
+        if state.lease.in_flight.is_some() {
+            acknowledge(&mut state, now, now);
+        }
+        if let Some(what) = published(&effects) {
+            effects.extend(written(&mut state, what, Outcome::Done("62".into()), now));
+        }
+    }
+    assert!(
+        relaxes(&effects),
+        "b was missing for longer than R: {effects:?}"
+    );
+    // It streams again; the server is still told, by a slow disk, to relax.
+    let effects = probe(&mut state, &["b"], now + 10);
+    assert_eq!(published(&effects), None, "{effects:?}");
+    let names = vec!["b".to_owned()];
+    assert!(
+        effects.contains(&Effect::SetSyncNames { names }),
+        "{effects:?}"
+    );
+    // The answer to the older order is none to this one.
+    let set = |names: Vec<String>| Event::SyncNamesSet {
+        names,
+        lsn: Lsn(90),
+        setting: String::new(),
+    };
+    step(&mut state, set(Vec::new()), now + 20);
+    let effects = probe(&mut state, &["b"], now + 30);
+    assert_eq!(published(&effects), None, "{effects:?}");
+    let mut effects = step(&mut state, set(vec!["b".into()]), now + 40);
+    effects.extend(probe(&mut state, &["b"], now + 50));
+    assert!(published(&effects).is_some(), "{effects:?}");
 }

@@ -106,6 +106,8 @@ pub(crate) enum Act {
         generation: u64,
         life: Life,
         names: Vec<String>,
+        /// When the server is told; a newer order replaces it.
+        due: u64,
     },
     Probe {
         node: usize,

@@ -7,7 +7,7 @@ use crate::world::World;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
-use pgwarden::ha::model::Identity;
+use pgwarden::ha::model::{Identity, Name};
 
 impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
@@ -155,20 +155,31 @@ impl World {
             Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
             Effect::SetSyncNames { names } => {
                 if let Some(generation) = generation {
-                    let delay = self.rng.range(2, 60);
-                    self.schedule(
-                        delay,
-                        Act::SyncNamesSet {
-                            node,
-                            generation,
-                            life,
-                            names,
-                        },
-                    );
+                    self.order_sync_names(node, generation, names);
                 }
             }
             other => panic!("no twin for {other}"),
         }
+    }
+
+    /// One order after the other; a newer one replaces what has not begun.
+    fn order_sync_names(&mut self, node: usize, generation: u64, names: Vec<Name>) {
+        let (now, life) = (self.now, self.nodes[node].life);
+        let slow = self.rng.percent(10);
+        let delay = self.rng.range(2, if slow { 1_500 } else { 60 });
+        let Some(server) = self.server_of(node, generation) else {
+            return;
+        };
+        server.sync_due = server.sync_due.max(now + delay) + 1;
+        let due = server.sync_due;
+        let act = Act::SyncNamesSet {
+            node,
+            generation,
+            life,
+            names,
+            due,
+        };
+        self.schedule(due - now, act);
     }
 
     /// What comes before the fork is written to disk, and takes its time.

@@ -51,17 +51,24 @@ impl World {
                 generation,
                 life,
                 names,
+                due,
             } => {
                 let Some(server) = self.server_of(node, generation) else {
                     return;
                 };
+                if server.sync_due != due {
+                    return;
+                }
                 server.sync_names.clone_from(&names);
                 if names.is_empty() {
                     self.release_pending(node);
                 }
                 let lsn = Lsn(self.nodes[node].dir.whole().map_or(0, |d| d.log.len()) as u64);
+                // The server knows at once; a checkpoint comes before the answer.
+                let slow = self.rng.percent(10);
+                let checkpoint = self.rng.range(2, if slow { 2_000 } else { 40 });
                 self.tell(
-                    2,
+                    checkpoint,
                     node,
                     life,
                     Event::SyncNamesSet {

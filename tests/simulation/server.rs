@@ -39,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) in_recovery: bool,
     pub(crate) frozen: bool,
     pub(crate) sync_names: Vec<Name>,
+    /// When the newest order about them is carried out: one after the other.
+    pub(crate) sync_due: u64,
     /// The positions of commits that wait for their synchronous standby.
     pub(crate) pending: Vec<usize>,
     pub(crate) upstream: Option<Name>,
@@ -141,6 +143,7 @@ impl Server {
             in_recovery: !as_primary,
             frozen: false,
             sync_names: Vec::new(),
+            sync_due: 0,
             pending: Vec::new(),
             upstream,
             streaming: false,
@@ -158,7 +161,6 @@ impl Server {
     /// The probe's answer.
     pub(crate) fn facts(&self, disk: &Disk, now: u64) -> PgFacts {
         let position = Lsn(disk.log.len() as u64);
-        let first_sync = self.sync_names.first();
         let heard = self.standbys.iter().filter(|(_, (_, at))| now < at + 500);
         PgFacts {
             in_recovery: self.in_recovery,
@@ -172,7 +174,7 @@ impl Server {
                 .map(|(name, (flushed, _))| Walsender {
                     name: name.clone(),
                     state: "streaming".into(),
-                    sync_state: if first_sync == Some(name) {
+                    sync_state: if self.sync_names.contains(name) {
                         "sync"
                     } else {
                         "async"

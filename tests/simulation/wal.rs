@@ -108,9 +108,16 @@ impl World {
             return Vec::new();
         };
         server.standbys.insert(name.clone(), (flushed, now));
-        if server.sync_names.first() != Some(&name) || !server.is_writable() {
+        if !server.sync_names.contains(&name) || !server.is_writable() {
             return Vec::new();
         }
+        // Every name must have it, and only one that is connected counts.
+        let has = |name| server.standbys.get(name).filter(|(_, at)| now < at + 500);
+        let reached = server
+            .sync_names
+            .iter()
+            .map(|name| has(name).map_or(0, |(to, _)| *to));
+        let flushed = reached.min().unwrap_or(0);
         let done: Vec<_> = server
             .pending
             .extract_if(.., |position| *position <= flushed)
