@@ -157,6 +157,10 @@ async fn the_own_pod_is_patched_only_when_it_differs() {
 
     let seen = dcs.read_shared().await.unwrap().shared.members;
     me.pod_uid.clone_from(&dcs.names().pod_uid);
+    // What the platform says of the Pod comes with it.
+    let pod = api.object("pods", NAMESPACE, "pg-0").unwrap();
+    let created = pod["metadata"]["creationTimestamp"].as_str().unwrap();
+    me.created = created.to_owned();
     assert_eq!(seen["pg-0"], me);
     let label = |api: &pgwarden::playground::kube_api::Handle| {
         api.object("pods", NAMESPACE, "pg-0").unwrap()["metadata"]["labels"]["role"].clone()
