@@ -16,6 +16,8 @@ use pgwarden::ha::step::step;
 mod conditions;
 #[path = "core/divergence.rs"]
 mod divergence;
+#[path = "core/edited.rs"]
+mod edited;
 #[path = "core/election.rs"]
 mod election;
 #[path = "core/leaving.rs"]

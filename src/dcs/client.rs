@@ -95,7 +95,10 @@ impl Dcs {
         self.read_lock_until(Instant::now() + self.call).await
     }
 
-    async fn read_lock_until(&self, deadline: Instant) -> Result<LockSnapshot, DcsError> {
+    pub(super) async fn read_lock_until(
+        &self,
+        deadline: Instant,
+    ) -> Result<LockSnapshot, DcsError> {
         let known = self.newest_lock();
         let path = self.path("apis/coordination.k8s.io/v1", "leases", &self.names().scope);
         let read = self

@@ -2,7 +2,7 @@
 
 use super::calls::WithoutValue;
 use super::client::Dcs;
-use super::codec::route::{Family, Plan, RouteTarget, plan};
+use super::codec::route::{Family, Plan, RouteTarget, plan, repair};
 use super::error::DcsError;
 use super::request::Ask;
 use crate::ha::lock::Outcome;
@@ -44,7 +44,18 @@ impl Dcs {
             };
             let name = family.object_name(&self.names().scope);
             let what = format!("publish the route in {name}");
-            let ask = match plan(self.names(), family, stored.as_ref(), epoch, target) {
+            let mut plan = plan(self.names(), family, stored.as_ref(), epoch, target);
+            if let Plan::HigherEpoch(higher) = plan {
+                match self.is_nobodys(epoch, deadline).await {
+                    Ok(true) => {
+                        tracing::warn!("the route carries epoch {higher}, which is nobody's");
+                        plan = repair(self.names(), family, stored.as_ref(), epoch, target);
+                    }
+                    Ok(false) => return Outcome::Conflict,
+                    Err(error) => return of_error(error),
+                }
+            }
+            let ask = match plan {
                 Plan::Nothing => return Outcome::Done(false),
                 Plan::HigherEpoch(_) => return Outcome::Conflict,
                 Plan::Create(body) => Ask::create(&what, &self.collection(GROUP, RESOURCE), &body),
@@ -57,6 +68,13 @@ impl Dcs {
             }
         }
         Outcome::Conflict
+    }
+
+    /// Whoever publishes a higher epoch has taken the lock under it before. A lock that is read later
+    /// than the slice and still stands at `epoch` shows that a hand wrote the slice's.
+    async fn is_nobodys(&self, epoch: u64, deadline: Instant) -> Result<bool, DcsError> {
+        let lock = self.read_lock_until(deadline).await?;
+        Ok(lock.held().is_some_and(|held| held.epoch == epoch))
     }
 
     async fn read_slice(

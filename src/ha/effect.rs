@@ -3,7 +3,7 @@
 //! Every variant has one `run_…` twin in the runner and one in the simulator.
 
 use super::lock::{LockWrite, Place};
-use super::model::{Identity, Ms, Name};
+use super::model::{HistoryEntry, Identity, Ms, Name};
 use super::shared::SharedWrite;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -100,6 +100,13 @@ pub enum Effect {
     CompareWal {
         /// The leader.
         with: Name,
+    },
+    /// Compare my history with the leader's own → `HistoryCompared`.
+    CompareHistory {
+        /// The leader.
+        with: Name,
+        /// Mine.
+        mine: Vec<HistoryEntry>,
     },
     /// Single-user recovery.
     CrashRecover,
@@ -247,6 +254,9 @@ impl fmt::Display for Effect {
             Self::Initdb => write!(f, "create a new cluster"),
             Self::Clone { from } => write!(f, "clone {from}"),
             Self::Rewind { from } => write!(f, "rewind to the history of {from}"),
+            Self::CompareHistory { with, .. } => {
+                write!(f, "compare my history with that of {with}")
+            }
             Self::CompareWal { with } => write!(f, "compare my last WAL with that of {with}"),
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),

@@ -245,26 +245,11 @@ impl Turn<'_> {
         self.s.shared.as_ref()?.failover.to.clone()
     }
 
-    /// Synchronous mode: only the recorded leader and its published standbys hold every
-    /// acknowledged commit.
-    pub(super) fn sync_admits(&self, name: &str) -> bool {
-        let Some(shared) = &self.s.shared else {
-            return false;
-        };
-        let binding = self.s.rules.synchronous_mode
-            || (shared.config.rules.is_none() && shared.sync.leader.is_some());
-        let record = &shared.sync;
-        !binding
-            || record.leader.is_none()
-            || record.leader.as_deref() == Some(name)
-            || record.standbys.iter().any(|standby| standby == name)
-    }
-
     /// Whether I may lead at all; the reason not to, in words.
     pub(super) fn eligible(&self) -> Result<(), String> {
-        let Some(shared) = &self.s.shared else {
+        if self.s.shared.is_none() {
             return Err("the cluster is not known yet".into());
-        };
+        }
         if self.s.terminating {
             return Err("I am terminating".into());
         }
@@ -297,12 +282,7 @@ impl Turn<'_> {
             return Ok(());
         }
         if !self.sync_admits(&self.s.me.name) {
-            let record = &shared.sync;
-            return Err(format!(
-                "not in the synchronous set of {} {:?}",
-                record.leader.as_deref().unwrap_or("nobody"),
-                record.standbys
-            ));
+            return Err(self.not_in_the_set());
         }
         self.far_enough(timeline, lsn)
     }

@@ -92,6 +92,13 @@ pub enum Event {
         /// The bytes are others: two promotions under one timeline.
         differs: bool,
     },
+    /// My history was compared with the leader's own.
+    HistoryCompared {
+        /// Whose.
+        with: Name,
+        /// Both left the same timeline at different positions.
+        differs: bool,
+    },
     /// A peer answered, or did not within its deadline.
     PeerAnswered {
         /// The round of questions.

@@ -95,6 +95,16 @@ pub struct HistoryEntry {
     pub new_leader: Option<Name>,
 }
 
+/// Whether two histories leave the same timeline at different positions. Whoever promotes chooses the
+/// next number it knows of: two who do not know of each other choose the same.
+pub fn fork_elsewhere(one: &[HistoryEntry], other: &[HistoryEntry]) -> bool {
+    one.iter().any(|entry| {
+        other
+            .iter()
+            .any(|line| line.timeline == entry.timeline && line.switch_lsn != entry.switch_lsn)
+    })
+}
+
 /// What `pg_control` says about how the server last ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ControlState {

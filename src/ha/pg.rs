@@ -31,6 +31,9 @@ pub struct Pg {
     pub diverged_from: Option<u64>,
     /// The leader of this epoch has other WAL on my timeline.
     pub twin_of: Option<u64>,
+    /// What the leader of an epoch itself said of my history.
+    #[serde(default)]
+    pub line: Option<Line>,
     /// It has been running without a stream since.
     pub unstreamed_since: Option<Ms>,
     /// Rewinds that failed in a row. One that was cut short leaves a directory that shows it.
@@ -39,6 +42,15 @@ pub struct Pg {
     pub failed_starts: u32,
     /// G9's verdict.
     pub not_serving: Option<String>,
+}
+
+/// A leader's own history, compared with mine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Line {
+    /// The epoch of the leader that was asked.
+    pub epoch: u64,
+    /// Both left the same timeline at different positions.
+    pub differs: bool,
 }
 
 /// The postmaster.

@@ -2,7 +2,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
-use super::model::{DataDir, Name};
+use super::model::{DataDir, HistoryEntry, Name};
 use super::shared::{Initialize, SharedWrite};
 use super::state::{Handover, HandoverPhase, Process};
 use super::step::Turn;
@@ -10,6 +10,15 @@ use std::collections::BTreeSet;
 
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
+
+/// The published history is the server's own; names and times in it are the leaders' of then.
+fn same_line(published: &[HistoryEntry], own: &[HistoryEntry]) -> bool {
+    let forks = |history: &[HistoryEntry]| -> Vec<_> {
+        let fork = |entry: &HistoryEntry| (entry.timeline, entry.switch_lsn);
+        history.iter().map(fork).collect()
+    };
+    forks(published) == forks(own)
+}
 
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
@@ -105,7 +114,7 @@ impl Turn<'_> {
             shared.failover.from.is_none() && shared.failover.to.as_ref() == Some(&self.s.me.name)
         });
         if !by_hand && !self.sync_admits(&self.s.me.name) {
-            return Err("another member is in the synchronous set, I am not".into());
+            return Err(self.not_in_the_set());
         }
         Ok(())
     }
@@ -228,10 +237,16 @@ impl Turn<'_> {
         let expect = config.resource_version.clone();
         if config.rules.is_none() && self.may("config", 2 * self.s.budgets.renew_ms) {
             self.write_shared(SharedWrite::Config { expect });
-        } else if !matches!(config.initialize, Initialize::Done(_)) {
+        } else if config.initialize != Initialize::Done(facts.system_id.clone()) {
+            // Whoever runs the cluster under the lock is the cluster, whatever a hand wrote.
+            if let Initialize::Done(other) = &config.initialize {
+                let mine = &facts.system_id;
+                let words = format!("the stored system identifier is {other}: write {mine} back");
+                self.explain_once("initialize", Rule::Primary, words);
+            }
             let value = Initialize::Done(facts.system_id.clone());
             self.write_shared(SharedWrite::Initialize { value, expect });
-        } else if config.history.len() != facts.history.len()
+        } else if !same_line(&config.history, &facts.history)
             || config.epoch != epoch
             || config.ttl_ms != self.s.budgets.ttl_ms
         {

@@ -3,8 +3,9 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
 use super::model::{
-    ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Ms, Name, Timeline,
+    ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Ms, Name, Timeline, fork_elsewhere,
 };
+use super::pg::Line;
 use super::state::{Process, Succession};
 use super::step::Turn;
 
@@ -24,6 +25,9 @@ enum Relation {
     /// The same timeline number from another promotion: no rewind can tell them apart, and
     /// streaming would go on in the middle of other records.
     Twin,
+    /// The published history says that my line is another one: to be confirmed by the leader's own
+    /// before anything is given up for it.
+    Suspect,
     /// The leader has not published enough yet.
     Unknown,
 }
@@ -187,6 +191,9 @@ impl Turn<'_> {
                 history: &facts.history,
             };
             let relation = self.relation(&stand, &member);
+            if relation == Relation::Suspect {
+                self.confirm_line(&name, stand.history);
+            }
             if relation == Relation::Twin || (relation == Relation::Forked && !facts.streaming) {
                 self.s.pg.diverged_from = self.record_epoch();
                 let words = format!("{name} left my history before my position {}", facts.lsn);
@@ -214,6 +221,28 @@ impl Turn<'_> {
                 with: leader.clone(),
             });
         }
+    }
+
+    /// An object that anybody may edit is no reason to replace a copy: ask the leader.
+    fn confirm_line(&mut self, leader: &Name, mine: &[HistoryEntry]) {
+        if self.may("CompareHistory", self.s.budgets.renew_ms) {
+            let (with, mine) = (leader.clone(), mine.to_vec());
+            self.emit(Effect::CompareHistory { with, mine });
+        }
+    }
+
+    pub(super) fn absorb_line(&mut self, with: &Name, differs: bool) {
+        let current = self.leader_name().as_ref() == Some(with);
+        let Some(epoch) = self.record_epoch().filter(|_| current) else {
+            return;
+        };
+        let words = if differs {
+            format!("{with} has another history than I: my line is another one")
+        } else {
+            format!("{with} has my history, and the published one is not {with}'s")
+        };
+        self.explain(Rule::Replica, words);
+        self.s.pg.line = Some(Line { epoch, differs });
     }
 
     pub(super) fn absorb_comparison(&mut self, with: &Name, differs: bool) {
@@ -270,6 +299,7 @@ impl Turn<'_> {
         let relation = self.relation(&stand, &leader);
         match relation {
             Relation::Unknown => {}
+            Relation::Suspect => self.confirm_line(&name, stand.history),
             Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
             Relation::Twin => self.clone_from(name, "the same timeline from another promotion"),
             _ if self.s.pg.failed_rewinds >= FAILED_REWINDS_MAX => {
@@ -313,18 +343,18 @@ impl Turn<'_> {
             return Relation::Unknown;
         };
         let history = &shared.config.history;
-        // Whoever promotes chooses the next number it knows of: two who do not know of each other
-        // choose the same.
-        let elsewhere = |entry: &HistoryEntry| {
-            history
-                .iter()
-                .any(|line| line.timeline == entry.timeline && line.switch_lsn != entry.switch_lsn)
-        };
         let of_this_leader = Some(shared.config.epoch) == self.record_epoch();
         if self.s.pg.twin_of.is_some() && self.s.pg.twin_of == self.record_epoch() {
             return Relation::Twin;
         }
-        let another_line = of_this_leader && mine.history.iter().any(elsewhere);
+        let suspect = of_this_leader && fork_elsewhere(mine.history, history);
+        let line = self.s.pg.line;
+        let line = line.filter(|line| Some(line.epoch) == self.record_epoch());
+        let another_line = match line {
+            _ if !suspect => false,
+            Some(line) => line.differs,
+            None => return Relation::Suspect,
+        };
         if mine.timeline == theirs {
             return if mine.replica && !another_line {
                 Relation::Behind

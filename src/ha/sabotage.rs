@@ -12,6 +12,8 @@ pub enum Sabotage {
     IdentityOff,
     /// L4 off: a missing object is a free lock.
     AbsenceIsRelease,
+    /// A record of the synchronous set that is gone admits everybody.
+    AbsentSetAdmits,
     /// The timeline and position checks of the election are off.
     TimelineCheckOff,
 }

@@ -133,6 +133,7 @@ impl Turn<'_> {
             }
             Event::DataSeen(data) => self.s.pg.data = Some(data),
             Event::WalCompared { with, differs } => self.absorb_comparison(&with, differs),
+            Event::HistoryCompared { with, differs } => self.absorb_line(&with, differs),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
             Event::SyncNamesSet {
                 names,
@@ -236,6 +237,7 @@ impl Turn<'_> {
             Op::Clone if !failed => {
                 self.s.pg.failed_rewinds = 0;
                 self.s.pg.twin_of = None;
+                self.s.pg.line = None;
                 self.s.pg.diverged_from = None;
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
@@ -274,6 +276,7 @@ impl Turn<'_> {
         }
         self.s.lock.greatest_epoch = self.s.lock.greatest_epoch.max(shared.config.epoch);
         self.s.shared = Some(shared);
+        self.remember_set();
     }
 
     fn absorb_shared_write(&mut self, what: SharedWrite, outcome: Outcome<String>) {
@@ -285,6 +288,7 @@ impl Turn<'_> {
                 if let Some(shared) = &mut self.s.shared {
                     shared.apply(what, version);
                 }
+                self.remember_set();
             }
             Outcome::Conflict => self.emit(Effect::ReadShared),
             Outcome::Refused { status, why, .. } => {

@@ -1,9 +1,11 @@
 //! Timelines: where each forked, as PostgreSQL's history files tell.
 
+use super::session::{Session, SqlError};
 use crate::ha::model::{HistoryEntry, Timeline};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// Why a history cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,28 @@ pub fn read_local(data_dir: &Path, timeline: Timeline) -> Result<Vec<HistoryEntr
     let path = data_dir.join("pg_wal").join(file_name(timeline));
     let text = fs::read_to_string(path).map_err(|error| HistoryError::Read(timeline, error))?;
     parse(timeline, &text)
+}
+
+/// Reads a primary's own history over a session, of the timeline that it writes on.
+pub async fn read_remote(
+    primary: &Session,
+    deadline: Duration,
+) -> Result<Vec<HistoryEntry>, SqlError> {
+    // The control file's timeline may be the one before a promotion; a replica refuses the question.
+    let sql = "SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(\
+               pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int";
+    let timeline: i32 = primary.value(sql, deadline).await?;
+    let timeline = Timeline::try_from(timeline)
+        .map_err(|_| SqlError::Garbled(format!("timeline {timeline}")))?;
+    if timeline <= 1 {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT pg_catalog.pg_read_file('pg_wal/{}')",
+        file_name(timeline)
+    );
+    let text: String = primary.value(&sql, deadline).await?;
+    parse(timeline, &text).map_err(|error| SqlError::Garbled(error.to_string()))
 }
 
 #[cfg(test)]

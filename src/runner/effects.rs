@@ -82,6 +82,11 @@ impl Runner {
                     self.spawn(server::run_compare_wal(context, source, with));
                 }
             }
+            Effect::CompareHistory { with, mine } => {
+                if let Some(source) = self.source(&with) {
+                    self.spawn(server::run_compare_history(context, source, with, mine));
+                }
+            }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
             Effect::SetSyncNames { names } => {

@@ -65,6 +65,7 @@ pub(super) async fn run_write_shared(context: Arc<Context>, call_ms: Ms, what: S
     context.tell(Event::SharedWritten { what, outcome }).await;
 }
 
+const ROUTE: &str = "the leader Service does not lead to me, its route was not written";
 const NO_PROOF: &str = "no proof can be had that a leader is dead, its lease has to end";
 
 /// L5: the kubelet's word about the recorded container of the recorded pod, by quorum read.
@@ -135,8 +136,21 @@ fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
 /// L7: only after promotion; the codec refuses to replace a higher epoch.
 pub(super) async fn run_publish_route(context: Arc<Context>, epoch: u64) {
     match context.dcs.publish_route(epoch, Some(&context.route)).await {
-        Outcome::Done(true) => tracing::info!(epoch, "the Service points at me"),
-        Outcome::Done(false) => {}
-        other => tracing::warn!(epoch, "the route was not written: {other:?}"),
+        Outcome::Done(changed) => {
+            context.complaints.settle(ROUTE);
+            if changed {
+                tracing::info!(epoch, "the Service points at me");
+            }
+        }
+        Outcome::Conflict => {
+            let words = "a later leader has written it";
+            context.complaints.say(ROUTE, words.to_owned());
+        }
+        Outcome::Refused { status, why, .. } => {
+            context
+                .complaints
+                .say(ROUTE, format!("refused ({status}): {why}"));
+        }
+        Outcome::Unknown { why } => context.complaints.say(ROUTE, why),
     }
 }

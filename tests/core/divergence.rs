@@ -14,6 +14,18 @@ fn fork_at(lsn: u64) -> Vec<HistoryEntry> {
     }]
 }
 
+/// The leader's own history, where it was asked for.
+fn leader_says(state: &mut State, effects: &[Effect], differs: bool) -> Vec<Effect> {
+    let asked = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::CompareHistory { .. }));
+    if !asked {
+        return Vec::new();
+    }
+    let with = "b".to_owned();
+    step(state, Event::HistoryCompared { with, differs }, START + 31)
+}
+
 #[test]
 fn the_same_timeline_from_another_promotion_is_cloned_over() {
     // Found by simulation (seed 867, twins in a race): two who did not know of each other promoted
@@ -50,7 +62,8 @@ fn the_same_timeline_from_another_promotion_is_cloned_over() {
             streaming: true,
             ..facts(true)
         };
-        let effects = step(&mut state, Event::PgSeen(seen), START + 30);
+        let mut effects = step(&mut state, Event::PgSeen(seen), START + 30);
+        effects.extend(leader_says(&mut state, &effects.clone(), true));
         let stops = effects
             .iter()
             .any(|effect| matches!(effect, Effect::Stop { .. }));
@@ -83,4 +96,83 @@ fn the_same_timeline_from_another_promotion_is_cloned_over() {
             .any(|effect| matches!(effect, Effect::Clone { .. }));
         assert!(clones, "{effects:?}");
     }
+}
+
+/// Follows `b`, which leads timeline 2, and whose published history was edited by hand.
+fn beside_an_edited_history() -> State {
+    let mut state = replica();
+    read(&mut state, held("b", 4, 50), START + 10);
+    let leader = Member {
+        pod_uid: "uid-b".into(),
+        role: "primary".into(),
+        state: "running".into(),
+        timeline: Some(2),
+        ..Member::default()
+    };
+    let shared = Shared {
+        config: ConfigRecord {
+            rules: Some(rules()),
+            initialize: Initialize::Done("7".into()),
+            history: fork_at(0x0ff),
+            epoch: 4,
+            ..ConfigRecord::default()
+        },
+        members: BTreeMap::from([("b".to_owned(), leader)]),
+        ..Shared::default()
+    };
+    let event = Event::SharedSeen {
+        shared,
+        quorum: true,
+    };
+    step(&mut state, event, START + 20);
+    state
+}
+
+fn gives_up(effects: &[Effect]) -> bool {
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Stop { .. } | Effect::Clone { .. }))
+}
+
+#[test]
+fn an_edited_history_replaces_no_copy() {
+    let mut state = beside_an_edited_history();
+    let seen = PgFacts {
+        timeline: 2,
+        history: fork_at(0x100),
+        ..facts(true)
+    };
+    let effects = step(&mut state, Event::PgSeen(seen.clone()), START + 30);
+    assert!(!gives_up(&effects), "{effects:?}");
+    let answer = leader_says(&mut state, &effects, false);
+    assert!(
+        cites(&answer, Rule::Replica),
+        "the leader is asked: {effects:?}"
+    );
+    assert!(!gives_up(&answer), "{answer:?}");
+    let effects = step(&mut state, Event::PgSeen(seen), START + 3_000);
+    assert!(!gives_up(&effects), "{effects:?}");
+}
+
+#[test]
+fn a_copy_that_is_down_is_not_replaced_either() {
+    let mut state = beside_an_edited_history();
+    let why = "killed".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, START + 30);
+    let data = DataFacts {
+        system_id: "7".into(),
+        state: ControlState::ShutDownInRecovery,
+        timeline: 2,
+        lsn: Lsn(0x1000),
+        standby_signal: true,
+        history: fork_at(0x100),
+    };
+    let present = Event::DataSeen(DataDir::Present(data));
+    let effects = step(&mut state, present, START + 40);
+    assert!(!gives_up(&effects), "{effects:?}");
+    let answer = leader_says(&mut state, &effects, false);
+    let starts = answer
+        .iter()
+        .any(|effect| matches!(effect, Effect::StartReplica { .. }));
+    assert!(starts && !gives_up(&answer), "{answer:?}");
 }

@@ -233,3 +233,56 @@ fn nothing_is_published_while_an_order_to_replace_it_is_on_its_way() {
     effects.extend(probe(&mut state, &["b"], now + 50));
     assert!(published(&effects).is_some(), "{effects:?}");
 }
+
+/// `a`, a replica, follows the dead `b` in synchronous mode; the record of the set is `sync`, then
+/// gone if so.
+fn after_the_leader(sync: &SyncRecord, deleted: bool) -> (State, LockSnapshot) {
+    let mut state = replica();
+    let lock = held("b", 4, 50);
+    read(&mut state, lock.clone(), START + 10);
+    let mut shared = state.shared.clone().unwrap();
+    shared.config.rules = Some(Rules {
+        synchronous_mode: true,
+        ..rules()
+    });
+    shared.sync = sync.clone();
+    shared_seen(&mut state, shared.clone(), true, START + 20);
+    if deleted {
+        shared.sync = SyncRecord::default();
+        shared_seen(&mut state, shared, true, START + 30);
+    }
+    (state, lock)
+}
+
+fn set_of(standbys: &[&str]) -> SyncRecord {
+    SyncRecord {
+        leader: Some("b".into()),
+        standbys: standbys.iter().map(|name| (*name).to_owned()).collect(),
+        resource_version: Some("60".into()),
+    }
+}
+
+#[test]
+fn a_deleted_set_admits_whom_it_admitted() {
+    // A review found that an absent record was taken for an empty set: 200 acknowledged rows gone.
+    for (listed, deleted) in [("a", false), ("a", true), ("c", false), ("c", true)] {
+        let (mut state, lock) = after_the_leader(&set_of(&[listed]), deleted);
+        let claims = run_until(&mut state, &lock, START + 40, START + 20_000).is_some();
+        assert_eq!(claims, listed == "a", "{listed} {deleted}");
+    }
+}
+
+#[test]
+fn who_never_saw_the_set_waits_for_who_led_last() {
+    let (mut state, lock) = after_the_leader(&SyncRecord::default(), false);
+    assert!(run_until(&mut state, &lock, START + 40, START + 20_000).is_none());
+    // The holder itself, back after a restart: everything acknowledged is here.
+    let (mut state, _) = after_the_leader(&SyncRecord::default(), false);
+    let mut record = held("b", 4, 51);
+    if let LockState::Held(held) = &mut record.state {
+        held.holder.name = "a".into();
+    }
+    let record = snapshot(record.state, 51);
+    read(&mut state, record.clone(), START + 40);
+    assert!(run_until(&mut state, &record, START + 40, START + 20_000).is_some());
+}

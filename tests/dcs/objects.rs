@@ -1,10 +1,10 @@
 //! The shared objects, the own pod, the route, the checks at start.
 
-use super::support::{NAMESPACE, SCOPE, api, create, create_pod, done, member};
+use super::support::{NAMESPACE, SCOPE, api, claim, create, create_pod, done, member};
 use pgwarden::dcs::codec::pod::terminated_proof;
 use pgwarden::dcs::codec::route::RouteTarget;
 use pgwarden::dcs::{DcsError, SharedPart};
-use pgwarden::ha::lock::Outcome;
+use pgwarden::ha::lock::{LockWrite, Outcome};
 use pgwarden::ha::model::{HistoryEntry, Lsn, Member};
 use pgwarden::ha::shared::{ConfigRecord, Initialize, SharedWrite};
 use pgwarden::playground::kube_api::Verb;
@@ -229,6 +229,18 @@ async fn the_route_follows_the_highest_epoch() {
         done(b.publish_route(2, Some(&target("10.0.0.2", "pg-1"))).await),
         "repaired"
     );
+    // A hand wrote an epoch that nobody has taken the lock under: the lock, read later, tells.
+    api.edit("endpointslices", NAMESPACE, "demo-pgwarden-ipv4", |slice| {
+        slice["endpoints"][0]["addresses"] = json!(["10.9.9.9"]);
+        slice["metadata"]["annotations"]["pgwarden.io/epoch"] = json!("1000000");
+    });
+    let to_b = target("10.0.0.2", "pg-1");
+    let nobody_leads = b.publish_route(2, Some(&to_b)).await;
+    assert_eq!(nobody_leads, Outcome::Conflict, "the lock does not tell");
+    let write = LockWrite::Acquire(claim("pg-1", 2, 1));
+    assert!(matches!(b.write_lock(&write, None).await, Outcome::Done(_)));
+    assert!(done(b.publish_route(2, Some(&to_b)).await), "overruled");
+    assert_eq!(slice()["endpoints"][0]["addresses"], json!(["10.0.0.2"]));
     assert!(done(b.publish_route(2, None).await));
     assert_eq!(slice()["endpoints"].as_array().map_or(0, Vec::len), 0);
 

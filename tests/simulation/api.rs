@@ -2,8 +2,11 @@
 
 use pgwarden::ha::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
-use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared, SharedWrite};
+use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared, SharedWrite, SyncRecord};
 use std::collections::BTreeMap;
+
+/// No cluster's identifier.
+const FALSE_ID: &str = "4711";
 
 /// The store, as etcd has it.
 #[derive(Clone)]
@@ -17,6 +20,10 @@ pub(crate) struct Store {
     pub(crate) local_rules: Rules,
     pub(crate) ignore_versions: bool,
     objects: u64,
+    /// What `initialize` was before a hand edited it.
+    true_id: Initialize,
+    /// The record of the synchronous set that was deleted last.
+    deleted_sync: Option<SyncRecord>,
 }
 
 /// The lock object.
@@ -41,6 +48,8 @@ impl Store {
             local_rules,
             ignore_versions,
             objects: 0,
+            true_id: Initialize::Never,
+            deleted_sync: None,
         }
     }
 
@@ -203,6 +212,46 @@ impl Store {
     pub(crate) fn delete_config(&mut self) {
         self.next();
         self.shared.config = ConfigRecord::default();
+    }
+
+    pub(crate) fn delete_sync(&mut self) {
+        self.next();
+        let deleted = std::mem::take(&mut self.shared.sync);
+        if deleted.leader.is_some() {
+            self.deleted_sync = Some(deleted);
+        }
+    }
+
+    pub(crate) fn falsify_id(&mut self) {
+        let false_id = Initialize::Done(FALSE_ID.into());
+        let before = std::mem::replace(&mut self.shared.config.initialize, false_id.clone());
+        if before != false_id {
+            self.true_id = before;
+        }
+        self.touch_config();
+    }
+
+    /// What only a person can know: which cluster this is, and, where nothing tells who led last,
+    /// who holds every commit.
+    pub(crate) fn mend_by_hand(&mut self) {
+        let false_id = Initialize::Done(FALSE_ID.into());
+        if self.shared.config.initialize == false_id {
+            self.shared.config.initialize = self.true_id.clone();
+            self.touch_config();
+        }
+        let unknown = matches!(
+            self.lock_snapshot().state,
+            LockState::Absent | LockState::Garbled { .. }
+        );
+        if self.shared.sync.leader.is_none() && unknown {
+            self.shared.sync = self.deleted_sync.clone().unwrap_or_default();
+            self.shared.sync.resource_version = Some(self.next().to_string());
+        }
+    }
+
+    /// Somebody edited the object.
+    pub(crate) fn touch_config(&mut self) {
+        self.shared.config.resource_version = Some(self.next().to_string());
     }
 
     pub(crate) fn is_bootstrapped(&self) -> bool {

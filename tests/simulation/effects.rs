@@ -7,7 +7,7 @@ use crate::world::World;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
-use pgwarden::ha::model::{Identity, Name};
+use pgwarden::ha::model::{Identity, Name, fork_elsewhere};
 
 impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
@@ -149,6 +149,13 @@ impl World {
                 if let (Some(mine), Some(theirs)) = (mine, theirs) {
                     let differs = !mine.is_prefix_of(theirs);
                     self.tell(20, node, life, Event::WalCompared { with, differs });
+                }
+            }
+            Effect::CompareHistory { with, mine } => {
+                let from = self.source(node, &with);
+                if let Some(theirs) = self.nodes.get(from).and_then(|n| n.dir.whole()) {
+                    let differs = fork_elsewhere(&mine, &theirs.history);
+                    self.tell(20, node, life, Event::HistoryCompared { with, differs });
                 }
             }
             Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),

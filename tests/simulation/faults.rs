@@ -18,7 +18,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 29) {
+        match world.rng.range(0, 33) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -86,6 +86,9 @@ impl Fault {
                 if world.store.is_bootstrapped() {
                     world.note(|| "FAULT the config object is deleted".into());
                     world.store.delete_config();
+                    // An election without the history may give up a timeline; a backup that knows of
+                    // it would then wait for a member that no one but a person can name.
+                    world.backup = None;
                     world.shared_changed();
                 }
             }
@@ -96,6 +99,9 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
+            30 | 31 => Self::lose_the_set(world, any),
+            32 => Self::falsify_history(world),
+            33 => Self::falsify_identifier(world),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -190,6 +196,44 @@ impl Fault {
         world.lock_changed();
     }
 
+    /// The record of the synchronous set is deleted; every other time together with all who hold
+    /// every commit, and one who may not is left.
+    fn lose_the_set(world: &mut World, left: usize) {
+        if !world.store.is_bootstrapped() {
+            return;
+        }
+        if world.rng.percent(50) {
+            for node in 0..world.nodes.len() {
+                if node != left {
+                    Self::kill_pod(world, node);
+                }
+            }
+        }
+        world.note(|| "FAULT the record of the synchronous set is deleted".into());
+        world.store.delete_sync();
+        world.shared_changed();
+    }
+
+    /// A hand writes another position into the published history.
+    fn falsify_history(world: &mut World) {
+        let by = world.rng.range(1, 3);
+        if let Some(entry) = world.store.shared.config.history.last_mut() {
+            entry.switch_lsn.0 = entry.switch_lsn.0.saturating_sub(by);
+            world.note(|| "FAULT a position in the history is edited".into());
+            world.store.touch_config();
+            world.shared_changed();
+        }
+    }
+
+    /// A hand writes another system identifier.
+    fn falsify_identifier(world: &mut World) {
+        if world.store.is_bootstrapped() {
+            world.note(|| "FAULT the system identifier is edited".into());
+            world.store.falsify_id();
+            world.shared_changed();
+        }
+    }
+
     fn ask(world: &mut World, asked: usize, target: usize) {
         let Some(leader) = world.leader() else { return };
         let from = world.nodes[leader].name.clone();
@@ -262,6 +306,8 @@ impl Fault {
         world.healed = true;
         world.slow_until = 0;
         world.lossy_until = 0;
+        world.store.mend_by_hand();
+        world.shared_changed();
         for node in 0..world.nodes.len() {
             world.nodes[node].stalled = None;
             world.heal(node, true);

@@ -128,6 +128,11 @@ fn absence_taken_for_release_is_caught() {
 }
 
 #[test]
+fn an_absent_set_that_admits_everybody_is_caught() {
+    is_caught(Bug::Core(Sabotage::AbsentSetAdmits));
+}
+
+#[test]
 fn timeline_check_off_is_caught() {
     is_caught(Bug::Core(Sabotage::TimelineCheckOff));
 }

@@ -38,6 +38,7 @@ impl Bug {
         match name {
             "identity" => Self::Core(Sabotage::IdentityOff),
             "absence" => Self::Core(Sabotage::AbsenceIsRelease),
+            "set" => Self::Core(Sabotage::AbsentSetAdmits),
             "timeline" => Self::Core(Sabotage::TimelineCheckOff),
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,

@@ -81,6 +81,25 @@ pub fn plan(
     epoch: u64,
     target: Option<&RouteTarget>,
 ) -> Plan {
+    let stored_epoch = stored.and_then(epoch_of);
+    if let Some(higher) = stored_epoch.filter(|stored_epoch| *stored_epoch > epoch) {
+        return Plan::HigherEpoch(higher);
+    }
+    repair(names, family, stored, epoch, target)
+}
+
+fn epoch_of(slice: &Value) -> Option<u64> {
+    Meta::of(slice).note(EPOCH)?.parse().ok()
+}
+
+/// The same whatever epoch the slice carries: for one whose epoch is known to be nobody's.
+pub fn repair(
+    names: &DcsNames,
+    family: Family,
+    stored: Option<&Value>,
+    epoch: u64,
+    target: Option<&RouteTarget>,
+) -> Plan {
     let endpoints = endpoints(names, family, target);
     let Some(stored) = stored else {
         // Nothing to withdraw from, and a family without an address needs no object.
@@ -91,12 +110,8 @@ pub fn plan(
         };
     };
     let meta = Meta::of(stored);
-    let stored_epoch = meta.note(EPOCH).and_then(|text| text.parse::<u64>().ok());
-    if let Some(higher) = stored_epoch.filter(|stored_epoch| *stored_epoch > epoch) {
-        return Plan::HigherEpoch(higher);
-    }
     let wanted = whole(names, family, epoch, &endpoints, false);
-    if stored_epoch == Some(epoch) && covers(stored, &wanted) {
+    if epoch_of(stored) == Some(epoch) && covers(stored, &wanted) {
         return Plan::Nothing;
     }
     let mut patch = wanted;
