@@ -60,14 +60,22 @@ if [ -z "${AGENT:-}" ]; then
   AGENT=${CARGO_TARGET_DIR:-target}/quick/pgwarden
 fi
 mkdir -p target/images
-load() { # load TAG
-  images/build.sh --pg 15 --agent "$AGENT" --tag "$1" --archive target/images/e2e.tar
+load() { # load TAG [OPTION...]
+  images/build.sh --pg 15 --agent "$AGENT" --tag "$@" --archive target/images/e2e.tar
   $IMAGE_LOADER target/images/e2e.tar
   rm -f target/images/e2e.tar
 }
 # Two names for what a rolling update takes for two versions.
 export E2E_IMAGE=localhost/pgwarden:e2e E2E_NEXT_IMAGE=localhost/pgwarden:e2e-next
 load "$E2E_IMAGE"
-[ -z "${E2E_WHOLE:-}${E2E_ONLY:-}" ] || load "$E2E_NEXT_IMAGE"
+if [ -n "${E2E_WHOLE:-}${E2E_ONLY:-}" ]; then
+  load "$E2E_NEXT_IMAGE"
+  load "$E2E_IMAGE" --init tini
+  export E2E_INIT_IMAGE=$E2E_IMAGE-tini
+  # The guardian's own scenarios, to be run in containers.
+  E2E_GUARDIAN_TESTS=$(cargo test --locked --no-run --test guardian --message-format json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+  export E2E_GUARDIAN_TESTS
+fi
 
 cargo test --locked --test e2e

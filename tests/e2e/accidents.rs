@@ -15,10 +15,11 @@ pub(crate) struct World<'a> {
 
 impl World<'_> {
     /// Something happens; then writes go on, the cluster heals, and nothing acknowledged is gone.
-    fn survives(
+    pub(crate) fn survives(
         &self,
         members: usize,
         within_seconds: u64,
+        ttl_seconds: u64,
         accident: impl FnOnce() -> Outcome<()>,
     ) -> Outcome<String> {
         let epoch = self.release.epoch()?;
@@ -31,21 +32,21 @@ impl World<'_> {
         let elections = self.release.epoch()? - epoch;
         let audit = self.client.audit()?;
         Ok(format!(
-            "longest gap {} ms at a TTL of {TTL_SECONDS} s, {elections} new leaders; {audit}",
+            "longest gap {} ms at a TTL of {ttl_seconds} s, {elections} new leaders; {audit}",
             seen.gap_ms
         ))
     }
 }
 
 pub(crate) fn deleted_pod(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, || {
+    world.survives(3, 60, TTL_SECONDS, || {
         let leader = world.release.leader()?;
         world.release.kubectl(&["delete", "pod", &leader]).map(drop)
     })
 }
 
 pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, || {
+    world.survives(3, 60, TTL_SECONDS, || {
         let leader = world.release.leader()?;
         node::kill_container(world.release, &leader)?;
         wait_for("the kubelet's word", 60, || {
@@ -59,7 +60,7 @@ pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
 /// The Pod object is gone before the kubelet has told of its container's end: nothing proves that it
 /// is dead, the lease has to end.
 pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 90, || {
+    world.survives(3, 90, TTL_SECONDS, || {
         let leader = world.release.leader()?;
         node::kill_container(world.release, &leader)?;
         let now = ["delete", "pod", &leader, "--grace-period=0", "--force"];
@@ -68,7 +69,7 @@ pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
 }
 
 pub(crate) fn evicted_pod(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, || {
+    world.survives(3, 60, TTL_SECONDS, || {
         let leader = world.release.leader()?;
         evict(world.release, &leader)?;
         // The budget allows one at a time: another one is refused while this one is away.
@@ -94,7 +95,7 @@ fn evict(release: &Release, pod: &str) -> Outcome<()> {
 
 /// The agent's process stands still for two TTLs; the guardian does not wait that long.
 pub(crate) fn frozen_agent(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, || {
+    world.survives(3, 60, TTL_SECONDS, || {
         let leader = world.release.leader()?;
         // The one whose parent, the guardian, runs the same program.
         let freeze = "is() { [ \"$(readlink /proc/$1/exe)\" = /usr/local/bin/pgwarden ]; }; \
@@ -113,7 +114,7 @@ pub(crate) fn frozen_agent(world: &World<'_>) -> Outcome<String> {
 
 /// Without failsafe a primary that cannot renew stops in time; it comes back by itself.
 pub(crate) fn silent_api(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 120, || {
+    world.survives(3, 120, TTL_SECONDS, || {
         node::without_api(|| {
             std::thread::sleep(Duration::from_mins(1));
             Ok(())
@@ -125,7 +126,7 @@ pub(crate) fn silent_api(world: &World<'_>) -> Outcome<String> {
 }
 
 pub(crate) fn emptied_volume(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, || {
+    world.survives(3, 60, TTL_SECONDS, || {
         let replica = world.release.replica()?;
         let wipe = "rm -rf /var/lib/postgresql/data/pgroot";
         world.release.exec(&replica, &["bash", "-c", wipe])?;

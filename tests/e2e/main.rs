@@ -7,8 +7,10 @@
 
 mod accidents;
 mod client;
+mod inits;
 mod node;
 mod release;
+mod role;
 mod rollout;
 mod run;
 
@@ -80,27 +82,35 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut tally = Tally::default();
+    let plan = Plan::from_environment();
     let main = Release::new("pgwarden-e2e", "main");
     let other = Release::new("pgwarden-e2e-other", "main");
-    let whole = variable("E2E_WHOLE").is_some();
-    let began = Instant::now();
-    match install(&main, whole.then_some(&other)) {
-        Ok((words, before)) => {
-            tally.note("installed", began, Ok(words));
-            let other = before.map(|before| (&other, before));
-            scenarios(&main, other, whole, &mut tally);
+    if plan.needs_main() {
+        let began = Instant::now();
+        match install(&main, plan.whole.then_some(&other)) {
+            Ok((words, before)) => {
+                tally.note("installed", began, Ok(words));
+                scenarios(
+                    &main,
+                    before.map(|before| (&other, before)),
+                    &plan,
+                    &mut tally,
+                );
+            }
+            Err(why) => tally.note("installed", began, Err(why)),
         }
-        Err(why) => tally.note("installed", began, Err(why)),
-    }
-    if tally.failed > 0 {
-        for pod in 0..5 {
-            let pod = main.pod(pod);
-            println!("--- {pod}\n{}", main.log(&pod));
+        if tally.failed > 0 {
+            for pod in 0..5 {
+                let pod = main.pod(pod);
+                println!("--- {pod}\n{}", main.log(&pod));
+            }
         }
-    }
-    if variable("E2E_KEEP").is_none() {
-        main.remove();
-        other.remove();
+        if variable("E2E_KEEP").is_none() {
+            main.remove();
+            other.remove();
+        }
+    } else {
+        plan.run(own_releases(), &mut tally);
     }
     let Tally {
         passed,
@@ -111,7 +121,58 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn scenarios(main: &Release, other: Option<(&Release, Standing)>, whole: bool, tally: &mut Tally) {
+/// What is to be run.
+struct Plan {
+    whole: bool,
+    only: Option<Vec<String>>,
+}
+
+impl Plan {
+    fn from_environment() -> Self {
+        let names = |list: String| list.split(',').map(str::to_owned).collect();
+        Self {
+            whole: variable("E2E_WHOLE").is_some(),
+            only: variable("E2E_ONLY").map(names),
+        }
+    }
+
+    fn wants(&self, name: &str, smoke: bool) -> bool {
+        match &self.only {
+            Some(names) => names.iter().any(|wanted| wanted == name),
+            None => smoke || self.whole,
+        }
+    }
+
+    /// Unless only scenarios with releases of their own are named.
+    fn needs_main(&self) -> bool {
+        let mut of_main = SCENARIOS
+            .iter()
+            .map(|(name, _, _)| *name)
+            .chain([SILENT_API.0]);
+        self.only.is_none() || of_main.any(|name| self.wants(name, false))
+    }
+
+    fn run(&self, own: Vec<OwnScenario>, tally: &mut Tally) {
+        for (name, scenario) in own {
+            if self.wants(&name, false) {
+                let began = Instant::now();
+                tally.note(&name, began, scenario());
+            }
+        }
+    }
+}
+
+/// One that installs what it needs and removes it again.
+pub(crate) type OwnScenario = (String, Box<dyn Fn() -> Outcome<String>>);
+
+fn own_releases() -> Vec<OwnScenario> {
+    inits::scenarios()
+        .into_iter()
+        .chain(role::scenarios())
+        .collect()
+}
+
+fn scenarios(main: &Release, other: Option<(&Release, Standing)>, plan: &Plan, tally: &mut Tally) {
     let began = Instant::now();
     let client = match Client::start(main) {
         Ok(client) => client,
@@ -121,23 +182,19 @@ fn scenarios(main: &Release, other: Option<(&Release, Standing)>, whole: bool, t
         release: main,
         client,
     };
-    let only = variable("E2E_ONLY");
-    let wanted = |name: &str, smoke: bool| match &only {
-        Some(names) => names.split(',').any(|wanted| wanted == name),
-        None => smoke || whole,
-    };
     for (name, smoke, scenario) in SCENARIOS {
-        if wanted(name, smoke) {
+        if plan.wants(name, smoke) {
             let began = Instant::now();
             tally.note(name, began, scenario(&world));
         }
     }
+    plan.run(own_releases(), tally);
     if let Some((other, before)) = other {
         let outcome = undisturbed(other, &before);
         tally.note("undisturbed_release", Instant::now(), outcome);
     }
     let (name, scenario) = SILENT_API;
-    if wanted(name, false) {
+    if plan.wants(name, false) {
         let began = Instant::now();
         tally.note(name, began, scenario(&world));
     }

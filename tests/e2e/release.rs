@@ -31,15 +31,21 @@ impl Release {
         }
     }
 
-    /// Makes the namespace, with the strictest pod security there is, and installs.
+    /// Makes the namespace, and installs.
     pub(crate) fn install(&self, settings: &[&str]) -> Outcome<()> {
+        self.make_namespace()?;
+        self.helm("install", settings)
+    }
+
+    /// Under the strictest pod security there is.
+    pub(crate) fn make_namespace(&self) -> Outcome<()> {
         let namespace = self.namespace.as_str();
         if kubectl(&["get", "namespace", namespace]).is_err() {
             kubectl(&["create", "namespace", namespace])?;
             let level = "pod-security.kubernetes.io/enforce=restricted";
             kubectl(&["label", "namespace", namespace, level])?;
         }
-        self.helm("install", settings)
+        Ok(())
     }
 
     pub(crate) fn upgrade(&self, settings: &[&str]) -> Outcome<()> {
@@ -141,10 +147,13 @@ impl Release {
         })
     }
 
+    /// Where fsGroup does not make new volumes writable.
+    pub(crate) fn make_volumes_writable() -> Outcome<()> {
+        variable("E2E_VOLUMES_READY").map_or(Ok(()), |line| shell(&line).map(drop))
+    }
+
     fn is_healed(&self, members: usize) -> Outcome<()> {
-        if let Some(line) = variable("E2E_VOLUMES_READY") {
-            shell(&line)?;
-        }
+        Self::make_volumes_writable()?;
         let set = self.get(&format!("statefulset/{}", self.name))?;
         let ready = set["status"]["readyReplicas"].as_u64().unwrap_or(0) as usize;
         let updated = set["status"]["currentRevision"] == set["status"]["updateRevision"];

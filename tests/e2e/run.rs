@@ -29,6 +29,22 @@ pub(crate) fn run_with(program: &str, arguments: &[&str], input: &str) -> Outcom
     let output = child
         .wait_with_output()
         .map_err(|error| format!("{shown}: {error}"))?;
+    said(&shown, &output)
+}
+
+/// The same with a file for its standard input.
+pub(crate) fn run_from(program: &str, arguments: &[&str], file: &str) -> Outcome<String> {
+    let shown = format!("{program} {}", arguments.join(" "));
+    let input = std::fs::File::open(file).map_err(|error| format!("{file}: {error}"))?;
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(input)
+        .output()
+        .map_err(|error| format!("{shown}: {error}"))?;
+    said(&shown, &output)
+}
+
+fn said(shown: &str, output: &std::process::Output) -> Outcome<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));
@@ -70,6 +86,20 @@ pub(crate) fn wait_for<T>(
             Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }
+}
+
+/// What is seen now stays so for a while; how it ended otherwise.
+pub(crate) fn holds_for(
+    what: &str,
+    seconds: u64,
+    mut look: impl FnMut() -> Outcome<()>,
+) -> Outcome<()> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        look().map_err(|why| format!("not for {seconds} s: {what}; seen: {why}"))?;
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
 }
 
 /// `Err` with this sentence unless it holds.
