@@ -181,14 +181,10 @@ impl Link {
     /// `None` comes late on purpose: the orphan thread fences and ends this process first, and an
     /// agent that ended itself at once would end the fencing with it.
     pub async fn next(&self) -> Option<Notice> {
-        let mut buffer = vec![0_u8; MESSAGE_BYTES_MAX];
         loop {
-            let received = self
-                .channel
-                .async_io(Interest::READABLE, |fd| receive_message(fd, &mut buffer))
-                .await;
-            let length = match received {
-                Ok(Some(length)) => length,
+            let received = self.channel.async_io(Interest::READABLE, receive).await;
+            let message = match received {
+                Ok(Some(message)) => message,
                 Ok(None) => {
                     tokio::time::sleep(ORPHAN_GRACE).await;
                     return None;
@@ -198,10 +194,21 @@ impl Link {
                     return None;
                 }
             };
-            match serde_json::from_slice(&buffer[..length]) {
+            match serde_json::from_slice(&message) {
                 Ok(notice) => return Some(notice),
                 Err(error) => tracing::error!(%error, "a notice of the guardian is unreadable"),
             }
         }
     }
+}
+
+/// One message. The room for the longest is only made when there is one: the decision loop waits
+/// here all the time, and with it the room would be resident all the time.
+fn receive(channel: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    let mut message = vec![0; MESSAGE_BYTES_MAX];
+    let length = receive_message(channel, &mut message)?;
+    Ok(length.map(|length| {
+        message.truncate(length);
+        message
+    }))
 }

@@ -13,9 +13,9 @@ use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Entries in memory.
 const RING_MAX: usize = 10_000;
@@ -23,7 +23,8 @@ const RING_MAX: usize = 10_000;
 const RING_BYTES_MAX: usize = 1 << 20;
 /// A file is rotated at half of what both together may take.
 const FILE_BYTES_MAX: u64 = 8 << 20;
-/// Lines on their way to the file; more are dropped and counted.
+/// Lines on their way to the file; more are dropped and counted. tokio's queue takes memory for
+/// what waits in it; std's would take it for all that might.
 const QUEUE: usize = 4_096;
 
 /// One line of the file. Decisions are the rule and states the exception: their size differs.
@@ -63,7 +64,7 @@ pub enum Line {
 pub struct Journal {
     member: String,
     ring: Mutex<Ring>,
-    queue: Mutex<Option<SyncSender<String>>>,
+    queue: Mutex<Option<Sender<String>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -78,11 +79,11 @@ struct Ring {
 impl Journal {
     /// A journal that writes to `path` (and `path.1`), where that is possible.
     pub fn open(member: &str, path: Option<PathBuf>) -> Self {
-        let (sender, receiver) = sync_channel(QUEUE);
+        let (sender, receiver) = channel(QUEUE);
         let writer = path.and_then(|path| {
             std::thread::Builder::new()
                 .name("journal".into())
-                .spawn(move || write_lines(&path, &receiver))
+                .spawn(move || write_lines(&path, receiver))
                 .ok()
         });
         Self {
@@ -199,10 +200,10 @@ impl Ring {
     }
 }
 
-fn write_lines(path: &Path, lines: &Receiver<String>) {
+fn write_lines(path: &Path, mut lines: Receiver<String>) {
     let mut file = None;
     let mut failed = false;
-    while let Ok(line) = lines.recv() {
+    while let Some(line) = lines.blocking_recv() {
         let result = append(path, &mut file, &line);
         if let Err(error) = &result
             && !failed
