@@ -20,6 +20,7 @@ use crate::postgres::version::Installation;
 use crate::runner::{End, Journal, Parts, Runner};
 use crate::settings::{self, Settings};
 use crate::sys::clock::boottime_ms;
+use crate::sys::{heap, image};
 use anyhow::{Context as _, bail};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -27,16 +28,20 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// The guardian's variable: who finds it in the environment is the agent.
 const GUARDIAN_VARIABLE: &str = "PGWARDEN_GUARDIAN";
 /// What a start on the network may take before it is said and tried again.
 const START: Duration = Duration::from_secs(5);
+/// How often what the start and bursts have left behind is given back.
+const TRIM: Duration = Duration::from_mins(1);
 /// Two workers: a probe is answered while a step runs.
 const WORKERS: usize = 2;
 
 /// `pgwarden agent CONFIG`.
 pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
+    heap::keep_small();
     let path = &args.config;
     let loaded = settings::load(path, &settings::process_env);
     let agent = std::env::var_os(GUARDIAN_VARIABLE).is_some();
@@ -241,6 +246,8 @@ impl Agent {
         tokio::pin!(loop_ended, checks);
         let mut serving = true;
         let mut checking = true;
+        let mut trim = tokio::time::interval(TRIM);
+        trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let exit = loop {
             tokio::select! {
                 end = &mut loop_ended => break match end {
@@ -258,6 +265,10 @@ impl Agent {
                         tracing::error!("{why}");
                         let _ = terminate.send(true);
                     }
+                }
+                _ = trim.tick() => {
+                    heap::trim();
+                    image::release();
                 }
                 _ = signals.recv() => { let _ = terminate.send(true); }
                 _ = interrupts.recv() => { let _ = terminate.send(true); }

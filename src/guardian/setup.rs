@@ -13,7 +13,7 @@ use crate::sys::fault::{NO_HUNG_KILL, NO_KILL_ALL, fault};
 use crate::sys::process::{Signal, become_subreaper, keep_ended_children, own_pid};
 use crate::sys::shm::SharedWords;
 use crate::sys::stderr::NonBlockingStderr;
-use crate::sys::{host, memlock};
+use crate::sys::{heap, host, image, memlock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,6 +118,9 @@ fn set_up(settings: GuardianSettings) -> Result<Guardian, SetupError> {
         );
     }
     let words = SharedWords::create().map_err(system("create shared memory"))?;
+    // Command line and configuration are read. Before anything is locked: what is locked stays.
+    heap::trim();
+    image::release();
     let locked_memory = lock_memory(&killer, &words);
     let hello = hello(&lock, is_pid1, locked_memory, &data_dir)
         .map_err(system("read the identity of this host"))?;
