@@ -7,7 +7,7 @@
 
 use crate::sys::process::{Pid, Signal, own_pid, signal};
 use crate::sys::proctable::{ProcTable, Process};
-use crate::sys::{memlock, process, proctable};
+use crate::sys::{image, memlock, process, proctable};
 use std::io;
 
 /// How many processes may be spared: the agent, the postmaster, the recovery watch.
@@ -60,11 +60,22 @@ impl Killer {
     }
 
     /// Locks what a pass touches in memory: its buffers, the stack and the code (G7).
-    pub(super) fn lock_in_memory(&self) -> io::Result<()> {
+    ///
+    /// Of the code, what a rehearsal runs through, because what is called and not inlined lies
+    /// anywhere in the program; and what a rehearsal cannot run, which is named. To be called when
+    /// little else of the program is mapped.
+    pub(super) fn lock_in_memory(&mut self) -> io::Result<()> {
         for extent in self.table.extents() {
             memlock::lock_extent(extent)?;
         }
         memlock::lock_stack()?;
+        // A table with gaps has been walked as well.
+        let _ = self.table.scan();
+        let all = self.table.processes();
+        for process in all {
+            std::hint::black_box(child_above(all, process, self.own));
+        }
+        memlock::lock_mapped(image::extent())?;
         let code = [
             Self::pass as *const (),
             child_above as *const (),

@@ -107,7 +107,7 @@ fn set_up(settings: GuardianSettings) -> Result<Guardian, SetupError> {
     if !is_pid1 {
         become_subreaper().map_err(system("become the reaper of orphans"))?;
     }
-    let killer = Killer::new().map_err(system("read the table of processes"))?;
+    let mut killer = Killer::new().map_err(system("read the table of processes"))?;
     let mut dirs = vec![data_dir.clone()];
     dirs.extend(settings.sweep_dirs);
     let swept = sweep::until_none_left(&dirs);
@@ -121,7 +121,7 @@ fn set_up(settings: GuardianSettings) -> Result<Guardian, SetupError> {
     // Command line and configuration are read. Before anything is locked: what is locked stays.
     heap::trim();
     image::release();
-    let locked_memory = lock_memory(&killer, &words);
+    let locked_memory = lock_memory(&mut killer, &words);
     let hello = hello(&lock, is_pid1, locked_memory, &data_dir)
         .map_err(system("read the identity of this host"))?;
     tracing::info!(
@@ -199,7 +199,7 @@ fn take_lock(data_dir: &Path) -> Result<DataLock, DataLockError> {
     }
 }
 
-fn lock_memory(killer: &Killer, words: &SharedWords) -> bool {
+fn lock_memory(killer: &mut Killer, words: &SharedWords) -> bool {
     let locked = killer
         .lock_in_memory()
         .and_then(|()| memlock::lock_extent(words.extent()));
