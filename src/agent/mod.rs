@@ -28,13 +28,13 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// The guardian's variable: who finds it in the environment is the agent.
 const GUARDIAN_VARIABLE: &str = "PGWARDEN_GUARDIAN";
 /// What a start on the network may take before it is said and tried again.
 const START: Duration = Duration::from_secs(5);
-/// How often what the start and bursts have left behind is given back.
+/// When what the start left behind is given back, and how often what bursts did.
 const TRIM: Duration = Duration::from_mins(1);
 /// Two workers: a probe is answered while a step runs.
 const WORKERS: usize = 2;
@@ -246,8 +246,9 @@ impl Agent {
         tokio::pin!(loop_ended, checks);
         let mut serving = true;
         let mut checking = true;
-        let mut trim = tokio::time::interval(TRIM);
+        let mut trim = interval_at(Instant::now() + TRIM, TRIM);
         trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut fresh = true;
         let exit = loop {
             tokio::select! {
                 end = &mut loop_ended => break match end {
@@ -268,7 +269,10 @@ impl Agent {
                 }
                 _ = trim.tick() => {
                     heap::trim();
-                    image::release();
+                    // Once: what is needed from then on is to stay mapped.
+                    if std::mem::take(&mut fresh) {
+                        image::release();
+                    }
                 }
                 _ = signals.recv() => { let _ = terminate.send(true); }
                 _ = interrupts.recv() => { let _ = terminate.send(true); }
