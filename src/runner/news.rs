@@ -150,7 +150,33 @@ fn of_operation(op: &Op, failure: Option<&String>) -> Option<News> {
     })
 }
 
+/// An operation of the kind that people hear of failed: what, and why.
+pub(super) fn failure(op: &Op, result: &Result<(), String>) -> Option<String> {
+    let news = of_operation(op, result.as_ref().err())?;
+    news.warning.then_some(news.message)
+}
+
 impl Runner {
+    /// Tells when a volume becomes full, and when it has room again: here and in the log.
+    pub(super) fn tell_of_volumes(&mut self, now: Ms) {
+        if !self.full_volume.has_changed().unwrap_or(false) {
+            return;
+        }
+        let news = match &*self.full_volume.borrow_and_update() {
+            Some(words) => News::bad("VolumeFull", words.as_str()),
+            None => News::good("VolumeHasRoom", "the volume has room again"),
+        };
+        if !self.newsroom.is_fresh(&news, now) {
+            return;
+        }
+        if news.warning {
+            tracing::warn!("{}", news.message);
+        } else {
+            tracing::info!("{}", news.message);
+        }
+        self.work.spawn(run_tell(self.context.clone(), news));
+    }
+
     /// Tells what one step brought; `fact` is what [`of_event`] made of its event.
     pub(super) fn tell_news(&mut self, fact: Option<News>, effects: &[Effect], now: Ms) {
         for item in self.newsroom.collect(fact, effects, &self.state, now) {

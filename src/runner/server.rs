@@ -12,7 +12,9 @@ use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{Postgres, Source, bootstrap, control, lines, rewind, stage, stale, start};
+use crate::postgres::{
+    Postgres, Source, bootstrap, control, lines, rewind, room, stage, stale, start,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub(super) fn words(error: impl std::fmt::Display) -> String {
 
 async fn report(context: &Context, op: Op, result: Done) {
     context.kick.notify_one();
+    let result = result.map_err(room::advised);
     context.tell(Event::OpDone { op, result }).await;
 }
 
