@@ -7,6 +7,7 @@
 
 mod accidents;
 mod client;
+mod misfits;
 mod node;
 mod release;
 mod rollout;
@@ -130,6 +131,12 @@ fn scenarios(main: &Release, other: Option<(&Release, Standing)>, whole: bool, t
         if wanted(name, smoke) {
             let began = Instant::now();
             tally.note(name, began, scenario(&world));
+        }
+    }
+    for (name, scenario) in misfits::SCENARIOS {
+        if wanted(name, false) {
+            let began = Instant::now();
+            tally.note(name, began, scenario());
         }
     }
     if let Some((other, before)) = other {
