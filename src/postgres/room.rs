@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a person can do about it; nothing here removes anything to make room.
-pub const ADVICE: &str = "grow its claim (kubectl edit pvc; Full volume in deploy/README.md) or \
-                          make room; everything goes on by itself then, and no data was removed";
+pub const ADVICE: &str = "grow its claim or make room (deploy/README.md, Full volume); it goes on \
+                          by itself then, nothing was removed";
 
 /// The directories of a data directory that may lie on volumes of their own, one of each volume.
 pub(super) fn directories(data_dir: &Path) -> Vec<PathBuf> {

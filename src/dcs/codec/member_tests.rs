@@ -185,7 +185,7 @@ fn a_members_own_trouble_is_published_beside_patronis_words() {
     let long = json!({ "schema": 1, "systemId": null, "trouble": "x".repeat(100_000) });
     let annotation = json!({ "pgwarden.io/status": long.to_string() });
     let read = decode(&pod(annotation, "Running")).unwrap();
-    assert!(read.trouble.len() < 400);
+    assert!(read.trouble.len() < 500);
 }
 
 proptest! {

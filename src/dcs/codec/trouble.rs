@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 /// Characters kept of what somebody else said: of its beginning and of its end.
-const HEAD: usize = 160;
-const TAIL: usize = 160;
+const HEAD: usize = 240;
+const TAIL: usize = 240;
 
 /// The sentence; `None`: it runs, or nothing is said about it.
 pub fn of_status(status: &Value) -> Option<String> {
