@@ -105,12 +105,22 @@ impl Newsroom {
 
     fn is_fresh(&mut self, item: &News, now: Ms) -> bool {
         let told = self.told.get(item.reason);
-        if told.is_some_and(|(message, at)| *message == item.message && now < at + REPEAT_MS) {
+        let same = |message: &str| {
+            *message == item.message
+                || (item.reason.ends_with("Failed") && is_alike(message, &item.message))
+        };
+        if told.is_some_and(|(message, at)| same(message) && now < at + REPEAT_MS) {
             return false;
         }
         self.told.insert(item.reason, (item.message.clone(), now));
         true
     }
+}
+
+/// Two failures that differ in numbers alone: PostgreSQL's programs say when, and as which process.
+pub(super) fn is_alike(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    words(one) == words(other)
 }
 
 /// What an event itself tells; `stopping`: a stop of PostgreSQL was under way before it.
@@ -212,6 +222,11 @@ mod tests {
         assert!(!room.is_fresh(&first, 2_000));
         assert!(room.is_fresh(&failed("no route"), 3_000));
         assert!(room.is_fresh(&failed("no route"), 3_000 + REPEAT_MS));
+        // The next try failed for the same reason at another time.
+        assert!(room.is_fresh(&failed("12:00:05 [199] full"), 4_000 + REPEAT_MS));
+        assert!(!room.is_fresh(&failed("12:00:08 [2001] full"), 7_000 + REPEAT_MS));
+        let leads = |epoch| News::good("Elected", format!("leads as epoch {epoch}"));
+        assert!(room.is_fresh(&leads(1), 1_000) && room.is_fresh(&leads(2), 2_000));
     }
 
     #[test]

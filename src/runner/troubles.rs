@@ -31,7 +31,7 @@ impl Troubles {
     pub(super) fn absorb(&mut self, event: &Event) {
         match event {
             Event::OpDone { op, result } => match news::failure(op, result) {
-                Some(why) => self.failed = Some((op.clone(), bounded(&why))),
+                Some(why) => self.keep_failure(op, bounded(&why)),
                 None if self.failed.as_ref().is_some_and(|(failed, _)| failed == op) => {
                     self.failed = None;
                 }
@@ -41,6 +41,14 @@ impl Troubles {
             Event::DataSeen(DataDir::Unusable(why)) => self.untouched = Some(bounded(why)),
             Event::DataSeen(_) => self.untouched = None,
             _ => {}
+        }
+    }
+
+    /// The first one of those that are alike: each further one would be written to the Pod.
+    fn keep_failure(&mut self, op: &Op, why: String) {
+        let known = self.failed.as_ref();
+        if !known.is_some_and(|(_, known)| news::is_alike(known, &why)) {
+            self.failed = Some((op.clone(), why));
         }
     }
 
@@ -107,6 +115,9 @@ mod tests {
             "the copy of the leader failed: no route"
         );
         assert_eq!(troubles.words(Some("full")), "full");
+        troubles.absorb(&done(Op::Clone, Err("12:00 [7] no route")));
+        troubles.absorb(&done(Op::Clone, Err("12:01 [8] no route")));
+        assert!(troubles.words(None).ends_with("12:00 [7] no route"));
         troubles.absorb(&done(Op::Stop, Ok(())));
         troubles.absorb(&Event::Tick);
         assert!(troubles.words(None).contains("no route"));
