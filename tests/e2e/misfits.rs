@@ -34,12 +34,14 @@ fn with_release(
         return outcome;
     }
     release.remove();
-    let outcome = outcome.and_then(|words| clean().map(|()| words));
-    wait_for("the end of the namespace", 180, || {
+    // What is on the node goes away whatever became of the scenario, whose own failure counts first.
+    let cleaned = clean();
+    let gone = wait_for("the end of the namespace", 180, || {
         let left = kubectl(&["get", "namespace", &release.namespace, "--ignore-not-found"])?;
         ensure(left.trim().is_empty(), || left.clone())
-    })?;
-    outcome
+    });
+    let words = outcome?;
+    cleaned.and(gone).map(|()| words)
 }
 
 fn has(text: &str, parts: &[&str], whose: &str) -> Outcome<()> {
