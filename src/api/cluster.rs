@@ -18,7 +18,19 @@ pub fn cluster(view: &View) -> Value {
         body.insert("pause".to_owned(), Value::Bool(true));
     }
     body.insert("scope".to_owned(), Value::from(view.scope.as_str()));
+    let troubles = troubles(view);
+    if !troubles.is_empty() {
+        body.insert("pgwarden".to_owned(), json!({ "troubles": troubles }));
+    }
     Value::Object(body)
+}
+
+/// Beside Patroni's keys, whose readers take the words of `state` for a choice of few.
+fn troubles(view: &View) -> Map<String, Value> {
+    let troubled = view.members.iter().filter(|(_, m)| !m.trouble.is_empty());
+    troubled
+        .map(|(name, member)| (name.clone(), Value::from(member.trouble.as_str())))
+        .collect()
 }
 
 fn row(view: &View, name: &str, member: &Member) -> Value {

@@ -5,6 +5,7 @@ use comfy_table::presets::ASCII_FULL_CONDENSED;
 use comfy_table::{CellAlignment, LineStyle, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// The body of `/cluster`, and the cluster's identifier.
@@ -20,6 +21,15 @@ pub struct Cluster {
     #[serde(default)]
     pub pause: bool,
     members: Vec<Row>,
+    #[serde(default)]
+    pgwarden: Extras,
+}
+
+/// What Patroni's answer does not have.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Extras {
+    troubles: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,9 +96,12 @@ struct Line {
     replay_lag: Option<u64>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     tags: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
 }
 
-/// Print the members. The Tags column is there only if somebody has one.
+/// Print the members. The Tags column is there only if somebody has one; what keeps somebody from
+/// running is too long for a column of a table, and stands below.
 pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Result<()> {
     let lines: Vec<Line> = cluster
         .members
@@ -124,9 +137,14 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
         }
     }
     if format == Format::Tsv {
+        let troubled = lines.iter().any(|line| line.trouble.is_some());
         heads.insert(0, "Cluster");
-        for row in &mut rows {
+        heads.extend(troubled.then_some("Trouble"));
+        for (row, line) in rows.iter_mut().zip(lines) {
             row.insert(0, cluster.scope.clone());
+            if troubled {
+                row.push(line.trouble.unwrap_or_default());
+            }
         }
         return tsv(&heads, &rows, out);
     }
@@ -135,6 +153,9 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
     pretty(Some(&title), &heads, rows, &[4, 5, 6, 7, 8], out)?;
     if cluster.pause {
         writeln!(out, " Maintenance mode: on")?;
+    }
+    for (name, trouble) in &cluster.pgwarden.troubles {
+        writeln!(out, " {name}: {trouble}")?;
     }
     Ok(())
 }
@@ -154,6 +175,7 @@ fn line(cluster: &Cluster, row: &Row) -> Line {
         replay_lsn: row.replay_lsn.clone(),
         replay_lag: lag(&row.replay_lag),
         tags: row.tags.clone(),
+        trouble: cluster.pgwarden.troubles.get(&row.name).cloned(),
     }
 }
 

@@ -198,6 +198,9 @@ pub struct Member {
     /// When its Pod was made, on the API server's clock; sorts by time.
     #[serde(default)]
     pub created: String,
+    /// What keeps it from running or serving and what to do, for people only; empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 impl Member {

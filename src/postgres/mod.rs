@@ -26,6 +26,7 @@ pub mod lines;
 pub mod probe;
 pub mod quote;
 pub mod rewind;
+pub mod room;
 pub mod scratch;
 pub mod session;
 pub mod slots;

@@ -5,10 +5,10 @@
 //! not come back cannot be cancelled: it keeps its thread, and until it returns no further write is
 //! sent after it, so that a dead disk costs one thread per volume and not one per question.
 
-use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use super::room;
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -42,12 +42,7 @@ pub struct Scratch {
 impl Scratch {
     /// One for each volume that the data directory, its WAL and its tablespaces are on.
     pub fn for_volumes(data_dir: &Path) -> Vec<Self> {
-        let mut seen = BTreeSet::new();
-        let mut dirs = vec![data_dir.to_owned(), data_dir.join("pg_wal")];
-        if let Ok(entries) = fs::read_dir(data_dir.join("pg_tblspc")) {
-            dirs.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
-        }
-        dirs.retain(|dir| fs::metadata(dir).is_ok_and(|meta| seen.insert(meta.dev())));
+        let dirs = room::directories(data_dir);
         dirs.iter()
             .map(|dir| Self::at(dir.join(FILE_NAME)))
             .collect()
@@ -107,6 +102,7 @@ fn try_overwrite(path: &Path, round: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[tokio::test]
     async fn a_volume_that_takes_writes_is_done_and_a_full_one_is_full() {

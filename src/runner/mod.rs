@@ -17,6 +17,7 @@ mod publisher;
 mod replay;
 mod server;
 mod standbys;
+mod troubles;
 mod view;
 
 pub use journal::{Journal, Line};
@@ -47,6 +48,7 @@ use tokio::task::JoinSet;
 
 use complaints::Complaints;
 use news::Newsroom;
+use troubles::Troubles;
 
 /// Events waiting to be decided on; senders wait when it is full.
 const INBOX: usize = 1024;
@@ -173,6 +175,7 @@ pub struct Runner {
     next_question: u64,
     view: watch::Sender<Arc<api::View>>,
     facts: watch::Receiver<Option<Arc<Facts>>>,
+    full_volume: watch::Receiver<Option<String>>,
     watchful: watch::Sender<Watchful>,
     publish: watch::Sender<publisher::Publication>,
     journal: Arc<Journal>,
@@ -180,6 +183,7 @@ pub struct Runner {
     dcs_last_seen: u64,
     config_raw: Option<String>,
     newsroom: Newsroom,
+    troubles: Troubles,
     wake_at: Ms,
     bye: bool,
 }
@@ -227,6 +231,12 @@ impl Runner {
         ));
         work.spawn(publisher::run(context.clone(), publish.subscribe()));
         work.spawn(container::run(context.clone()));
+        let (full_sender, full_volume) = watch::channel(None);
+        work.spawn(troubles::watch_volumes(
+            context.clone(),
+            facts.clone(),
+            full_sender,
+        ));
         let runner = Self {
             context,
             state: parts.state,
@@ -238,6 +248,7 @@ impl Runner {
             next_question: 1,
             view: parts.view,
             facts,
+            full_volume,
             watchful,
             publish,
             journal: parts.journal,
@@ -245,6 +256,7 @@ impl Runner {
             dcs_last_seen: 0,
             config_raw: None,
             newsroom: Newsroom::default(),
+            troubles: Troubles::default(),
             wake_at: 0,
             bye: false,
         };
@@ -308,6 +320,7 @@ impl Runner {
         let now = boottime_ms();
         let note = self.journal.note(&event);
         let fact = news::of_event(&event, self.state.pg.stopping.is_some());
+        self.troubles.absorb(&event);
         let effects = step(&mut self.state, event, now);
         self.journal.record(now, note, &effects);
         self.tell_news(fact, &effects, now);
@@ -343,15 +356,21 @@ impl Runner {
             news
         });
         let facts = self.facts.borrow().clone();
-        let view = view::build(
+        let mut view = view::build(
             &self.context,
             &self.state,
             facts.as_deref(),
             self.dcs_last_seen,
             now,
         );
+        self.tell_of_volumes(now);
+        let trouble = self.troubles.words(self.full_volume.borrow().as_deref());
+        if let Some(own) = view.members.get_mut(&self.state.me.name) {
+            // The own word needs no way through the API.
+            own.trouble.clone_from(&trouble);
+        }
         self.publish
-            .send_if_modified(|current| current.update(&self.context, &self.state));
+            .send_if_modified(|current| current.update(&self.context, &self.state, trouble));
         self.view.send_replace(Arc::new(view));
     }
 }

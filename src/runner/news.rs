@@ -105,12 +105,22 @@ impl Newsroom {
 
     fn is_fresh(&mut self, item: &News, now: Ms) -> bool {
         let told = self.told.get(item.reason);
-        if told.is_some_and(|(message, at)| *message == item.message && now < at + REPEAT_MS) {
+        let same = |message: &str| {
+            *message == item.message
+                || (item.reason.ends_with("Failed") && is_alike(message, &item.message))
+        };
+        if told.is_some_and(|(message, at)| same(message) && now < at + REPEAT_MS) {
             return false;
         }
         self.told.insert(item.reason, (item.message.clone(), now));
         true
     }
+}
+
+/// Two failures that differ in numbers alone: PostgreSQL's programs say when, and as which process.
+pub(super) fn is_alike(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    words(one) == words(other)
 }
 
 /// What an event itself tells; `stopping`: a stop of PostgreSQL was under way before it.
@@ -150,7 +160,33 @@ fn of_operation(op: &Op, failure: Option<&String>) -> Option<News> {
     })
 }
 
+/// An operation of the kind that people hear of failed: what, and why.
+pub(super) fn failure(op: &Op, result: &Result<(), String>) -> Option<String> {
+    let news = of_operation(op, result.as_ref().err())?;
+    news.warning.then_some(news.message)
+}
+
 impl Runner {
+    /// Tells when a volume becomes full, and when it has room again: here and in the log.
+    pub(super) fn tell_of_volumes(&mut self, now: Ms) {
+        if !self.full_volume.has_changed().unwrap_or(false) {
+            return;
+        }
+        let news = match &*self.full_volume.borrow_and_update() {
+            Some(words) => News::bad("VolumeFull", words.as_str()),
+            None => News::good("VolumeHasRoom", "the volume has room again"),
+        };
+        if !self.newsroom.is_fresh(&news, now) {
+            return;
+        }
+        if news.warning {
+            tracing::warn!("{}", news.message);
+        } else {
+            tracing::info!("{}", news.message);
+        }
+        self.work.spawn(run_tell(self.context.clone(), news));
+    }
+
     /// Tells what one step brought; `fact` is what [`of_event`] made of its event.
     pub(super) fn tell_news(&mut self, fact: Option<News>, effects: &[Effect], now: Ms) {
         for item in self.newsroom.collect(fact, effects, &self.state, now) {
@@ -186,6 +222,11 @@ mod tests {
         assert!(!room.is_fresh(&first, 2_000));
         assert!(room.is_fresh(&failed("no route"), 3_000));
         assert!(room.is_fresh(&failed("no route"), 3_000 + REPEAT_MS));
+        // The next try failed for the same reason at another time.
+        assert!(room.is_fresh(&failed("12:00:05 [199] full"), 4_000 + REPEAT_MS));
+        assert!(!room.is_fresh(&failed("12:00:08 [2001] full"), 7_000 + REPEAT_MS));
+        let leads = |epoch| News::good("Elected", format!("leads as epoch {epoch}"));
+        assert!(room.is_fresh(&leads(1), 1_000) && room.is_fresh(&leads(2), 2_000));
     }
 
     #[test]

@@ -23,8 +23,12 @@ pub(super) struct Publication {
 
 impl Publication {
     /// Take over the state; true when something changed.
-    pub(super) fn update(&mut self, context: &Context, state: &State) -> bool {
-        let member = state.public_member(&base(&context.settings));
+    pub(super) fn update(&mut self, context: &Context, state: &State, trouble: String) -> bool {
+        let base = Member {
+            trouble,
+            ..base(&context.settings)
+        };
+        let member = state.public_member(&base);
         let kubernetes = &context.settings.kubernetes;
         let role = match member.role.as_str() {
             "primary" if state.lease.held.is_some() => Some(kubernetes.leader_label_value.clone()),

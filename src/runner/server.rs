@@ -13,7 +13,7 @@ use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::{
-    Postgres, Source, bootstrap, control, history, lines, rewind, stage, stale, start,
+    Postgres, Source, bootstrap, control, history, lines, rewind, room, stage, stale, start,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -45,6 +45,7 @@ pub(super) fn words(error: impl std::fmt::Display) -> String {
 
 async fn report(context: &Context, op: Op, result: Done) {
     context.kick.notify_one();
+    let result = result.map_err(room::advised);
     context.tell(Event::OpDone { op, result }).await;
 }
 

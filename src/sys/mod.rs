@@ -17,5 +17,6 @@ pub mod memlock;
 pub mod process;
 pub mod proctable;
 pub mod shm;
+pub mod space;
 pub mod spawn;
 pub mod stderr;

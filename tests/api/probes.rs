@@ -223,6 +223,25 @@ async fn what_is_not_known_is_left_out_or_called_unknown() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn what_stands_in_the_way_is_told_beside_patronis_keys() {
+    let mut troubled = view("running", "replica");
+    let server = start(troubled.clone(), Limits::default(), None).await;
+    let well: Value = serde_json::from_str(&server.ask("GET", "/cluster").await.body).unwrap();
+    assert_eq!(well.get("pgwarden"), None);
+    let member = troubled.members.get_mut("pg-1").unwrap();
+    member.trouble = "ImagePullBackOff: no such image".to_owned();
+    server.view.send_replace(std::sync::Arc::new(troubled));
+    let body: Value = serde_json::from_str(&server.ask("GET", "/cluster").await.body).unwrap();
+    assert_eq!(
+        body["members"], well["members"],
+        "no other client sees a change"
+    );
+    let troubles = json!({ "pg-1": "ImagePullBackOff: no such image" });
+    assert_eq!(body["pgwarden"]["troubles"], troubles);
+    server.stop().await;
+}
+
 #[test]
 fn peers_of_both_kinds_are_understood() {
     let decode = |value: &Value| PeerStatus::decode(value.to_string().as_bytes()).unwrap();

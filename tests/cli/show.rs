@@ -122,6 +122,38 @@ async fn lines_have_tabs_and_tags_their_column() {
 }
 
 #[tokio::test]
+async fn who_cannot_run_is_explained_below_the_table_and_in_each_format() {
+    let mut waiting = view("running", "leader");
+    let well = start(waiting.clone(), Limits::default(), None).await;
+    let api = format!("--api={}", well.addr);
+    let table = run(&["ctl", &api, "list"]).await.out;
+    let words = "CreateContainerConfigError: secret \"mine\" not found; make the Secret";
+    let pg_1 = waiting.members.get_mut("pg-1").unwrap();
+    pg_1.trouble = words.to_owned();
+    well.view.send_replace(Arc::new(waiting));
+    let listed = run(&["ctl", &api, "list"]).await;
+    assert_eq!((listed.code, listed.err.as_str()), (0, ""));
+    assert_eq!(listed.out, format!("{table} pg-1: {words}\n"));
+    let ended = run(&["ctl", &api, "list", "-f", "json"]).await;
+    let printed: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(printed[1]["Trouble"], words);
+    assert_eq!(printed[0].get("Trouble"), None);
+    let ended = run(&["ctl", &api, "list", "-f", "tsv"]).await;
+    let lines: Vec<Vec<&str>> = ended
+        .out
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(lines[0].last(), Some(&"Trouble"));
+    assert_eq!(lines[2].last(), Some(&words));
+    assert!(
+        lines.iter().all(|line| line.len() == lines[0].len()),
+        "{lines:?}"
+    );
+    well.stop().await;
+}
+
+#[tokio::test]
 async fn the_first_member_that_answers_is_asked() {
     let server = serve("running").await;
     let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -79,6 +79,15 @@ async fn the_view_follows_pods_and_objects() {
     })
     .await;
     api.edit("pods", NAMESPACE, "pg-1", |pod| {
+        let waiting = json!({ "reason": "ErrImagePull", "message": "no such image" });
+        pod["status"]["containerStatuses"] = json!([{ "state": { "waiting": waiting } }]);
+    });
+    view_until(&mut watching, "the kubelet's reason", |view| {
+        let member = &view.shared.members["pg-1"];
+        member.trouble.starts_with("ErrImagePull: no such image; ")
+    })
+    .await;
+    api.edit("pods", NAMESPACE, "pg-1", |pod| {
         pod["status"]["phase"] = json!("Failed");
     });
     view_until(&mut watching, "the eviction", |view| {

@@ -8,6 +8,7 @@
 mod accidents;
 mod client;
 mod inits;
+mod misfits;
 mod node;
 mod release;
 mod role;
@@ -166,10 +167,12 @@ impl Plan {
 pub(crate) type OwnScenario = (String, Box<dyn Fn() -> Outcome<String>>);
 
 fn own_releases() -> Vec<OwnScenario> {
-    inits::scenarios()
-        .into_iter()
-        .chain(role::scenarios())
-        .collect()
+    let mut all = inits::scenarios();
+    all.extend(role::scenarios());
+    for (name, scenario) in misfits::SCENARIOS {
+        all.push(((*name).to_owned(), Box::new(*scenario)));
+    }
+    all
 }
 
 fn scenarios(main: &Release, other: Option<(&Release, Standing)>, plan: &Plan, tally: &mut Tally) {

@@ -86,7 +86,7 @@ pub(crate) fn cut_from_api(release: &Release, pod: &str, seconds: u64) -> Outcom
 }
 
 /// Runs a script where the kubelet runs: `docker exec -i kind-control-plane sh`, for example.
-fn on_node(script: &str) -> Outcome<String> {
+pub(crate) fn on_node(script: &str) -> Outcome<String> {
     let shell = variable("E2E_NODE_SHELL").unwrap_or_else(|| "sh".to_owned());
     let words: Vec<&str> = shell.split_whitespace().collect();
     run_with(words[0], &words[1..], script)

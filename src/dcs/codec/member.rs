@@ -6,6 +6,7 @@
 
 use super::SCHEMA;
 use super::object::{Meta, Notes};
+use super::trouble;
 use crate::ha::model::{Lsn, Member};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -32,13 +33,23 @@ pub struct SlimPod {
     /// The metadata.
     #[serde(default)]
     pub metadata: Meta,
-    #[serde(default, rename = "status", deserialize_with = "phase")]
-    phase: String,
+    #[serde(default, deserialize_with = "standing")]
+    status: Standing,
 }
 
-fn phase<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+/// What is kept of a Pod's status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Standing {
+    phase: String,
+    trouble: Option<String>,
+}
+
+fn standing<'de, D: Deserializer<'de>>(input: D) -> Result<Standing, D::Error> {
     let status = Value::deserialize(input)?;
-    Ok(status["phase"].as_str().unwrap_or_default().to_owned())
+    Ok(Standing {
+        phase: status["phase"].as_str().unwrap_or_default().to_owned(),
+        trouble: trouble::of_status(&status),
+    })
 }
 
 /// Our annotation.
@@ -47,11 +58,13 @@ fn phase<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
 struct OurNote {
     schema: u64,
     system_id: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    trouble: String,
 }
 
 /// The member that runs in a pod; `None`: nothing runs there any more.
 pub fn decode(pod: &SlimPod) -> Option<Member> {
-    if matches!(pod.phase.as_str(), "Failed" | "Succeeded") {
+    if matches!(pod.status.phase.as_str(), "Failed" | "Succeeded") {
         return None;
     }
     let status = pod
@@ -69,12 +82,20 @@ pub fn decode(pod: &SlimPod) -> Option<Member> {
         .iter()
         .find_map(|label| pod.metadata.labels.get(*label));
     member.revision = revision.cloned().unwrap_or_default();
-    member.system_id = pod
+    let ours = pod
         .metadata
         .note(OURS)
         .and_then(|text| serde_json::from_str::<OurNote>(text).ok())
-        .filter(|note| note.schema == SCHEMA)
-        .and_then(|note| note.system_id);
+        .filter(|note| note.schema == SCHEMA);
+    // What the kubelet says of a container is newer than what that container said.
+    let told = ours.as_ref().map(|note| trouble::bounded(&note.trouble));
+    let trouble = pod.status.trouble.clone().or(told).unwrap_or_default();
+    member.trouble = if member.leaving {
+        String::new()
+    } else {
+        trouble
+    };
+    member.system_id = ours.and_then(|note| note.system_id);
     Some(member)
 }
 
@@ -149,6 +170,7 @@ pub fn notes(member: &Member) -> Notes {
     let ours = OurNote {
         schema: SCHEMA,
         system_id: member.system_id.clone(),
+        trouble: member.trouble.clone(),
     };
     vec![
         (STATUS, Some(status_text(member))),

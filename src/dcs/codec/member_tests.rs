@@ -136,6 +136,58 @@ fn a_false_nofailover_stays_beside_a_priority() {
     assert_eq!(tag_values(&tags).len(), 2);
 }
 
+#[test]
+fn a_pod_that_cannot_start_is_an_empty_member_with_the_kubelets_reason() {
+    let pod = |annotations: Value, leaving: Value| {
+        let waiting = json!({ "reason": "CreateContainerConfigError",
+            "message": "secret \"mine\" not found" });
+        let object = json!({
+            "metadata": { "name": "pg-0", "annotations": annotations, "deletionTimestamp": leaving },
+            "status": { "phase": "Pending",
+                "containerStatuses": [{ "state": { "waiting": waiting } }] },
+        });
+        decode(&serde_json::from_value(object).unwrap()).unwrap()
+    };
+    let waiting = pod(json!({}), json!(null));
+    let reason = "CreateContainerConfigError: secret \"mine\" not found; make the Secret";
+    assert!(waiting.trouble.starts_with(reason), "{}", waiting.trouble);
+    assert_eq!((waiting.state.as_str(), waiting.role.as_str()), ("", ""));
+    // Newer than what the container said when it ran, and no news of one that is going.
+    let before = Member {
+        trouble: "full".to_owned(),
+        ..Member::default()
+    };
+    let annotations: Map<String, Value> = notes(&before)
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect();
+    let again = pod(Value::Object(annotations.clone()), json!(null));
+    assert_eq!(again.trouble, waiting.trouble);
+    let leaving = pod(Value::Object(annotations), json!("2026-01-01T00:00:00Z"));
+    assert_eq!(leaving.trouble, "");
+}
+
+#[test]
+fn a_members_own_trouble_is_published_beside_patronis_words() {
+    let full = Member {
+        state: "running".to_owned(),
+        trouble: "the volume of /data is full".to_owned(),
+        ..Member::default()
+    };
+    let notes = notes(&full);
+    assert_eq!(notes[0].1.as_deref(), Some("{\"state\":\"running\"}"));
+    let annotation = json!({ "pgwarden.io/status": notes[1].1 });
+    let read = decode(&pod(annotation, "Running")).unwrap();
+    assert_eq!(read.trouble, full.trouble);
+    let well = super::notes(&Member::default());
+    assert!(!well[1].1.as_ref().unwrap().contains("trouble"));
+    // Whoever wrote it, it stays short.
+    let long = json!({ "schema": 1, "systemId": null, "trouble": "x".repeat(100_000) });
+    let annotation = json!({ "pgwarden.io/status": long.to_string() });
+    let read = decode(&pod(annotation, "Running")).unwrap();
+    assert!(read.trouble.len() < 500);
+}
+
 proptest! {
     #[test]
     fn every_member_reads_back(

@@ -13,6 +13,7 @@ pub mod object;
 pub mod pod;
 pub mod route;
 pub mod sync;
+pub mod trouble;
 
 use std::fmt;
 
