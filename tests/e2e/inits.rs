@@ -195,10 +195,10 @@ fn in_container(first: First, release: &Release, program: &str) -> Outcome<Strin
         "the container's first process only",
         PATIENCE_SECONDS,
         || {
-            let left = release.exec(
-                "guardian",
-                &["sh", "-c", "grep -l postgres /proc/[0-9]*/comm || true"],
-            )?;
+            // Not by name: where the first process reaps nobody, the dead keep theirs.
+            let line = "for one in /proc/[0-9]*; do \
+                        case $(readlink $one/exe) in */postgres) echo $one;; esac; done";
+            let left = release.exec("guardian", &["sh", "-c", line])?;
             ensure(left.trim().is_empty(), || format!("left behind: {left}"))
         },
     )?;
