@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 #[path = "agent/kubectl.rs"]
 mod kubectl;
+#[path = "agent/stderr.rs"]
+mod stderr;
 
 const BIN_DIR: &str = "/usr/lib/postgresql/15/bin";
 const DEADLINE: Duration = Duration::from_secs(90);

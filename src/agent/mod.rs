@@ -4,6 +4,7 @@
 //! by the environment. Only this module knows the settings, the guardian, PostgreSQL, Kubernetes
 //! and the REST API at once.
 
+mod logging;
 mod namesake;
 pub mod wiring;
 
@@ -48,7 +49,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     if !agent {
         return run_guardian(path, &settings);
     }
-    wiring::log(&settings.log);
+    let lost = logging::start(&settings.log);
     for problem in &loaded.problems {
         tracing::warn!("{problem}");
     }
@@ -57,7 +58,12 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let ended = runtime.block_on(run_agent(settings));
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = run_agent(settings) => ended,
+            never = lost.tell() => never,
+        }
+    });
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
