@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 #[path = "agent/kubectl.rs"]
 mod kubectl;
+#[path = "agent/parameters.rs"]
+mod parameters;
 #[path = "agent/stderr.rs"]
 mod stderr;
 

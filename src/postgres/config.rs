@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 const BASE: &str = "postgresql.base.conf";
 const SYNC: &str = "pgwarden.sync.conf";
+const SINGLE: &str = "pgwarden.single.conf";
 const HEADER: &str = "# Written by pgwarden and overwritten by it: change the settings instead.\n";
 
 /// Settings of recovery: one left in `postgresql.auto.conf` would win over what is written here.
@@ -140,6 +141,23 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
     }
     let _ = writeln!(text, "include_if_exists '{SYNC}'");
     Ok(text)
+}
+
+/// Settings that a recovery in a single-user server needs besides those of the command line: the
+/// libraries whose records may be in the WAL, and the WAL that a rewind will want.
+const SINGLE_SETTINGS: [&str; 2] = ["shared_preload_libraries", "wal_keep_size"];
+
+/// Writes the file for a single-user server into `dir`: of the configured settings only those that
+/// a recovery needs, or (`bare`) not even these. No wrong setting of a user's can be in its way.
+pub(super) fn write_single(pg: &Postgres, dir: &Path, bare: bool) -> Result<PathBuf, ConfigError> {
+    let mut text = format!("{HEADER}include_if_exists '{BASE}'\nwal_keep_size = '128MB'\n");
+    let wanted = |name: &str| !bare && SINGLE_SETTINGS.contains(&name);
+    for (name, value) in pg.parameters.iter().filter(|(name, _)| wanted(name)) {
+        let _ = writeln!(text, "{name} = {}", quote::conf_value(value));
+    }
+    let path = dir.join(SINGLE);
+    put(&path, &text)?;
+    Ok(path)
 }
 
 /// The agent's own directory is always among those that the server listens in.

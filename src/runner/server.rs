@@ -54,7 +54,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Write the files, ask the guardian, wait for its answer.
 async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>) -> Done {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let prepared = blocking(move || prepare(&pg, &follow, primary, &sync)).await?;
     for note in &prepared.notes {
         tracing::warn!("{note}");
@@ -257,7 +257,7 @@ async fn complete_promotion(context: &Context) {
 }
 
 pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let written =
         blocking(move || config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words));
     let result = match written.await {
@@ -273,7 +273,7 @@ pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let result = bootstrap::initdb(&pg, &context.installation, REPAIR)
         .await
         .map_err(words);
@@ -282,7 +282,7 @@ pub(super) async fn run_initdb(context: Arc<Context>) {
 }
 
 pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
     let proof = stage::ReplaceProof::granted(format!(
         "{from} holds the lock and runs as the primary of this cluster"
@@ -315,7 +315,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
 }
 
 pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let result = async {
         leader_is_ready(&pg, &source).await?;
         rewind::rewind(&pg, &context.installation, &source, REPAIR)
@@ -360,7 +360,7 @@ pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with:
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let result = rewind::recover(&pg, &context.installation, REPAIR).await;
     report(&context, Op::CrashRecover, result.map(drop).map_err(words)).await;
 }
