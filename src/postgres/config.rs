@@ -93,6 +93,7 @@ pub fn write(pg: &Postgres, dir: &Path, follow: &Follow) -> Result<(), ConfigErr
     let (hba, ident) = (lines("postgresql.pg_hba", &hba_lines(pg))?, &pg.pg_ident);
     let ident = lines("postgresql.pg_ident", ident)?;
     keep_base(dir)?;
+    clean_base(dir)?;
     clean_auto_conf(dir)?;
     write_pgpass(pg)?;
     put(&dir.join("pg_hba.conf"), &hba)?;
@@ -234,8 +235,26 @@ fn keep_base(dir: &Path) -> Result<(), ConfigError> {
 }
 
 fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
-    let path = dir.join("postgresql.auto.conf");
-    let Ok(text) = fs::read_to_string(&path) else {
+    let recovery = |name: &str| RECOVERY_SETTINGS.contains(&name);
+    rewrite(&dir.join("postgresql.auto.conf"), recovery, |_| {
+        String::new()
+    })
+}
+
+/// Settings of the command line do nothing in a file, but each reload would complain that they
+/// cannot be changed.
+fn clean_base(dir: &Path) -> Result<(), ConfigError> {
+    let mark = |line: &str| format!("# on the command line: {line}\n");
+    rewrite(&dir.join(BASE), start::is_controlled, mark)
+}
+
+/// Puts something else for the lines of a file that set one of these settings.
+fn rewrite(
+    path: &Path,
+    meant: impl Fn(&str) -> bool,
+    instead: impl Fn(&str) -> String,
+) -> Result<(), ConfigError> {
+    let Ok(text) = fs::read_to_string(path) else {
         return Ok(());
     };
     let name = |line: &str| {
@@ -245,14 +264,18 @@ fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
             .unwrap_or("")
             .to_lowercase()
     };
-    let kept: String = text
-        .lines()
-        .filter(|line| !RECOVERY_SETTINGS.contains(&name(line).as_str()))
-        .fold(String::new(), |kept, line| kept + line + "\n");
+    let lines = text.lines().map(|line| {
+        if meant(&name(line)) {
+            instead(line)
+        } else {
+            format!("{line}\n")
+        }
+    });
+    let kept: String = lines.collect();
     if kept == text {
         Ok(())
     } else {
-        put(&path, &kept)
+        put(path, &kept)
     }
 }
 
