@@ -12,6 +12,7 @@ mod inspect;
 mod journal;
 mod kube;
 mod news;
+mod pace;
 mod parameters;
 mod prober;
 mod publisher;

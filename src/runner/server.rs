@@ -4,6 +4,7 @@
 
 use super::Context;
 use super::effects::ms;
+use super::pace::{LOOK, next_look};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
@@ -15,7 +16,7 @@ use crate::postgres::session::{Session, SqlError};
 use crate::postgres::{Postgres, Source, bootstrap, control, lines, rewind, stage, stale, start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// One statement of the agent.
@@ -32,8 +33,6 @@ pub(super) const CHECKPOINT: Duration = Duration::from_mins(1);
 const CLONE: Duration = Duration::from_hours(7 * 24);
 /// A rewind, a crash recovery, an initdb.
 const REPAIR: Duration = Duration::from_hours(24);
-/// Between two looks at a server that starts.
-const LOOK: Duration = Duration::from_millis(40);
 
 type Done = Result<(), String>;
 
@@ -117,13 +116,17 @@ async fn wait_up(context: &Context, writable: bool, deadline: Duration) -> Resul
     let mut guard = context.postmaster.subscribe();
     let pg = context.postgres();
     let ready = async {
+        let begun = Instant::now();
+        let mut pause = LOOK;
         loop {
-            match is_up(&pg, writable).await {
+            let up = is_up(&pg, writable).await;
+            pause = next_look(pause, begun.elapsed(), &up);
+            match up {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(error) => tracing::trace!(%error, "not up yet"),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
         }
     };
     tokio::select! {
