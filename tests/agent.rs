@@ -239,6 +239,25 @@ fn a_configuration_that_cannot_be_used_ends_with_its_code_and_names_the_field() 
 }
 
 #[test]
+fn root_is_refused_before_anything_is_made() {
+    if !is_root() {
+        return eprintln!("SKIPPED: only root can start the agent as root");
+    }
+    let home = Home::new("root");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgwarden"));
+    command.arg("agent").arg(home.config(|_| ()));
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(
+        said.contains("root") && said.contains("runAsUser"),
+        "{said}"
+    );
+    let made = fs::read_dir(home.0.join("member")).unwrap().count();
+    assert_eq!(made, 0, "nothing is touched");
+}
+
+#[test]
 fn programs_that_cannot_be_used_end_the_agent_with_the_field() {
     let home = Home::new("bindir");
     let empty = home.0.join("no-programs");

@@ -21,6 +21,7 @@ use crate::postgres::version::Installation;
 use crate::runner::{End, Journal, Parts, Runner};
 use crate::settings::{self, Settings};
 use crate::sys::clock::boottime_ms;
+use crate::sys::process::own_uid;
 use anyhow::{Context as _, bail};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -33,12 +34,19 @@ use tokio::task::JoinSet;
 const GUARDIAN_VARIABLE: &str = "PGWARDEN_GUARDIAN";
 /// What a start on the network may take before it is said and tried again.
 const START: Duration = Duration::from_secs(5);
+/// PostgreSQL refuses to run as root, but a directory that root made would already be there.
+const ROOT: &str = "the agent was started as root (user ID 0), and PostgreSQL does not run as root; \
+                    start it as the user that owns the data directory: runAsUser in the pod's \
+                    securityContext, or setpriv --reuid=postgres --regid=postgres --init-groups";
 /// Two workers: a probe is answered while a step runs.
 const WORKERS: usize = 2;
 
 /// `pgwarden agent CONFIG`.
 pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     let path = &args.config;
+    if own_uid() == 0 {
+        return Err(Failure::new(Exit::Permission, ROOT).into());
+    }
     let loaded = settings::load(path, &settings::process_env);
     let agent = std::env::var_os(GUARDIAN_VARIABLE).is_some();
     let Some(settings) = loaded.settings else {

@@ -87,7 +87,9 @@ impl Exit {
                 "a file, directory or socket could not be made (is the port in use?)"
             }
             Self::Temporary => "not possible now; the same may work later",
-            Self::Permission => "a file or the API server does not permit it",
+            Self::Permission => {
+                "a file or the API server does not permit it, or the agent runs as root"
+            }
             Self::Config => "the configuration is wrong; pgwarden check shows where",
             Self::DataDirHeld => "another guardian holds the data directory",
             Self::NameTaken => "another member of this name is running",
