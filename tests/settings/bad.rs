@@ -189,8 +189,15 @@ fn a_ttl_that_breaks_the_budgets_is_refused() {
         "error: bootstrap.dcs.ttl:",
         "a TTL of 30000 s",
     );
-    has(&with("0"), "error: bootstrap.dcs.ttl:", "at least 1");
-    has(&with("-30"), "error: bootstrap.dcs.ttl:", "at least 1");
+    for outside in ["0", "99999999"] {
+        let words = "is not possible; expected 6 to 3600 s";
+        has(&with(outside), "error: bootstrap.dcs.ttl:", words);
+    }
+    has(
+        &with("-30"),
+        "error: bootstrap.dcs.ttl:",
+        "expected a number of seconds from 6 to 3600",
+    );
     has(
         &with("6.5"),
         "error: bootstrap.dcs.ttl:",
