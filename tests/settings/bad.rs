@@ -363,6 +363,14 @@ fn files_that_are_no_documents_are_told_apart() {
         "error: ",
         "it is not YAML",
     );
+    for (name, bytes, words) in [
+        ("null.yml", &b"scope: a\n? ~\n: 1\n"[..], "a key is null"),
+        ("key.yml", b"scope: a\n[b]: 1\n", "a key is a list or a map"),
+        ("self.yml", b"scope: a\nb: &x [*x]\n", "names, without end"),
+    ] {
+        has(&of(name, bytes), "error: ", words);
+        has(&of(name, bytes), "error: ", "line 2)");
+    }
     has(
         &of("tab.yml", b"scope: main\n\tname: x\n"),
         "error: ",
