@@ -15,7 +15,14 @@ fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[test]
 fn what_the_server_would_refuse_is_found_with_its_words() {
     as_postgres(async |_, installation| {
-        let good = [("work_mem", "8MB"), ("a.custom", "'x y'")];
+        let good = [
+            ("work_mem", "8MB"),
+            ("a.custom", "'x y'"),
+            (
+                "shared_preload_libraries",
+                "plpgsql, \"$libdir/plpgsql\", plpgsql.so",
+            ),
+        ];
         let refused = parameters::refused(&installation, &values(&good)).await;
         assert_eq!(refused.unwrap(), values(&[]));
         let mut pairs = good.to_vec();
@@ -23,17 +30,28 @@ fn what_the_server_would_refuse_is_found_with_its_words() {
             ("maintenance_work_mem", "banana"),
             ("max_connections", "99999999"),
             ("not_there", "1"),
+            ("session_preload_libraries", "plpgsql,absent"),
         ]);
         let refused = parameters::refused(&installation, &values(&pairs)).await;
         let refused = refused.unwrap();
         let names: Vec<_> = refused.keys().map(String::as_str).collect();
         assert_eq!(
             names,
-            ["maintenance_work_mem", "max_connections", "not_there"]
+            [
+                "maintenance_work_mem",
+                "max_connections",
+                "not_there",
+                "session_preload_libraries"
+            ]
         );
         let why = &refused["maintenance_work_mem"];
         let begins = "invalid value for parameter \"maintenance_work_mem\": \"banana\"";
         assert!(why.starts_with(begins), "{why}");
+        let why = &refused["session_preload_libraries"];
+        assert!(
+            why.starts_with("there is no library \"absent\" in /"),
+            "{why}"
+        );
         assert!(refused["not_there"].starts_with("unrecognized"));
     });
 }
