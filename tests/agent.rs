@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 #[path = "agent/kubectl.rs"]
 mod kubectl;
+#[path = "agent/parameters.rs"]
+mod parameters;
+#[path = "agent/stderr.rs"]
+mod stderr;
 
 const BIN_DIR: &str = "/usr/lib/postgresql/15/bin";
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -232,6 +236,25 @@ fn a_configuration_that_cannot_be_used_ends_with_its_code_and_names_the_field() 
             "{field}: nothing is touched"
         );
     }
+}
+
+#[test]
+fn root_is_refused_before_anything_is_made() {
+    if !is_root() {
+        return eprintln!("SKIPPED: only root can start the agent as root");
+    }
+    let home = Home::new("root");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgwarden"));
+    command.arg("agent").arg(home.config(|_| ()));
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(
+        said.contains("root") && said.contains("runAsUser"),
+        "{said}"
+    );
+    let made = fs::read_dir(home.0.join("member")).unwrap().count();
+    assert_eq!(made, 0, "nothing is touched");
 }
 
 #[test]

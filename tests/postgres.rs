@@ -10,6 +10,8 @@ mod files;
 mod harness;
 #[path = "postgres/members.rs"]
 mod members;
+#[path = "postgres/parameters.rs"]
+mod parameters;
 #[path = "postgres/rewinding.rs"]
 mod rewinding;
 #[path = "postgres/serving.rs"]

@@ -15,3 +15,5 @@ mod dynamic;
 mod good;
 #[path = "settings/support.rs"]
 mod support;
+#[path = "settings/values.rs"]
+mod values;

@@ -4,6 +4,7 @@
 //! by the environment. Only this module knows the settings, the guardian, PostgreSQL, Kubernetes
 //! and the REST API at once.
 
+mod logging;
 mod namesake;
 pub mod wiring;
 
@@ -20,6 +21,7 @@ use crate::postgres::version::Installation;
 use crate::runner::{End, Journal, Parts, Runner};
 use crate::settings::{self, Settings};
 use crate::sys::clock::boottime_ms;
+use crate::sys::process::own_uid;
 use crate::sys::{heap, image};
 use anyhow::{Context as _, bail};
 use std::path::Path;
@@ -36,6 +38,10 @@ const GUARDIAN_VARIABLE: &str = "PGWARDEN_GUARDIAN";
 const START: Duration = Duration::from_secs(5);
 /// When what the start left behind is given back, and how often what bursts did.
 const TRIM: Duration = Duration::from_mins(1);
+/// PostgreSQL refuses to run as root, but a directory that root made would already be there.
+const ROOT: &str = "the agent was started as root (user ID 0), and PostgreSQL does not run as root; \
+                    start it as the user that owns the data directory: runAsUser in the pod's \
+                    securityContext, or setpriv --reuid=postgres --regid=postgres --init-groups";
 /// Two workers: a probe is answered while a step runs.
 const WORKERS: usize = 2;
 
@@ -43,6 +49,9 @@ const WORKERS: usize = 2;
 pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     heap::keep_small();
     let path = &args.config;
+    if own_uid() == 0 {
+        return Err(Failure::new(Exit::Permission, ROOT).into());
+    }
     let loaded = settings::load(path, &settings::process_env);
     let agent = std::env::var_os(GUARDIAN_VARIABLE).is_some();
     let Some(settings) = loaded.settings else {
@@ -53,7 +62,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     if !agent {
         return run_guardian(path, &settings);
     }
-    wiring::log(&settings.log);
+    let lost = logging::start(&settings.log);
     for problem in &loaded.problems {
         tracing::warn!("{problem}");
     }
@@ -62,7 +71,12 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let ended = runtime.block_on(run_agent(settings));
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = run_agent(settings) => ended,
+            never = lost.tell() => never,
+        }
+    });
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }

@@ -10,27 +10,13 @@ use crate::ha::model::Identity;
 use crate::ha::shared::Rules;
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
-use crate::settings::{BasicAuth, Dynamic, Effective, Log, LogFormat, PgUser, Settings, SyncMode};
+use crate::settings::{BasicAuth, Dynamic, Effective, PgUser, Settings, SyncMode};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-
-/// Start logging as the settings say.
-pub fn log(log: &Log) {
-    let filter = tracing_subscriber::EnvFilter::new(log.level.as_str());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    let started = match log.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Plain => builder.with_ansi(false).with_target(false).try_init(),
-    };
-    // A second start in one process keeps the first logger.
-    drop(started);
-}
 
 /// Where PostgreSQL's programs are.
 pub fn bin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {

@@ -58,6 +58,7 @@ fn outcome(path: &Path, problems: &[Problem]) -> Exit {
     }
     match std::fs::metadata(path) {
         Ok(about) if about.is_dir() => Exit::Config,
+        Ok(about) if !about.is_file() => Exit::NoInput,
         Ok(_) => match std::fs::File::open(path) {
             Ok(_) => Exit::Config,
             Err(e) => Exit::from_io(&e),

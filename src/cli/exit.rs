@@ -6,6 +6,7 @@
 //! a pod that restarts for ever helps nobody.
 
 use std::fmt::Write;
+use std::io::{self, ErrorKind};
 use std::process::{ExitCode, Termination};
 
 /// How the program ends.
@@ -20,7 +21,7 @@ pub enum Exit {
     Usage = 2,
     /// Data from outside was not what it must be.
     BadData = 65,
-    /// A file that was named is not there.
+    /// A file that was named is not there, or is something else.
     NoInput = 66,
     /// A service that is needed does not answer.
     Unavailable = 69,
@@ -79,7 +80,7 @@ impl Exit {
             Self::Failure => "failed while running; the last message says why",
             Self::Usage => "the command line is wrong",
             Self::BadData => "a file or an answer is not what it must be",
-            Self::NoInput => "a file that was named is not there",
+            Self::NoInput => "a file that was named is not there, or is no regular file",
             Self::Unavailable => "Kubernetes, PostgreSQL or a member does not answer",
             Self::Internal => "an error of pgwarden itself; please report it",
             Self::OsError => "the operating system refused what must work",
@@ -87,7 +88,9 @@ impl Exit {
                 "a file, directory or socket could not be made (is the port in use?)"
             }
             Self::Temporary => "not possible now; the same may work later",
-            Self::Permission => "a file or the API server does not permit it",
+            Self::Permission => {
+                "a file or the API server does not permit it, or the agent runs as root"
+            }
             Self::Config => "the configuration is wrong; pgwarden check shows where",
             Self::DataDirHeld => "another guardian holds the data directory",
             Self::NameTaken => "another member of this name is running",
@@ -107,10 +110,15 @@ impl Exit {
     }
 
     /// What an error of the file system means for the exit code.
-    pub fn from_io(error: &std::io::Error) -> Self {
+    pub fn from_io(error: &io::Error) -> Self {
+        /// A chain of symbolic links that ends nowhere; its kind has no stable name yet.
+        const ELOOP: i32 = 40;
         match error.kind() {
-            std::io::ErrorKind::NotFound => Self::NoInput,
-            std::io::ErrorKind::PermissionDenied => Self::Permission,
+            ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory => {
+                Self::NoInput
+            }
+            _ if error.raw_os_error() == Some(ELOOP) => Self::NoInput,
+            ErrorKind::PermissionDenied => Self::Permission,
             _ => Self::Failure,
         }
     }
@@ -193,11 +201,17 @@ mod tests {
 
     #[test]
     fn errors_of_files_have_their_codes() {
-        use std::io::{Error, ErrorKind};
+        use std::io::Error;
         assert_eq!(
             Exit::from_io(&Error::from(ErrorKind::NotFound)),
             Exit::NoInput
         );
+        for other in [
+            Error::from(ErrorKind::IsADirectory),
+            Error::from_raw_os_error(40),
+        ] {
+            assert_eq!(Exit::from_io(&other), Exit::NoInput, "{other}");
+        }
         assert_eq!(
             Exit::from_io(&Error::from(ErrorKind::PermissionDenied)),
             Exit::Permission

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 const BASE: &str = "postgresql.base.conf";
 const SYNC: &str = "pgwarden.sync.conf";
+const SINGLE: &str = "pgwarden.single.conf";
 const HEADER: &str = "# Written by pgwarden and overwritten by it: change the settings instead.\n";
 
 /// Settings of recovery: one left in `postgresql.auto.conf` would win over what is written here.
@@ -92,6 +93,7 @@ pub fn write(pg: &Postgres, dir: &Path, follow: &Follow) -> Result<(), ConfigErr
     let (hba, ident) = (lines("postgresql.pg_hba", &hba_lines(pg))?, &pg.pg_ident);
     let ident = lines("postgresql.pg_ident", ident)?;
     keep_base(dir)?;
+    clean_base(dir)?;
     clean_auto_conf(dir)?;
     write_pgpass(pg)?;
     put(&dir.join("pg_hba.conf"), &hba)?;
@@ -140,6 +142,23 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
     }
     let _ = writeln!(text, "include_if_exists '{SYNC}'");
     Ok(text)
+}
+
+/// Settings that a recovery in a single-user server needs besides those of the command line: the
+/// libraries whose records may be in the WAL, and the WAL that a rewind will want.
+const SINGLE_SETTINGS: [&str; 2] = ["shared_preload_libraries", "wal_keep_size"];
+
+/// Writes the file for a single-user server into `dir`: of the configured settings only those that
+/// a recovery needs, or (`bare`) not even these. No wrong setting of a user's can be in its way.
+pub(super) fn write_single(pg: &Postgres, dir: &Path, bare: bool) -> Result<PathBuf, ConfigError> {
+    let mut text = format!("{HEADER}include_if_exists '{BASE}'\nwal_keep_size = '128MB'\n");
+    let wanted = |name: &str| !bare && SINGLE_SETTINGS.contains(&name);
+    for (name, value) in pg.parameters.iter().filter(|(name, _)| wanted(name)) {
+        let _ = writeln!(text, "{name} = {}", quote::conf_value(value));
+    }
+    let path = dir.join(SINGLE);
+    put(&path, &text)?;
+    Ok(path)
 }
 
 /// The agent's own directory is always among those that the server listens in.
@@ -216,8 +235,26 @@ fn keep_base(dir: &Path) -> Result<(), ConfigError> {
 }
 
 fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
-    let path = dir.join("postgresql.auto.conf");
-    let Ok(text) = fs::read_to_string(&path) else {
+    let recovery = |name: &str| RECOVERY_SETTINGS.contains(&name);
+    rewrite(&dir.join("postgresql.auto.conf"), recovery, |_| {
+        String::new()
+    })
+}
+
+/// Settings of the command line do nothing in a file, but each reload would complain that they
+/// cannot be changed.
+fn clean_base(dir: &Path) -> Result<(), ConfigError> {
+    let mark = |line: &str| format!("# on the command line: {line}\n");
+    rewrite(&dir.join(BASE), start::is_controlled, mark)
+}
+
+/// Puts something else for the lines of a file that set one of these settings.
+fn rewrite(
+    path: &Path,
+    meant: impl Fn(&str) -> bool,
+    instead: impl Fn(&str) -> String,
+) -> Result<(), ConfigError> {
+    let Ok(text) = fs::read_to_string(path) else {
         return Ok(());
     };
     let name = |line: &str| {
@@ -227,14 +264,18 @@ fn clean_auto_conf(dir: &Path) -> Result<(), ConfigError> {
             .unwrap_or("")
             .to_lowercase()
     };
-    let kept: String = text
-        .lines()
-        .filter(|line| !RECOVERY_SETTINGS.contains(&name(line).as_str()))
-        .fold(String::new(), |kept, line| kept + line + "\n");
+    let lines = text.lines().map(|line| {
+        if meant(&name(line)) {
+            instead(line)
+        } else {
+            format!("{line}\n")
+        }
+    });
+    let kept: String = lines.collect();
     if kept == text {
         Ok(())
     } else {
-        put(&path, &kept)
+        put(path, &kept)
     }
 }
 

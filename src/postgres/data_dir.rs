@@ -4,7 +4,7 @@
 //! sentence for a person: a volume that is not mounted looks like an empty directory's absence,
 //! a typing error like a directory full of foreign files.
 
-use super::control_data::ControlData;
+use super::control_data::{ControlData, ControlError};
 use super::history;
 use super::{stage, version};
 use crate::ha::model::DataDir;
@@ -14,6 +14,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// What a person can do about a directory without a control file that can be read.
+const REPLACE: &str = "nothing here is started or deleted; where another member leads, move this \
+                       data directory away (or delete the volume) and the member is cloned anew; \
+                       where it was the last copy, restore a backup";
 
 /// Looks at `data_dir` for a server of this major version.
 pub fn classify(data_dir: &Path, major: u32) -> DataDir {
@@ -49,7 +54,10 @@ fn examine(data_dir: &Path, major: u32) -> Result<DataDir, String> {
     }
     check_mode(data_dir)?;
     check_major(data_dir, &names, major)?;
-    let control = ControlData::read(data_dir).map_err(|error| error.to_string())?;
+    let control = ControlData::read(data_dir).map_err(|error| match error {
+        ControlError::UnknownVersion(_) => error.to_string(),
+        _ => format!("{error}; {REPLACE}"),
+    })?;
     let timeline = control.next_timeline();
     let history = history::read_local(data_dir, timeline).unwrap_or_else(|error| {
         // An archive may have it, or a clone have come without: the server decides that.

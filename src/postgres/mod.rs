@@ -23,6 +23,7 @@ pub mod control_data;
 pub mod data_dir;
 pub mod history;
 pub mod lines;
+pub mod parameters;
 pub mod probe;
 pub mod quote;
 pub mod rewind;

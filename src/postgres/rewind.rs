@@ -53,7 +53,7 @@ pub enum NotStarted {
     #[error("neither wal_log_hints nor data checksums were on: a rewind could miss changed pages")]
     NoHints,
     /// A file could not be removed.
-    #[error("cannot remove a stale postmaster.pid: {0}")]
+    #[error("cannot remove a file that is left over: {0}")]
     Stale(#[from] std::io::Error),
     /// A server runs on it.
     #[error("a server seems to run on the directory: process {0}")]
@@ -103,7 +103,7 @@ pub async fn recover(
     let was_standby = dir.join("standby.signal").exists();
     // A single-user server cannot be a standby. The guardian starts nothing meanwhile.
     config::set_standby_signal(dir, false)?;
-    let ran = child::run(single_user(pg, installation, &control), deadline).await;
+    let ran = run_single_user(pg, installation, &control, deadline).await;
     if was_standby {
         config::set_standby_signal(dir, true)?;
     }
@@ -116,13 +116,40 @@ pub async fn recover(
     }
 }
 
-fn single_user(pg: &Postgres, installation: &Installation, control: &ControlData) -> Command {
+/// With the libraries that are configured; where that fails, without.
+async fn run_single_user(
+    pg: &Postgres,
+    installation: &Installation,
+    control: &ControlData,
+    deadline: Duration,
+) -> Result<(), NotStarted> {
+    let dir = pg.data_dir.as_path();
+    let file = config::write_single(pg, dir, false)?;
+    let mut ran = child::run(single_user(pg, installation, control, &file), deadline).await;
+    if let Err(error @ ChildError::Failed { .. }) = &ran {
+        tracing::warn!(%error, "recovery failed; once more without the configured libraries");
+        config::write_single(pg, dir, true)?;
+        ran = child::run(single_user(pg, installation, control, &file), deadline).await;
+    }
+    std::fs::remove_file(&file)?;
+    ran?;
+    Ok(())
+}
+
+fn single_user(
+    pg: &Postgres,
+    installation: &Installation,
+    control: &ControlData,
+    config_file: &Path,
+) -> Command {
     let mut command = child::program(&installation.bin_dir, "postgres", &pg.data_dir);
     command
         .env("LC_ALL", "C")
         .arg("--single")
         .arg("-D")
-        .arg(&pg.data_dir);
+        .arg(&pg.data_dir)
+        .arg("-c")
+        .arg(format!("config_file={}", config_file.display()));
     // WAL not archived yet stays so, and no commit of recovery waits for a standby.
     for setting in [
         "archive_mode=on",

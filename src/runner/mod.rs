@@ -12,6 +12,8 @@ mod inspect;
 mod journal;
 mod kube;
 mod news;
+mod pace;
+mod parameters;
 mod prober;
 mod publisher;
 mod replay;
@@ -109,6 +111,8 @@ pub struct Context {
     /// Members that ever got a slot from this process.
     slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
     complaints: Complaints,
+    /// The parameters that were checked last.
+    checked: tokio::sync::Mutex<parameters::Checked>,
 }
 
 impl Context {
@@ -219,6 +223,7 @@ impl Runner {
             sync_setter: tokio::sync::Mutex::default(),
             slots_owned: tokio::sync::Mutex::default(),
             complaints: Complaints::default(),
+            checked: tokio::sync::Mutex::default(),
         });
         let (facts_sender, facts) = watch::channel(None);
         let watchful = watch::Sender::new(Watchful::default());

@@ -43,11 +43,34 @@ fn about(path: &std::path::Path, failure: Failure) -> anyhow::Error {
     }
 }
 
+/// A life is recorded without gaps: what follows one was decided on a state that is not known.
+fn gap(last: u64, n: u64) -> Failure {
+    let what = if n <= last {
+        format!("entry {n} follows entry {last}: a line is missing or in the wrong place")
+    } else {
+        let missing = match (last + 1, n - 1) {
+            (one, same) if one == same => format!("entry {one} is missing"),
+            (from, to) => format!("entries {from} to {to} are missing"),
+        };
+        let after = match last {
+            0 => "the beginning of a life".to_owned(),
+            last => format!("entry {last}"),
+        };
+        format!("{missing}: after {after} comes entry {n}")
+    };
+    Failure::new(
+        Exit::Failure,
+        format!("{what}; nothing after that can be compared"),
+    )
+}
+
 /// A replay in progress.
 #[derive(Default)]
 struct Replay {
     /// `None`: what was read belongs to a life that began in the rotated part.
     state: Option<Box<State>>,
+    /// The number of the last entry of this life.
+    last: u64,
     lines: u64,
     entries: u64,
     steps: u64,
@@ -71,6 +94,7 @@ impl Replay {
             Line::State { state, .. } => {
                 self.pass_torn(out)?;
                 self.state = Some(state);
+                self.last = 0;
                 Ok(())
             }
             Line::Decision {
@@ -97,6 +121,10 @@ impl Replay {
         let Some(state) = self.state.as_mut() else {
             return Ok(false);
         };
+        if n != self.last + 1 {
+            return Err(gap(self.last, n));
+        }
+        self.last = n;
         let now: Vec<String> = step(state, event, at)
             .iter()
             .filter(|e| !matches!(e, Effect::Explain { .. } | Effect::Wake { .. }))
@@ -248,6 +276,25 @@ mod tests {
         let (exit, said) = run(&path);
         assert_eq!(exit, Exit::BadData, "{said}");
         assert!(said.contains("line 2 is no journal entry"), "{said}");
+
+        // A line taken out.
+        for (kept, words) in [
+            (
+                [lines[0], lines[2]],
+                "entry 1 is missing: after the beginning",
+            ),
+            ([lines[0], lines[1]], ""),
+        ] {
+            fs::write(&path, kept.concat()).unwrap();
+            let (exit, said) = run(&path);
+            let gone = !words.is_empty();
+            assert_eq!(exit == Exit::Failure, gone, "{said}");
+            assert!(said.contains(words), "{said}");
+        }
+        fs::write(&path, [lines[0], lines[1], lines[1]].concat()).unwrap();
+        let (exit, said) = run(&path);
+        assert_eq!(exit, Exit::Failure, "{said}");
+        assert!(said.contains("entry 1 follows entry 1"), "{said}");
 
         // The older part of a long life holds no beginning.
         fs::write(&path, lines[1]).unwrap();

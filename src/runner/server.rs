@@ -4,6 +4,7 @@
 
 use super::Context;
 use super::effects::ms;
+use super::pace::{LOOK, next_look};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
@@ -17,7 +18,7 @@ use crate::postgres::{
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// One statement of the agent.
@@ -34,8 +35,6 @@ pub(super) const CHECKPOINT: Duration = Duration::from_mins(1);
 const CLONE: Duration = Duration::from_hours(7 * 24);
 /// A rewind, a crash recovery, an initdb.
 const REPAIR: Duration = Duration::from_hours(24);
-/// Between two looks at a server that starts.
-const LOOK: Duration = Duration::from_millis(40);
 
 type Done = Result<(), String>;
 
@@ -57,7 +56,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Write the files, ask the guardian, wait for its answer.
 async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>) -> Done {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let prepared = blocking(move || prepare(&pg, &follow, primary, &sync)).await?;
     for note in &prepared.notes {
         tracing::warn!("{note}");
@@ -120,13 +119,17 @@ async fn wait_up(context: &Context, writable: bool, deadline: Duration) -> Resul
     let mut guard = context.postmaster.subscribe();
     let pg = context.postgres();
     let ready = async {
+        let begun = Instant::now();
+        let mut pause = LOOK;
         loop {
-            match is_up(&pg, writable).await {
+            let up = is_up(&pg, writable).await;
+            pause = next_look(pause, begun.elapsed(), &up);
+            match up {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(error) => tracing::trace!(%error, "not up yet"),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
         }
     };
     tokio::select! {
@@ -260,7 +263,7 @@ async fn complete_promotion(context: &Context) {
 }
 
 pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let written =
         blocking(move || config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words));
     let result = match written.await {
@@ -276,7 +279,7 @@ pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let result = bootstrap::initdb(&pg, &context.installation, REPAIR)
         .await
         .map_err(words);
@@ -285,7 +288,7 @@ pub(super) async fn run_initdb(context: Arc<Context>) {
 }
 
 pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
     let proof = stage::ReplaceProof::granted(format!(
         "{from} holds the lock and runs as the primary of this cluster"
@@ -318,7 +321,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
 }
 
 pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let result = async {
         leader_is_ready(&pg, &source).await?;
         rewind::rewind(&pg, &context.installation, &source, REPAIR)
@@ -383,7 +386,7 @@ pub(super) async fn run_compare_history(
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {
-    let pg = context.postgres();
+    let pg = context.checked_postgres().await;
     let result = rewind::recover(&pg, &context.installation, REPAIR).await;
     report(&context, Op::CrashRecover, result.map(drop).map_err(words)).await;
 }

@@ -103,11 +103,19 @@ fn unbracket(host: &str) -> String {
 
 fn valid_host(host: &str) -> bool {
     let bare = host.split('%').next().unwrap_or(host);
-    host == "*"
-        || bare.parse::<std::net::IpAddr>().is_ok()
-        || (!host.is_empty()
-            && host.len() <= 253
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')))
+    host == "*" || bare.parse::<std::net::IpAddr>().is_ok() || is_host_name(host)
+}
+
+/// Labels of letters, digits, - and _. A number is none, though resolvers take it for an address.
+fn is_host_name(host: &str) -> bool {
+    let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().copied().is_some_and(word)
+            && bytes.last().copied().is_some_and(word)
+            && bytes.iter().all(|b| word(*b) || *b == b'-')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or(name);
+    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }

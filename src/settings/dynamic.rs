@@ -1,7 +1,7 @@
 //! The dynamic configuration: `bootstrap.dcs` in the file, later the document stored in the DCS.
 
 use super::Settings;
-use super::budgets::{BudgetOverrides, Budgets, DEFAULT_TTL_MS};
+use super::budgets::{BudgetOverrides, Budgets, DEFAULT_TTL_MS, MAX_TTL_MS, MIN_TTL_MS};
 use super::problem::Problem;
 use super::raw::{self, Value};
 use super::section::{Problems, Section, as_bool};
@@ -158,7 +158,10 @@ fn flag(section: &Section<'_>, key: &str, kept: bool, default: bool) -> bool {
 fn ttl(section: &Section<'_>, kept: u64, overrides: &BudgetOverrides) -> u64 {
     let written = section.has("ttl");
     let read = if written {
-        section.duration_ms("ttl", 1)
+        // What is a duration at all is judged by the budgets, which say why.
+        let (least, most) = (MIN_TTL_MS / 1_000, MAX_TTL_MS / 1_000);
+        let words = format!("a number of seconds from {least} to {most}, as 30 or \"30s\"");
+        section.duration_within("ttl", 0..=u64::MAX, &words)
     } else {
         Some(DEFAULT_TTL_MS)
     };
@@ -243,8 +246,13 @@ fn lags(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
     }
     if section.has("maximum_lag_on_syncnode") {
         dynamic.maximum_lag_on_syncnode_bytes = match section.bytes("maximum_lag_on_syncnode") {
-            // Patroni: below 1 is off.
-            Some(bytes) => u64::try_from(bytes).ok().filter(|bytes| *bytes > 0),
+            // Patroni: -1 is off, and so is 0.
+            Some(-1 | 0) => None,
+            Some(bytes) => u64::try_from(bytes).ok().or_else(|| {
+                let message = format!("found {bytes}; expected bytes, or -1 for no limit");
+                section.error("maximum_lag_on_syncnode", message);
+                fallback.maximum_lag_on_syncnode_bytes
+            }),
             None => fallback.maximum_lag_on_syncnode_bytes,
         };
     }

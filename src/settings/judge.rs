@@ -3,7 +3,8 @@
 use super::known::{self, Kind, Status};
 use super::problem::Problem;
 use super::raw::{Node, Value, join};
-use super::section::Section;
+use super::section::{Section, as_bool, describe};
+use std::collections::BTreeMap;
 
 impl Section<'_> {
     /// Warns of everything below that is not known or not used, refuses what must be.
@@ -69,6 +70,25 @@ impl Section<'_> {
                 );
                 self.out
                     .push(Problem::warning(self.path(name), message).at(&node.place));
+            }
+        }
+    }
+
+    /// Tags that are true or false become one of these texts, whichever spelling they have: who
+    /// wrote `nofailover: 1` must not lead.
+    pub(super) fn switch_tags(&self, tags: &mut BTreeMap<String, String>) {
+        let Some(Value::Map(entries)) = self.node.map(|node| &node.value) else {
+            return;
+        };
+        let switch = |(name, _): &&(String, Node)| known::SWITCHES.contains(&name.as_str());
+        for (name, node) in entries.iter().filter(switch) {
+            match as_bool(&node.value) {
+                Some(on) => drop(tags.insert(name.clone(), on.to_string())),
+                None if matches!(node.value, Value::Null | Value::List(_) | Value::Map(_)) => {}
+                None => {
+                    let found = describe(&node.value);
+                    self.error(name, format!("found {found}; expected true or false"));
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use super::raw::{Node, Place, Value, join};
 use super::units;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
@@ -129,6 +130,10 @@ impl<'a> Section<'a> {
     pub(super) fn text(&self, key: &str, expected: &str) -> Option<String> {
         let node = self.get(key)?;
         match &node.value {
+            Value::Text(text) if text.contains('\0') => {
+                self.error(key, "it contains a zero byte (NUL); expected text without");
+                None
+            }
             Value::Text(text) if !text.is_empty() => Some(text.clone()),
             Value::Int(number) => Some(number.to_string()),
             _ => {
@@ -142,6 +147,12 @@ impl<'a> Section<'a> {
     pub(super) fn secret(&self, key: &str) -> Option<super::secret::Secret> {
         let node = self.get(key)?;
         match &node.value {
+            Value::Text(text) if text.contains(['\0', '\n', '\r']) => {
+                let message = "it contains a line break or a zero byte (NUL); expected one line; \
+                               a block text (|) ends in a line break";
+                self.error(key, message);
+                None
+            }
             Value::Text(text) => Some(super::secret::Secret::new(text.as_str())),
             Value::Int(number) => {
                 self.warn(
@@ -189,6 +200,18 @@ impl<'a> Section<'a> {
 
     /// A duration in seconds, or with a unit as PostgreSQL writes it; in milliseconds.
     pub(super) fn duration_ms(&self, key: &str, least_s: u64) -> Option<u64> {
+        let words =
+            format!("a number of seconds, at least {least_s} and at most a year, as 30 or \"30s\"");
+        self.duration_within(key, least_s * 1_000..=units::MAX_DURATION_MS, &words)
+    }
+
+    /// The same within bounds of its own, given in words as well.
+    pub(super) fn duration_within(
+        &self,
+        key: &str,
+        bounds: RangeInclusive<u64>,
+        expected: &str,
+    ) -> Option<u64> {
         let node = self.get(key)?;
         let ms = match &node.value {
             Value::Int(number) => u64::try_from(*number)
@@ -197,10 +220,9 @@ impl<'a> Section<'a> {
             Value::Text(text) => units::duration_ms(text),
             _ => None,
         };
-        let ms = ms.filter(|ms| *ms >= least_s * 1_000 && *ms <= units::MAX_DURATION_MS);
+        let ms = ms.filter(|ms| bounds.contains(ms));
         if ms.is_none() {
-            let bound = format!("a number of seconds, at least {least_s}, as 30 or \"30s\"");
-            self.wrong(key, node, &bound, true);
+            self.wrong(key, node, expected, true);
         }
         ms
     }
@@ -229,6 +251,10 @@ impl<'a> Section<'a> {
         let mut lines = Vec::new();
         for (index, item) in items.iter().enumerate() {
             match &item.value {
+                Value::Text(text) if text.contains('\0') => {
+                    let key = format!("{key}[{index}]");
+                    self.error(&key, "it contains a zero byte (NUL); expected text without");
+                }
                 Value::Text(text) => lines.extend(text.lines().map(|l| l.trim_end().to_owned())),
                 Value::Null => {}
                 _ => self.wrong(&format!("{key}[{index}]"), item, "a line of text", false),
@@ -297,7 +323,7 @@ pub(super) fn plain_text(value: &Value, on_off: bool) -> Option<String> {
 }
 
 /// A value in words for a message, cut where it is long.
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Bool(b) => format!("the boolean {b}"),
         Value::Int(number) => format!("the number {number}"),

@@ -84,8 +84,15 @@ fn files(path: &Path, out: &Problems) -> Option<Vec<PathBuf>> {
             return None;
         }
     };
-    if !about.is_dir() {
+    if about.is_file() {
         return Some(vec![path.to_owned()]);
+    }
+    if !about.is_dir() {
+        // Opening a pipe would wait for somebody who writes.
+        bad(
+            "it is a pipe, a socket or a device; expected a regular file or a directory".to_owned(),
+        );
+        return None;
     }
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,

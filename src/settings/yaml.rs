@@ -96,6 +96,19 @@ fn explain(error: &Error) -> BadYaml {
             "an alias (*name) has no anchor (&name) before it; text that begins with * needs quotes"
                 .to_owned()
         }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "an alias (*name) stands inside of what its own anchor (&name) names, without end; \
+             expected it after that"
+                .to_owned()
+        }
+        // Only keys are asked to be text.
+        Error::NullIntoString { .. } => {
+            "a key is null (nothing, or ~); expected a name before the colon".to_owned()
+        }
+        Error::Unexpected {
+            expected: "string scalar",
+            ..
+        } => "a key is a list or a map; expected a name before the colon".to_owned(),
         Error::MultipleDocuments { .. } => {
             "there is more than one document (---); expected one".to_owned()
         }

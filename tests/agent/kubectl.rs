@@ -7,7 +7,7 @@ use super::*;
 use k8s_openapi::api::core::v1::Event;
 
 /// Until the log has this line.
-async fn wait_for_line(log: &Path, wanted: &str) -> String {
+pub(super) async fn wait_for_line(log: &Path, wanted: &str) -> String {
     let until = Instant::now() + DEADLINE;
     loop {
         let said = fs::read_to_string(log).unwrap_or_default();

@@ -241,8 +241,10 @@ async fn an_address_that_cannot_be_one_is_an_error_of_the_command_line() {
 
 #[tokio::test]
 async fn a_journal_to_replay_is_there_and_is_one() {
-    let ended = run(&["replay", "/nonexistent.journal"]).await;
-    assert_eq!(ended.code, 66, "{ended:?}");
+    for no_file in ["/nonexistent.journal", "/tmp", "/dev/null/journal"] {
+        let ended = run(&["replay", no_file]).await;
+        assert_eq!(ended.code, 66, "{ended:?}");
+    }
     let ended = run(&["replay", &journal("mod.rs")]).await;
     assert_eq!(ended.code, 65, "{ended:?}");
 }

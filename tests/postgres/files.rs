@@ -75,7 +75,7 @@ fn what_a_directory_holds_is_told_without_touching_it() {
         let mut torn = whole.clone();
         torn[40] ^= 1;
         fs::write(&control, torn).unwrap();
-        unusable("damaged");
+        unusable("damaged; nothing here is started or deleted; where another member leads, move");
         fs::write(&control, whole).unwrap();
         fs::rename(dir.join("PG_VERSION"), dir.join("PG_VERSION.away")).unwrap();
         unusable("no PG_VERSION");

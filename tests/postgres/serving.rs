@@ -1,9 +1,10 @@
 //! What a running server is told and what it answers.
 
-use crate::harness::{LONG, as_postgres};
+use crate::harness::{LONG, as_postgres, eventually};
 use crate::members::Node;
 use nix::sys::signal::Signal;
 use pgwarden::postgres::bootstrap::{self, BootstrapError};
+use pgwarden::postgres::config::{self, Follow};
 use pgwarden::postgres::probe::Probe;
 use pgwarden::postgres::scratch;
 use pgwarden::postgres::session::{Session, SqlError};
@@ -144,4 +145,27 @@ async fn only_their_passwords_let_users_in(node: &Node) {
         let refused = Session::remote(&node.source(), &wrong, "postgres", LONG).await;
         assert!(matches!(refused.err(), Some(SqlError::AuthFailed(_))));
     }
+}
+
+#[test]
+fn a_reload_has_nothing_to_complain_of() {
+    as_postgres(async |root, installation| {
+        let mut node = Node::new(&root, "a", &installation);
+        let parameters = &mut node.pg.parameters;
+        parameters.insert("max_connections".into(), "30".into());
+        node.bootstrap().await;
+        let parameters = &mut node.pg.parameters;
+        parameters.insert("work_mem".into(), "5MB".into());
+        config::write(&node.pg, &node.pg.data_dir, &Follow::Nobody).unwrap();
+        node.run("SELECT pg_reload_conf()").await;
+        eventually("the change is in force", async || {
+            node.ask("SELECT current_setting('work_mem')").await == "5MB"
+        })
+        .await;
+        let log = fs::read_to_string(node.pg.socket_dir.join("log")).unwrap();
+        let complaint = |line: &&str| line.contains("cannot be changed") || line.contains("errors");
+        assert_eq!(log.lines().find(complaint), None, "{log}");
+        let base = fs::read_to_string(node.pg.data_dir.join("postgresql.base.conf")).unwrap();
+        assert!(base.contains("\n# on the command line: max_connections = 100"));
+    });
 }

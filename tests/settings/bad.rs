@@ -189,8 +189,15 @@ fn a_ttl_that_breaks_the_budgets_is_refused() {
         "error: bootstrap.dcs.ttl:",
         "a TTL of 30000 s",
     );
-    has(&with("0"), "error: bootstrap.dcs.ttl:", "at least 1");
-    has(&with("-30"), "error: bootstrap.dcs.ttl:", "at least 1");
+    for outside in ["0", "99999999"] {
+        let words = "is not possible; expected 6 to 3600 s";
+        has(&with(outside), "error: bootstrap.dcs.ttl:", words);
+    }
+    has(
+        &with("-30"),
+        "error: bootstrap.dcs.ttl:",
+        "expected a number of seconds from 6 to 3600",
+    );
     has(
         &with("6.5"),
         "error: bootstrap.dcs.ttl:",
@@ -356,6 +363,14 @@ fn files_that_are_no_documents_are_told_apart() {
         "error: ",
         "it is not YAML",
     );
+    for (name, bytes, words) in [
+        ("null.yml", &b"scope: a\n? ~\n: 1\n"[..], "a key is null"),
+        ("key.yml", b"scope: a\n[b]: 1\n", "a key is a list or a map"),
+        ("self.yml", b"scope: a\nb: &x [*x]\n", "names, without end"),
+    ] {
+        has(&of(name, bytes), "error: ", words);
+        has(&of(name, bytes), "error: ", "line 2)");
+    }
     has(
         &of("tab.yml", b"scope: main\n\tname: x\n"),
         "error: ",

@@ -121,6 +121,27 @@ fn errors_end_with_their_code_and_one_line_each() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_refused_and_never_waited_for() {
+    let dir = Dir::new();
+    let (pipe, looped) = (dir.path().join("pipe"), dir.path().join("loop"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    std::os::unix::fs::symlink(&looped, &looped).unwrap();
+    for (path, words) in [
+        (&pipe, "it is a pipe, a socket or a device"),
+        (&looped, "it cannot be read: "),
+    ] {
+        let (exit, text) = run(path, Format::Text);
+        assert_eq!(exit, Exit::NoInput, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    let link = dir.path().join("link");
+    let good = dir.file("good.yml", machine(&dir));
+    std::os::unix::fs::symlink(good, &link).unwrap();
+    assert_eq!(run(&link, Format::Text).0, Exit::Ok);
+}
+
+#[test]
 fn an_unusable_bin_dir_is_an_error() {
     let dir = Dir::new();
     let good = machine(&dir);

@@ -100,6 +100,15 @@ pub(super) const TAGS: [&str; 8] = [
     "sync_priority",
 ];
 
+/// Those of them that are true or false.
+pub(super) const SWITCHES: [&str; 5] = [
+    "clonefrom",
+    "nofailover",
+    "noloadbalance",
+    "nostream",
+    "nosync",
+];
+
 /// The known name nearest to a misspelt one, if it is near enough to be meant.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 4);

@@ -28,8 +28,9 @@ pub(super) fn resolve(node: &Node, env: Env<'_>, out: &Problems) -> Option<Setti
     let ctl = rest::ctl(&root.section("ctl"), restapi.as_ref());
     let postgresql = postgresql::read(&root.section("postgresql"), pod_ip, env);
     let bootstrap = bootstrap(&root.section("bootstrap"), &pgwarden.budgets);
-    let tags = root.text_map("tags", false);
+    let mut tags = root.text_map("tags", false);
     root.section("tags").judge_tags();
+    root.section("tags").switch_tags(&mut tags);
     let log = log(&root.section("log"));
     let mut settings = Settings {
         scope: scope?,

@@ -220,11 +220,15 @@ fn user(section: &Section<'_>, default: &str) -> PgUser {
             conninfo.insert((*key).to_owned(), value);
         }
     }
+    let password = section.secret("password");
+    if password.as_ref().is_some_and(|it| it.expose().is_empty()) {
+        let message = "it is empty; expected a password, or no such key where pg_hba lets the \
+                       user in without";
+        section.error("password", message);
+    }
     PgUser {
         username: username.unwrap_or_else(|| default.to_owned()),
-        password: section
-            .secret("password")
-            .filter(|password| !password.expose().is_empty()),
+        password: password.filter(|password| !password.expose().is_empty()),
         ssl_password: section.secret("sslpassword"),
         conninfo,
     }

@@ -1,0 +1,80 @@
+//! A stored parameter that PostgreSQL refuses, from the annotation to the log.
+
+use super::{
+    BIN_DIR, DEADLINE, Home, KubeApi, Member, Options, agent, config_with, create_pod, status,
+    wait_for,
+};
+use crate::kubectl::wait_for_line;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn first_line(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_postgresql_refuses_is_named_and_takes_nobody_down() {
+    if !Path::new(BIN_DIR).join("postgres").is_file() {
+        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    let home = Home::new("refused");
+    let api = KubeApi::start(Options {
+        allow_loopback: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    create_pod(&api, "uid-1").await;
+    let config = config_with(&home, &api);
+    let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    let listen = text["restapi"]["listen"].as_str().unwrap();
+    let rest = listen.rsplit(':').next().unwrap().parse().unwrap();
+    let at = home.0.join("log");
+    let log = fs::File::create(&at).unwrap();
+    let member = agent(&home, &config).stderr(log).spawn();
+    let member = Member(member.unwrap());
+    wait_for("at first", rest, "/primary", 200).await;
+
+    let stored = json!({
+        "ttl": 6,
+        "postgresql": {"parameters": {"work_mem": "banana", "maintenance_work_mem": "77MB"}},
+    });
+    api.edit("configmaps", "default", "solo-config", |map| {
+        map["metadata"]["annotations"]["config"] = json!(stored.to_string());
+    });
+    let pid_file = home.0.join("member/data/postmaster.pid");
+    let conf = home.0.join("member/data/postgresql.conf");
+    // The watch brings the change in its time: PostgreSQL is killed until it starts with it.
+    let mut lives = 0;
+    while !fs::read_to_string(&conf).unwrap().contains("77MB") {
+        lives += 1;
+        assert!(lives < 10, "the stored parameters do not arrive");
+        let pid = first_line(&pid_file);
+        assert!(
+            Command::new("kill")
+                .args(["-9", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let until = Instant::now() + DEADLINE;
+        while first_line(&pid_file) == pid || status(rest, "/primary").await != Some(200) {
+            assert!(
+                Instant::now() < until,
+                "it does not start with what is stored"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let said = wait_for_line(&at, "postgresql.parameters.work_mem: found \"banana\"").await;
+    let errors = said.lines().filter(|line| line.contains("work_mem: found"));
+    assert!(errors.clone().all(|line| line.contains("ERROR")), "{said}");
+    assert_eq!(errors.count(), 1, "{said}");
+    assert!(!fs::read_to_string(&conf).unwrap().contains("banana"));
+    drop(member);
+    api.stop().await;
+}

@@ -1,0 +1,100 @@
+//! Values of the right type that nevertheless cannot be meant.
+
+use crate::support::{LEAST, good, has, problems};
+
+#[test]
+fn an_address_is_a_name_or_an_address_and_no_number() {
+    for bad in [
+        "-5",
+        "5432",
+        "'-a:1'",
+        "'a-.b:1'",
+        "'a..b:1'",
+        "'10.0.0.256:1'",
+    ] {
+        for (section, key) in [
+            ("restapi", "listen"),
+            ("restapi", "connect_address"),
+            ("postgresql", "listen"),
+            ("postgresql", "connect_address"),
+        ] {
+            let text = match section {
+                "postgresql" => format!("{LEAST}  {key}: {bad}\n"),
+                _ => format!("{LEAST}{section}: {{{key}: {bad}}}\n"),
+            };
+            let begins = format!("error: {section}.{key}:");
+            has(&problems(&text), &begins, "is not a host name or address");
+        }
+    }
+    for fine in ["a_b:1", "'0.0.0.0:5432'", "'10.0.0.7.nip.io:1'", "'7up:1'"] {
+        good(&format!("{LEAST}restapi: {{listen: {fine}}}\n"));
+    }
+}
+
+#[test]
+fn a_zero_byte_is_refused_wherever_text_goes() {
+    let with = |key: &str, value: &str| {
+        let text = format!("{LEAST}  {key}: {value}\n");
+        problems(&text.replace(
+            "superuser: {password: super-secret}",
+            "superuser: {password: \"a\\0b\", username: \"u\\0v\"}",
+        ))
+    };
+    let said = with("database", "\"d\\0b\"");
+    let user = "postgresql.authentication.superuser";
+    for key in [&format!("{user}.password"), &format!("{user}.username")] {
+        has(&said, &format!("error: {key}:"), "zero byte");
+    }
+    has(&said, "error: postgresql.database:", "zero byte");
+    let said = with("pg_hba", "[\"local\\0\"]");
+    has(&said, "error: postgresql.pg_hba[0]:", "zero byte");
+    assert!(said.iter().all(|line| !line.contains('\0')), "{said:#?}");
+}
+
+#[test]
+fn an_empty_password_and_one_of_two_lines_are_refused() {
+    for (bad, words) in [("''", "it is empty"), ("\"a\\nb\"", "a line break")] {
+        let text = LEAST.replace("super-secret", bad);
+        let key = "error: postgresql.authentication.superuser.password:";
+        has(&problems(&text), key, words);
+    }
+}
+
+#[test]
+fn a_lag_is_bytes_or_off() {
+    let with =
+        |lag: &str| format!("{LEAST}bootstrap: {{dcs: {{maximum_lag_on_syncnode: {lag}}}}}\n");
+    let key = "error: bootstrap.dcs.maximum_lag_on_syncnode:";
+    has(
+        &problems(&with("-5")),
+        key,
+        "found -5; expected bytes, or -1",
+    );
+    for (lag, bytes) in [("-1", None), ("0", None), ("1MB", Some(1 << 20))] {
+        let dynamic = good(&with(lag)).bootstrap.dcs;
+        assert_eq!(dynamic.maximum_lag_on_syncnode_bytes, bytes, "{lag}");
+    }
+}
+
+#[test]
+fn tags_that_switch_have_every_spelling_of_a_boolean_and_no_other() {
+    let with = |value: &str| format!("{LEAST}tags: {{nofailover: {value}}}\n");
+    for (value, is) in [
+        ("1", "true"),
+        ("'yes'", "true"),
+        ("'On'", "true"),
+        ("true", "true"),
+        ("0", "false"),
+        ("'off'", "false"),
+        ("'no'", "false"),
+    ] {
+        assert_eq!(good(&with(value)).tags["nofailover"], is, "{value}");
+    }
+    for bad in ["5", "-5", "bogus value", "1.5", "''"] {
+        let words = "expected true or false";
+        has(&problems(&with(bad)), "error: tags.nofailover:", words);
+    }
+    good(&format!(
+        "{LEAST}tags: {{zone: bogus value, failover_priority: 5}}\n"
+    ));
+}
