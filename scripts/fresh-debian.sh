@@ -3,7 +3,7 @@
 #
 #   fresh-debian.sh [DIR]     needs root and mmdebstrap; DIR is made, and removed at the end
 #
-#   TARGETS="demo test"       which of the two to run
+#   TARGETS="demo test"       what to run, in this order: demo, test, ci (.ci/run), build
 #   MIRROR=URL                Debian's mirror, default deb.debian.org
 #   APT_CONF=FILE             apt's settings, where the mirror is not reached directly
 #
@@ -87,8 +87,9 @@ for target in $TARGETS; do
   case $target in
     demo) timed "make demo EXERCISE=1" inside "cd /srv/pgwarden && make demo EXERCISE=1" ;;
     test) timed "make test" inside "cd /srv/pgwarden && make test" ;;
+    ci) timed ".ci/run" inside "cd /srv/pgwarden && bash .ci/run" ;;
     build) timed "make build" inside "cd /srv/pgwarden && scripts/setup.sh && make build" ;;
-    *) fail "unknown target \"$target\"; expected demo, test or build" ;;
+    *) fail "unknown target \"$target\"; expected demo, test, ci or build" ;;
   esac
 done
 say "all done, $SECONDS s"

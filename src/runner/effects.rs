@@ -1,6 +1,6 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Postmaster, Runner, inspect, kube, server, standbys};
+use super::{Postmaster, Runner, inspect, kube, lines, server, standbys};
 use crate::api::Reply;
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
@@ -79,12 +79,12 @@ impl Runner {
             }
             Effect::CompareWal { with } => {
                 if let Some(source) = self.source(&with) {
-                    self.spawn(server::run_compare_wal(context, source, with));
+                    self.spawn(lines::run_compare_wal(context, source, with));
                 }
             }
             Effect::CompareHistory { with, mine } => {
                 if let Some(source) = self.source(&with) {
-                    self.spawn(server::run_compare_history(context, source, with, mine));
+                    self.spawn(lines::run_compare_history(context, source, with, mine));
                 }
             }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),

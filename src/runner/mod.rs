@@ -11,6 +11,7 @@ mod inbound;
 mod inspect;
 mod journal;
 mod kube;
+mod lines;
 mod news;
 mod pace;
 mod parameters;

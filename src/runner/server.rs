@@ -8,14 +8,12 @@ use super::pace::{LOOK, next_look};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
-use crate::ha::model::{HistoryEntry, Name, fork_elsewhere};
+use crate::ha::model::Name;
 use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{
-    Postgres, Source, bootstrap, control, history, lines, rewind, room, stage, stale, start,
-};
+use crate::postgres::{Postgres, Source, bootstrap, control, rewind, room, stage, stale, start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -347,42 +345,6 @@ async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
             .map_err(words)?;
     }
     Ok(())
-}
-
-pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with: Name) {
-    let pg = context.postgres();
-    let same = async {
-        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
-        lines::same_wal(&pg, &session, STATEMENT).await
-    };
-    match same.await {
-        Ok(Some(same)) => {
-            let differs = !same;
-            context.tell(Event::WalCompared { with, differs }).await;
-        }
-        Ok(None) => tracing::info!("{with} has no WAL that can be compared with mine"),
-        Err(error) => tracing::info!(%error, "the WAL of {with} cannot be compared with mine"),
-    }
-}
-
-pub(super) async fn run_compare_history(
-    context: Arc<Context>,
-    source: Source,
-    with: Name,
-    mine: Vec<HistoryEntry>,
-) {
-    let pg = context.postgres();
-    let theirs = async {
-        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
-        history::read_remote(&session, STATEMENT).await
-    };
-    match theirs.await {
-        Ok(theirs) => {
-            let differs = fork_elsewhere(&mine, &theirs);
-            context.tell(Event::HistoryCompared { with, differs }).await;
-        }
-        Err(error) => tracing::info!(%error, "the history of {with} cannot be compared with mine"),
-    }
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {

@@ -1,0 +1,45 @@
+//! Whether this member is on the leader's line of history, asked of the leader's server.
+
+use super::Context;
+use super::server::STATEMENT;
+use crate::ha::event::Event;
+use crate::ha::model::{HistoryEntry, Name, fork_elsewhere};
+use crate::postgres::session::Session;
+use crate::postgres::{Source, history, lines};
+use std::sync::Arc;
+
+pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with: Name) {
+    let pg = context.postgres();
+    let same = async {
+        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
+        lines::same_wal(&pg, &session, STATEMENT).await
+    };
+    match same.await {
+        Ok(Some(same)) => {
+            let differs = !same;
+            context.tell(Event::WalCompared { with, differs }).await;
+        }
+        Ok(None) => tracing::info!("{with} has no WAL that can be compared with mine"),
+        Err(error) => tracing::info!(%error, "the WAL of {with} cannot be compared with mine"),
+    }
+}
+
+pub(super) async fn run_compare_history(
+    context: Arc<Context>,
+    source: Source,
+    with: Name,
+    mine: Vec<HistoryEntry>,
+) {
+    let pg = context.postgres();
+    let theirs = async {
+        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
+        history::read_remote(&session, STATEMENT).await
+    };
+    match theirs.await {
+        Ok(theirs) => {
+            let differs = fork_elsewhere(&mine, &theirs);
+            context.tell(Event::HistoryCompared { with, differs }).await;
+        }
+        Err(error) => tracing::info!(%error, "the history of {with} cannot be compared with mine"),
+    }
+}
