@@ -1,7 +1,7 @@
 //! `/cluster` and `/history`: what operators choose candidates from.
 
 use super::status::tag_values;
-use super::view::View;
+use super::view::{View, Xlog};
 use crate::ha::model::{HistoryEntry, Lsn, Member};
 use serde_json::{Map, Value, json};
 
@@ -40,12 +40,19 @@ fn row(view: &View, name: &str, member: &Member) -> Value {
         row.insert(key.to_owned(), value);
     };
     put("name", Value::from(name));
-    put("role", Value::from(role(view, name, member, leader)));
+    let gone = !leader && has_lost(view, name, member);
+    let role = if gone {
+        "replica"
+    } else {
+        role(view, name, member, leader)
+    };
+    put("role", Value::from(role));
     let state = match &member.replication_state {
+        _ if gone => "unknown",
         Some(word) if member.state == "running" && !leader => word,
         _ => &member.state,
     };
-    put("state", Value::from(state.as_str()));
+    put("state", Value::from(state));
     put("api_url", Value::from(member.api_url.as_str()));
     if !member.host.is_empty() {
         put("host", Value::from(member.host.as_str()));
@@ -58,7 +65,7 @@ fn row(view: &View, name: &str, member: &Member) -> Value {
         put("tags", Value::Object(tag_values(&member.tags)));
     }
     if !leader {
-        let end = end_of_wal(view);
+        let end = end_of_wal(view).filter(|_| !gone);
         for (key, position) in [
             ("receive_", member.receive_lsn),
             ("replay_", member.replay_lsn),
@@ -70,6 +77,20 @@ fn row(view: &View, name: &str, member: &Member) -> Value {
         }
     }
     Value::Object(row)
+}
+
+/// It says of itself that it streams, and I, the leader, have no such stream: what it published is
+/// of before, and the one who would correct it may be dead.
+fn has_lost(view: &View, name: &str, member: &Member) -> bool {
+    let leads = view.leader.as_deref() == Some(&view.identity.name);
+    let sees = leads && matches!(view.xlog, Some(Xlog::Primary { .. }));
+    let says =
+        member.state == "running" && member.replication_state.as_deref() == Some("streaming");
+    sees && says
+        && !view
+            .replication
+            .iter()
+            .any(|row| row.application_name == name)
 }
 
 /// Operators take any `sync_standby` for a candidate without looking at its state, so only a live

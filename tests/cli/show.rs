@@ -74,6 +74,34 @@ async fn a_member_that_is_being_made_is_shown_as_unknown() {
 }
 
 #[tokio::test]
+async fn a_member_that_the_leader_has_no_stream_of_is_not_shown_as_streaming() {
+    let mut alone = view("running", "leader");
+    alone
+        .replication
+        .retain(|row| row.application_name != "pg-1");
+    let server = start(alone, Limits::default(), None).await;
+    let api = format!("--api={}", server.addr);
+    let ended = run(&["ctl", "list", &api, "-fjson"]).await;
+    let printed: Value = serde_json::from_str(&ended.out).unwrap();
+    let states = printed.as_array().unwrap().iter();
+    let states: Vec<_> = states
+        .map(|row| {
+            (
+                row["Member"].as_str().unwrap(),
+                row["State"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let wanted = [
+        ("pg-0", "streaming"),
+        ("pg-1", "unknown"),
+        ("pg-2", "running"),
+    ];
+    assert_eq!(states, wanted, "{}", ended.out);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn lines_have_tabs_and_tags_their_column() {
     let server = serve("synchronous").await;
     let api = format!("--api={}", server.addr);
