@@ -51,6 +51,7 @@ refresh() {
 }
 
 install_packages() {
+  [ ${#packages[@]} -eq 0 ] && return
   local command="apt-get install -y --no-install-recommends ${packages[*]}"
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     fail "missing: ${packages[*]}. As root on Debian: $command"
@@ -64,6 +65,7 @@ install_packages() {
   fi
   DEBIAN_FRONTEND=noninteractive $command </dev/null >&2 ||
     fail "apt-get could not install ${packages[*]}"
+  packages=()
 }
 
 setup_build() {
@@ -85,8 +87,11 @@ setup_postgres() {
 
 setup_deny() {
   local found
+  need cc build-essential
   found=$(cargo deny --version 2>/dev/null | cut -d' ' -f2) || true
   [ "$found" = "$DENY_VERSION" ] && return
+  # It is compiled: with what the other parts have asked for.
+  install_packages
   say "cargo install cargo-deny $DENY_VERSION (several minutes, once; kept in cargo's own home)"
   cargo install cargo-deny --locked --version "$DENY_VERSION" >&2 ||
     fail "cargo-deny $DENY_VERSION could not be installed"
@@ -120,4 +125,4 @@ for part in "$@"; do
     *) fail "unknown part \"$part\"; expected build, postgres, deny or helm" ;;
   esac
 done
-[ ${#packages[@]} -eq 0 ] || install_packages
+install_packages
