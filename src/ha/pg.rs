@@ -24,6 +24,9 @@ pub struct Pg {
     pub stopping_since: Ms,
     /// Whom it streams from, as configured.
     pub upstream: Option<Name>,
+    /// Where that one listened then: a new pod of the name has another address.
+    #[serde(default)]
+    pub upstream_at: Option<(String, u16)>,
     /// The server went down at.
     pub down_since: Ms,
     /// The history of the leader of this epoch left mine before my position: rewind first. The data

@@ -255,9 +255,12 @@ impl Turn<'_> {
     }
 
     fn follow_leader(&mut self, leader: Name) {
-        if self.s.pg.upstream.as_ref() != Some(&leader)
+        let at = self.address_of(&leader);
+        let moved = at.is_some() && at != self.s.pg.upstream_at;
+        if (moved || self.s.pg.upstream.as_ref() != Some(&leader))
             && self.may("Follow", self.s.budgets.renew_ms / 2)
         {
+            self.s.pg.upstream_at = at;
             self.s.pg.upstream = Some(leader.clone());
             self.begin(Op::Follow, Effect::Follow { upstream: leader });
         }
@@ -320,8 +323,14 @@ impl Turn<'_> {
         }
     }
 
+    fn address_of(&self, name: &Name) -> Option<(String, u16)> {
+        let member = self.s.shared.as_ref()?.members.get(name)?;
+        (!member.host.is_empty()).then(|| (member.host.clone(), member.port))
+    }
+
     fn start_replica(&mut self, upstream: Option<Name>) {
         if self.may("StartReplica", self.s.budgets.renew_ms) {
+            self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);
             self.begin(Op::StartReplica, Effect::StartReplica { upstream });
         }

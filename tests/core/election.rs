@@ -2,7 +2,7 @@
 
 use super::conditions::{member, shared_seen, tick};
 use super::*;
-use pgwarden::ha::event::PeerStatus;
+use pgwarden::ha::event::{Op, PeerStatus};
 
 #[test]
 fn patience_with_a_better_member_is_counted_anew_in_every_race() {
@@ -84,4 +84,41 @@ fn who_stood_aside_is_a_candidate_again_once_another_has_led() {
         let wrote_at = run_until(&mut state, &lock, START + 500, START + 3_000);
         assert_eq!(wrote_at.is_some(), led_by_another, "{wrote_at:?}");
     }
+}
+
+#[test]
+fn a_leader_of_the_same_name_at_another_address_is_followed_there() {
+    // In pods: a leader deleted by force came back as a new pod, won again, and nobody streamed.
+    let mut state = replica();
+    read(&mut state, held("b", 4, 50), START + 10);
+    let mut follows = Vec::new();
+    for (now, host) in [(20, "10.0.0.1"), (5_000, "10.0.0.1"), (9_000, "10.0.0.2")] {
+        let mut shared = state.shared.clone().unwrap();
+        let leader = Member {
+            pod_uid: "uid-b".into(),
+            host: host.into(),
+            port: 5432,
+            ..Member::default()
+        };
+        shared.members.insert("b".into(), leader);
+        let quorum = false;
+        let mut effects = step(
+            &mut state,
+            Event::SharedSeen { shared, quorum },
+            START + now,
+        );
+        effects.extend(step(
+            &mut state,
+            Event::PgSeen(facts(true)),
+            START + now + 10,
+        ));
+        let follow =
+            |effect: &Effect| matches!(effect, Effect::Follow { upstream } if upstream == "b");
+        follows.push(effects.iter().any(follow));
+        let op = Op::Follow;
+        let result = Ok(());
+        step(&mut state, Event::OpDone { op, result }, START + now + 20);
+        read(&mut state, held("b", 4, 51 + now), START + now + 30);
+    }
+    assert_eq!(follows[1..], [false, true]);
 }
