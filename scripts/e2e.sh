@@ -74,7 +74,7 @@ if [ -n "${E2E_WHOLE:-}${E2E_ONLY:-}" ]; then
   export E2E_INIT_IMAGE=$E2E_IMAGE-tini
   # The guardian's own scenarios, to be run in containers.
   E2E_GUARDIAN_TESTS=$(cargo test --locked --no-run --test guardian --message-format json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    sed -n 's/.*"executable":"\([^"]*\/deps\/guardian-[^"]*\)".*/\1/p')
   export E2E_GUARDIAN_TESTS
 fi
 
