@@ -31,31 +31,7 @@ fn the_same_timeline_from_another_promotion_is_cloned_over() {
     // Found by simulation (seed 867, twins in a race): two who did not know of each other promoted
     // to timeline 2, and pg_rewind finds nothing to do between equal numbers.
     for (mine, twin) in [(0x100, false), (0x200, true)] {
-        let mut state = replica();
-        read(&mut state, held("b", 4, 50), START + 10);
-        let leader = Member {
-            pod_uid: "uid-b".into(),
-            role: "primary".into(),
-            state: "running".into(),
-            timeline: Some(2),
-            ..Member::default()
-        };
-        let shared = Shared {
-            config: ConfigRecord {
-                rules: Some(rules()),
-                initialize: Initialize::Done("7".into()),
-                history: fork_at(0x100),
-                epoch: 4,
-                ..ConfigRecord::default()
-            },
-            members: BTreeMap::from([("b".to_owned(), leader)]),
-            ..Shared::default()
-        };
-        let event = Event::SharedSeen {
-            shared,
-            quorum: true,
-        };
-        step(&mut state, event, START + 20);
+        let mut state = follows_b(fork_at(0x100));
         let seen = PgFacts {
             timeline: 2,
             history: fork_at(mine),
@@ -98,8 +74,8 @@ fn the_same_timeline_from_another_promotion_is_cloned_over() {
     }
 }
 
-/// Follows `b`, which leads timeline 2, and whose published history was edited by hand.
-fn beside_an_edited_history() -> State {
+/// Follows `b`, which leads timeline 2 and has published this history.
+fn follows_b(history: Vec<HistoryEntry>) -> State {
     let mut state = replica();
     read(&mut state, held("b", 4, 50), START + 10);
     let leader = Member {
@@ -113,7 +89,7 @@ fn beside_an_edited_history() -> State {
         config: ConfigRecord {
             rules: Some(rules()),
             initialize: Initialize::Done("7".into()),
-            history: fork_at(0x0ff),
+            history,
             epoch: 4,
             ..ConfigRecord::default()
         },
@@ -136,7 +112,7 @@ fn gives_up(effects: &[Effect]) -> bool {
 
 #[test]
 fn an_edited_history_replaces_no_copy() {
-    let mut state = beside_an_edited_history();
+    let mut state = follows_b(fork_at(0x0ff));
     let seen = PgFacts {
         timeline: 2,
         history: fork_at(0x100),
@@ -156,7 +132,7 @@ fn an_edited_history_replaces_no_copy() {
 
 #[test]
 fn a_copy_that_is_down_is_not_replaced_either() {
-    let mut state = beside_an_edited_history();
+    let mut state = follows_b(fork_at(0x0ff));
     let why = "killed".to_owned();
     step(&mut state, Event::PostmasterGone { why }, START + 30);
     let data = DataFacts {

@@ -89,10 +89,7 @@ fn accidents(first: First) -> Outcome<String> {
     let release = Release::new(&name, "init");
     let outcome = suffered(first, &release);
     if let Err(why) = &outcome {
-        for ordinal in 0..3 {
-            let pod = release.pod(ordinal);
-            println!("--- {pod} ({why})\n{}", release.log(&pod));
-        }
+        release.show_logs(3, why);
     }
     release.remove();
     outcome

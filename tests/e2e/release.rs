@@ -226,6 +226,14 @@ impl Release {
         Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 
+    /// For a failure: what its members printed.
+    pub(crate) fn show_logs(&self, members: u64, why: &str) {
+        for ordinal in 0..members {
+            let pod = self.pod(ordinal);
+            println!("--- {pod} ({why})\n{}", self.log(&pod));
+        }
+    }
+
     /// Removes everything, volumes and namespace included.
     pub(crate) fn remove(&self) {
         let _ = kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);

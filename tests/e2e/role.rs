@@ -60,10 +60,7 @@ fn without(right: Right, broken: Broken) -> Outcome<String> {
     let release = Release::new(&format!("pgwarden-e2e-role-{verb}-{resource}"), "role");
     let outcome = lacking(&release, right, broken);
     if let Err(why) = &outcome {
-        for ordinal in 0..2 {
-            let pod = release.pod(ordinal);
-            println!("--- {pod} ({why})\n{}", release.log(&pod));
-        }
+        release.show_logs(2, why);
     }
     release.remove();
     outcome
