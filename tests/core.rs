@@ -22,6 +22,8 @@ mod edited;
 mod election;
 #[path = "core/leaving.rs"]
 mod leaving;
+#[path = "core/released.rs"]
+mod released;
 #[path = "core/synchronous.rs"]
 mod synchronous;
 
@@ -186,6 +188,7 @@ fn a_release_out_of_a_backup_proves_nothing() {
         epoch: 3,
         ttl_ms: 6_000,
         verified: true,
+        end: None,
     };
     let old = snapshot(LockState::Released(release), 30);
     read(&mut state, old.clone(), START + 1_000);
@@ -249,6 +252,7 @@ fn a_verified_release_is_claimed_without_a_wait() {
         epoch: 4,
         ttl_ms: 6_000,
         verified: true,
+        end: None,
     };
     let lock = snapshot(LockState::Released(release), 51);
     let effects = read(&mut state, lock.clone(), START + 500);

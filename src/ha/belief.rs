@@ -97,6 +97,7 @@ impl Turn<'_> {
         {
             race.confirmed = true;
         }
+        self.note_release(&lock.state);
         self.notice_proof_in_record(&lock);
         self.compare_with_mine(&lock);
     }
@@ -115,6 +116,7 @@ impl Turn<'_> {
         );
         self.s.lock.snapshot = None;
         self.s.lock.proof = None;
+        self.s.lock.last_release = None;
         self.s.lock.last_quorum_version = version;
         self.s.lease.held = None;
         self.s.lease.attempts.clear();

@@ -33,6 +33,7 @@ impl Turn<'_> {
             return self.explain_once("eligible", Rule::Election, format!("no candidate: {why}"));
         }
         self.settled("eligible");
+        self.explain_admission();
         if self.now < self.s.stand_aside_until {
             return self.wake_at(self.s.stand_aside_until);
         }
@@ -198,10 +199,12 @@ impl Turn<'_> {
         }
         let mine = self.s.position().unwrap_or((0, Lsn(0)));
         let wanted = self.wanted_candidate();
-        let may_lead = |name: &Name| self.sync_admits(name);
+        let may_lead = |name: &Name, status: &PeerStatus| {
+            self.sync_admits(name) || self.has_released_line(status.timeline, status.lsn)
+        };
         let better = said
             .iter()
-            .filter(|(name, status)| status.eligible && may_lead(name))
+            .filter(|(name, status)| status.eligible && may_lead(name, status))
             .find(|(name, status)| {
                 let theirs = (status.timeline, status.lsn);
                 let chosen = wanted.as_ref() == Some(name);
@@ -281,7 +284,7 @@ impl Turn<'_> {
         if self.failover_to_me() {
             return Ok(());
         }
-        if !self.sync_admits(&self.s.me.name) {
+        if !self.admits_me() {
             return Err(self.not_in_the_set());
         }
         self.far_enough(timeline, lsn)

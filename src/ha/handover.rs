@@ -204,6 +204,9 @@ impl Turn<'_> {
                 return self.hand_over();
             }
             HandoverPhase::Releasing => {
+                if self.end_awaited() {
+                    return true;
+                }
                 let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
                 if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
                     && due

@@ -251,6 +251,7 @@ impl Turn<'_> {
             epoch,
             ttl_ms: self.s.budgets.ttl_ms,
             verified: true,
+            end: self.wal_end(),
         };
         let optime = self.s.position().map(|(_, lsn)| lsn).max(lock.optime);
         self.write_lock(&lock, LockWrite::Release { release, optime });

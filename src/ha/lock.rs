@@ -4,7 +4,7 @@
 //! snapshots and measures their age on its own clock. No timestamp written by a peer is ever
 //! interpreted.
 
-use super::model::{Identity, Lsn, Ms};
+use super::model::{Identity, Lsn, Ms, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// The greatest epoch that can be written: counters of a Lease are 32 bits wide.
@@ -63,6 +63,26 @@ pub struct Released {
     pub ttl_ms: u64,
     /// A verified stop came before it: no process that could acknowledge a commit is left.
     pub verified: bool,
+    /// Where the WAL of whoever led under it ends, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<WalEnd>,
+}
+
+/// The shutdown checkpoint of a primary: whoever has its timeline up to here holds every commit that
+/// this primary or one before it acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WalEnd {
+    /// The timeline.
+    pub timeline: Timeline,
+    /// Where the checkpoint's record starts.
+    pub lsn: Lsn,
+}
+
+impl WalEnd {
+    /// A member at this position has all of it.
+    pub fn is_reached_by(self, timeline: Timeline, lsn: Lsn) -> bool {
+        timeline == self.timeline && lsn >= self.lsn
+    }
 }
 
 /// What the lock object says.
@@ -220,6 +240,9 @@ pub struct LockBelief {
     pub last_quorum_version: Option<u64>,
     /// A proof of L5 for exactly these lock fields.
     pub proof: Option<Proof>,
+    /// The newest release seen that says where its WAL ends.
+    #[serde(default)]
+    pub last_release: Option<Released>,
 }
 
 /// Why a candidate need not wait: L5.

@@ -33,6 +33,7 @@ pub mod lock;
 pub mod model;
 pub mod pg;
 mod primary;
+mod released;
 mod replica;
 pub mod sabotage;
 pub mod shared;

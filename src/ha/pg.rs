@@ -37,6 +37,9 @@ pub struct Pg {
     /// What the leader of an epoch itself said of my history.
     #[serde(default)]
     pub line: Option<Line>,
+    /// The newest epoch whose leader it was seen to stream from.
+    #[serde(default)]
+    pub streamed_in: Option<u64>,
     /// It has been running without a stream since.
     pub unstreamed_since: Option<Ms>,
     /// Rewinds that failed in a row. One that was cut short leaves a directory that shows it.

@@ -14,6 +14,8 @@ pub enum Sabotage {
     AbsenceIsRelease,
     /// A record of the synchronous set that is gone admits everybody.
     AbsentSetAdmits,
+    /// A release that says where its WAL ends admits everybody, however far they came.
+    ReleaseAdmits,
     /// The timeline and position checks of the election are off.
     TimelineCheckOff,
 }

@@ -183,6 +183,7 @@ fn of_equals_the_one_that_stays_goes_first() {
             epoch: 4,
             ttl_ms: 6_000,
             verified: true,
+            end: None,
         };
         let lock = snapshot(LockState::Released(release), 51);
         let effects = read(&mut state, lock, START + 500);
@@ -224,6 +225,7 @@ fn who_hands_over_stays_until_its_successor_is_reached() {
             epoch: 5,
             ttl_ms: 6_000,
             verified: true,
+            end: None,
         };
         let released_at = sent_at + 50;
         let outcome = Outcome::Done(snapshot(LockState::Released(release), 60));

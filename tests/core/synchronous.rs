@@ -236,7 +236,7 @@ fn nothing_is_published_while_an_order_to_replace_it_is_on_its_way() {
 
 /// `a`, a replica, follows the dead `b` in synchronous mode; the record of the set is `sync`, then
 /// gone if so.
-fn after_the_leader(sync: &SyncRecord, deleted: bool) -> (State, LockSnapshot) {
+pub(super) fn after_the_leader(sync: &SyncRecord, deleted: bool) -> (State, LockSnapshot) {
     let mut state = replica();
     let lock = held("b", 4, 50);
     read(&mut state, lock.clone(), START + 10);
@@ -254,7 +254,7 @@ fn after_the_leader(sync: &SyncRecord, deleted: bool) -> (State, LockSnapshot) {
     (state, lock)
 }
 
-fn set_of(standbys: &[&str]) -> SyncRecord {
+pub(super) fn set_of(standbys: &[&str]) -> SyncRecord {
     SyncRecord {
         leader: Some("b".into()),
         standbys: standbys.iter().map(|name| (*name).to_owned()).collect(),

@@ -147,7 +147,12 @@ impl World {
             Situation::Plain => plain,
             Situation::Pid1 => {
                 let mut command = namespace_command();
-                command.arg(plain.get_program()).args(plain.get_args());
+                command.arg(plain.get_program());
+                if own_uid() == 0 {
+                    // Another user's process no longer dies with unshare: asked for again.
+                    command.args(["--pdeathsig", "KILL"]);
+                }
+                command.args(plain.get_args());
                 command
             }
         };

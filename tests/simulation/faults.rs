@@ -18,7 +18,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 33) {
+        match world.rng.range(0, 35) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -101,6 +101,7 @@ impl Fault {
             28 | 29 => Self::stall(world, target, long),
             30 | 31 => Self::lose_the_set(world, any),
             32 => Self::falsify_history(world),
+            34 | 35 => Self::scale_down(world, any, long),
             33 => Self::falsify_identifier(world),
             25 => {
                 if let Some(leader) = world.leader() {
@@ -134,6 +135,22 @@ impl Fault {
         }
         let delay = world.rng.range(1, 800);
         world.tell(delay, node, life, Event::Terminate);
+    }
+
+    /// The leader and another are told to go in one moment; every other time the one that is left
+    /// does not have everything.
+    fn scale_down(world: &mut World, left: usize, long: u64) {
+        let Some(leader) = world.leader().filter(|leader| *leader != left) else {
+            return;
+        };
+        if world.rng.percent(50) {
+            Self::cut(world, left, long, false);
+        }
+        for node in 0..world.nodes.len() {
+            if node != left && (node == leader || world.nodes[node].guardian != 0) {
+                Self::delete_pod(world, node);
+            }
+        }
     }
 
     fn cut(world: &mut World, node: usize, ms: u64, api: bool) {

@@ -133,6 +133,11 @@ fn an_absent_set_that_admits_everybody_is_caught() {
 }
 
 #[test]
+fn a_release_that_admits_everybody_is_caught() {
+    is_caught(Bug::Core(Sabotage::ReleaseAdmits));
+}
+
+#[test]
 fn timeline_check_off_is_caught() {
     is_caught(Bug::Core(Sabotage::TimelineCheckOff));
 }

@@ -39,11 +39,14 @@ impl Bug {
             "identity" => Self::Core(Sabotage::IdentityOff),
             "absence" => Self::Core(Sabotage::AbsenceIsRelease),
             "set" => Self::Core(Sabotage::AbsentSetAdmits),
+            "release" => Self::Core(Sabotage::ReleaseAdmits),
             "timeline" => Self::Core(Sabotage::TimelineCheckOff),
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
             other => {
-                panic!("PGWARDEN_BUG={other}: one of identity, absence, timeline, cas, wallclock")
+                panic!(
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, cas, wallclock"
+                )
             }
         }
     }

@@ -7,9 +7,9 @@
 use super::SCHEMA;
 use super::object::Meta;
 use crate::ha::lock::{
-    EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released,
+    EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released, WalEnd,
 };
-use crate::ha::model::{Identity, Lsn};
+use crate::ha::model::{BadLsn, Identity, Lsn, Timeline};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,6 +63,35 @@ pub(super) struct ReleaseNote {
     pub(super) transitions: u64,
     pub(super) ttl_ms: u64,
     pub(super) verified: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) end: Option<EndNote>,
+}
+
+/// Where the released WAL ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EndNote {
+    timeline: Timeline,
+    lsn: String,
+}
+
+impl From<WalEnd> for EndNote {
+    fn from(end: WalEnd) -> Self {
+        Self {
+            timeline: end.timeline,
+            lsn: end.lsn.to_string(),
+        }
+    }
+}
+
+impl TryFrom<EndNote> for WalEnd {
+    type Error = BadLsn;
+
+    fn try_from(note: EndNote) -> Result<Self, BadLsn> {
+        Ok(Self {
+            timeline: note.timeline,
+            lsn: note.lsn.parse()?,
+        })
+    }
 }
 
 impl From<&Place> for PlaceNote {
@@ -284,6 +313,8 @@ fn released(spec: &Value, meta: &Meta, seconds: u64, epoch: u64) -> Result<LockS
         return Err(empty("the annotation does not say by whom"));
     }
     same_ttl(note.ttl_ms, seconds)?;
+    let end = note.end.map(WalEnd::try_from).transpose();
+    let end = end.map_err(|error| empty(&format!("its end is no position: {error}")))?;
     Ok(LockState::Released(Released {
         by: Identity {
             name: note.leader,
@@ -293,6 +324,7 @@ fn released(spec: &Value, meta: &Meta, seconds: u64, epoch: u64) -> Result<LockS
         epoch,
         ttl_ms: note.ttl_ms,
         verified: note.verified,
+        end,
     }))
 }
 

@@ -37,7 +37,40 @@ fn release() -> Released {
         epoch: 7,
         ttl_ms: 6000,
         verified: true,
+        end: Some(WalEnd {
+            timeline: 3,
+            lsn: Lsn(0x1_0300_0028),
+        }),
     }
+}
+
+/// A stored release whose annotation was changed.
+fn released_with(edit: impl FnOnce(&mut Value)) -> Value {
+    let write = LockWrite::Release {
+        release: release(),
+        optime: None,
+    };
+    let mut object = store(encode(&names(), &write, None, now()).unwrap(), "1");
+    let note = object["metadata"]["annotations"][RELEASE].as_str().unwrap();
+    let mut note: Value = serde_json::from_str(note).unwrap();
+    edit(&mut note);
+    object["metadata"]["annotations"][RELEASE] = json!(note.to_string());
+    object
+}
+
+#[test]
+fn a_release_may_leave_out_where_its_wal_ends() {
+    let without = released_with(|note| {
+        assert_eq!(note["end"], json!({"timeline": 3, "lsn": "1/3000028"}));
+        note.as_object_mut().unwrap().remove("end");
+    });
+    let expected = Released {
+        end: None,
+        ..release()
+    };
+    assert_eq!(decode(Some(&without)).state, LockState::Released(expected));
+    let wrong = released_with(|note| note["end"]["lsn"] = json!("far"));
+    assert!(garbled(&wrong).contains("\"far\" is not an LSN"));
 }
 
 /// What a server does with a new object.

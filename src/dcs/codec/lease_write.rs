@@ -1,6 +1,8 @@
 //! [`LockWrite`] → the body of the request: the other half of [`super::lease`].
 
-use super::lease::{IDENTITY, IdentityNote, OPTIME, PlaceNote, RELEASE, ReleaseNote, TTL_MAX_MS};
+use super::lease::{
+    EndNote, IDENTITY, IdentityNote, OPTIME, PlaceNote, RELEASE, ReleaseNote, TTL_MAX_MS,
+};
 use super::lease::{decode, instant_of};
 use super::object::{Notes, create_body, patch_body};
 use super::{EncodeError, SCHEMA};
@@ -123,6 +125,7 @@ fn given_up(
         epoch,
         ttl_ms,
         verified,
+        end,
     } = release;
     let seconds = seconds(*ttl_ms)?;
     check_epoch(*epoch)?;
@@ -134,6 +137,7 @@ fn given_up(
         transitions: *epoch,
         ttl_ms: *ttl_ms,
         verified: *verified,
+        end: end.map(EndNote::from),
     };
     let mut notes: Notes = vec![(RELEASE, Some(json!(note).to_string())), (IDENTITY, None)];
     add_optime(&mut notes, optime);

@@ -1,0 +1,139 @@
+//! A release that says where its WAL ends: whoever has all of it may lead, published or not.
+//!
+//! The published set is what a leader could promise while it ran. Once it has stopped cleanly, the
+//! shutdown checkpoint says more: nothing was acknowledged behind it. A leader and its standby that
+//! are scaled away in one moment thus leave a cluster that goes on by itself, where another standby
+//! received everything.
+
+use super::effect::Rule;
+use super::lock::{LockState, Released, WalEnd};
+use super::model::{ControlState, DataDir, Lsn, Ms, Timeline};
+use super::state::{Process, Sabotage};
+use super::step::Turn;
+
+/// How long a release waits for a look at the directory: a disk that hangs must not keep the lock.
+const LOOK_MAX_MS: Ms = 500;
+
+impl Turn<'_> {
+    /// Where my own WAL ends, if I led last and stopped cleanly; else nothing is promised.
+    pub(super) fn wal_end(&self) -> Option<WalEnd> {
+        let led_last = self.led_last();
+        match (&self.s.pg.process, &self.s.pg.data) {
+            (Process::Down, Some(DataDir::Present(data)))
+                if led_last && data.state == ControlState::ShutDown && !data.standby_signal =>
+            {
+                Some(WalEnd {
+                    timeline: data.timeline,
+                    lsn: data.lsn,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The synchronous set is mine, and known to be since this epoch began: a record that I saw
+    /// before may name me though another led.
+    fn led_last(&self) -> bool {
+        let since = self.s.lease.held.as_ref().map(|held| held.since);
+        let fresh = since.is_some_and(|since| self.s.shared_read_at >= Some(since));
+        fresh && self.s.sync_record().leader.as_ref() == Some(&self.s.me.name)
+    }
+
+    /// The stop is over and the directory is being looked at: a moment, then the release leaves
+    /// without the end.
+    pub(super) fn end_awaited(&mut self) -> bool {
+        let until = self.s.pg.down_since + LOOK_MAX_MS;
+        let awaited = self.s.pg.data.is_none() && self.led_last() && self.now < until;
+        if awaited {
+            self.wake_at(until);
+        }
+        awaited
+    }
+
+    pub(super) fn note_release(&mut self, state: &LockState) {
+        if let LockState::Released(released) = state {
+            let told = released.verified && released.end.is_some();
+            self.s.lock.last_release = told.then(|| released.clone());
+        }
+    }
+
+    /// Timelines have numbers, not names: only who streamed from that very leader knows that the
+    /// number means its line.
+    pub(super) fn note_stream(&mut self) {
+        let streaming = self
+            .s
+            .pg
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.streaming);
+        let of_leader = |name: &str| self.s.pg.upstream.as_deref() == Some(name);
+        let epoch = self
+            .s
+            .other_holder()
+            .filter(|held| of_leader(&held.holder.name))
+            .map(|held| held.epoch);
+        if streaming && epoch.is_some() {
+            self.s.pg.streamed_in = epoch;
+        }
+    }
+
+    /// The release that nothing has followed but a claim of mine.
+    fn standing_release(&self) -> Option<&Released> {
+        let belief = &self.s.lock;
+        let release = belief.last_release.as_ref()?;
+        let (standing, epoch) = match &belief.snapshot.as_ref()?.state {
+            LockState::Released(now) => (now == release, now.epoch),
+            LockState::Held(held) => (
+                self.s.is_me(held) && held.epoch == release.epoch + 1,
+                held.epoch,
+            ),
+            LockState::Absent | LockState::Garbled { .. } => (false, 0),
+        };
+        (standing && epoch >= belief.greatest_epoch).then_some(release)
+    }
+
+    /// A position has all of what was released.
+    pub(super) fn has_released_line(&self, timeline: Timeline, lsn: Lsn) -> bool {
+        let end = self.standing_release().and_then(|release| release.end);
+        end.is_some_and(|end| {
+            end.is_reached_by(timeline, lsn) || self.s.sabotaged(Sabotage::ReleaseAdmits)
+        })
+    }
+
+    /// I hold every acknowledged commit: by the published set, or by what was released.
+    pub(super) fn admits_me(&self) -> bool {
+        self.sync_admits(&self.s.me.name) || self.i_have_what_was_released()
+    }
+
+    /// Said where it is the reason.
+    pub(super) fn explain_admission(&mut self) {
+        let end = self.standing_release().and_then(|release| release.end);
+        let Some(end) = end.filter(|_| !self.sync_admits(&self.s.me.name)) else {
+            return self.settled("released");
+        };
+        let words = format!(
+            "not in the synchronous set, but I have all of the WAL that was released: timeline {}, \
+             up to {}",
+            end.timeline, end.lsn
+        );
+        self.explain_once("released", Rule::Sync, words);
+    }
+
+    fn i_have_what_was_released(&self) -> bool {
+        let Some(epoch) = self.standing_release().map(|release| release.epoch) else {
+            return false;
+        };
+        let pg = &self.s.pg;
+        let of_its_line = pg.streamed_in == Some(epoch)
+            && pg.twin_of != Some(epoch)
+            && pg.diverged_from != Some(epoch)
+            && pg
+                .line
+                .is_none_or(|line| line.epoch != epoch || !line.differs);
+        of_its_line
+            && self
+                .s
+                .position()
+                .is_some_and(|(timeline, lsn)| self.has_released_line(timeline, lsn))
+    }
+}
