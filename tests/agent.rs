@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use pgwarden::playground::kube_api::{Handle, KubeApi, Options};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -179,8 +179,17 @@ where
     objects.create(&parameters, &object).await.unwrap();
 }
 
-/// The Pod of the member, with this UID.
-async fn create_pod(api: &Handle, uid: &str) {
+/// Any free port.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// An API server at this address that knows the member's Pod, with this UID.
+async fn api_with_pod(listen: SocketAddr, uid: &str) -> Handle {
+    let options = Options {
+        listen,
+        allow_loopback: true,
+        ..Options::default()
+    };
+    let api = KubeApi::start(options).await.unwrap();
     let pod = json!({
         "metadata": {
             "name": "solo-0",
@@ -188,10 +197,11 @@ async fn create_pod(api: &Handle, uid: &str) {
         },
         "spec": {"containers": [{"name": "postgres", "image": "postgres"}]},
     });
-    create::<Pod>(api, pod).await;
+    create::<Pod>(&api, pod).await;
     api.edit("pods", "default", "solo-0", |pod| {
         pod["metadata"]["uid"] = json!(uid);
     });
+    api
 }
 
 /// A configuration with free ports and this API server.
@@ -354,13 +364,7 @@ async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
     assert_eq!(code, Some(100), "{said}");
     assert!(said.contains(".data.pgwarden.lock"), "{said}");
 
-    let options = Options {
-        listen: address,
-        allow_loopback: true,
-        ..Options::default()
-    };
-    let api = KubeApi::start(options).await.unwrap();
-    create_pod(&api, "uid-1").await;
+    let api = api_with_pod(address, "uid-1").await;
     wait_for("with the API", rest, "/primary", 200).await;
     assert_eq!(status(rest, "/readiness").await, Some(200));
     drop(member);
@@ -399,12 +403,7 @@ async fn a_member_whose_name_is_taken_ends_before_it_touches_anything() {
         return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
     }
     let home = Home::new("namesake");
-    let api = KubeApi::start(Options {
-        allow_loopback: true,
-        ..Options::default()
-    })
-    .await
-    .unwrap();
+    let api = api_with_pod(ANYWHERE, "uid-2").await;
     let other = answer_always(
         json!({
             "state": "running", "role": "replica",
@@ -414,7 +413,6 @@ async fn a_member_whose_name_is_taken_ends_before_it_touches_anything() {
         .to_string(),
     )
     .await;
-    create_pod(&api, "uid-2").await;
     api.edit("pods", "default", "solo-0", |pod| {
         let status = json!({"api_url": format!("http://{other}/patroni"), "state": "running"});
         pod["metadata"]["annotations"] = json!({"status": status.to_string()});

@@ -12,6 +12,8 @@ use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
+#[path = "core/cloning.rs"]
+mod cloning;
 #[path = "core/conditions.rs"]
 mod conditions;
 #[path = "core/divergence.rs"]

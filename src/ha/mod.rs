@@ -23,6 +23,7 @@
 
 mod belief;
 pub mod budgets;
+mod cloning;
 pub mod effect;
 mod election;
 pub mod event;

@@ -44,6 +44,9 @@ pub struct Pg {
     pub unstreamed_since: Option<Ms>,
     /// Rewinds that failed in a row. One that was cut short leaves a directory that shows it.
     pub failed_rewinds: u32,
+    /// Clones that failed in a row, and the epoch of the leader they were made from.
+    #[serde(default)]
+    pub failed_clones: (u32, Option<u64>),
     /// Starts as the primary that failed in a row.
     pub failed_starts: u32,
     /// G9's verdict.

@@ -143,7 +143,7 @@ impl Turn<'_> {
         (serves && same && alive && member.timeline.is_some()).then_some((name, member))
     }
 
-    fn record_epoch(&self) -> Option<u64> {
+    pub(super) fn record_epoch(&self) -> Option<u64> {
         self.s.other_holder().map(|held| held.epoch)
     }
 
@@ -333,13 +333,6 @@ impl Turn<'_> {
             self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);
             self.begin(Op::StartReplica, Effect::StartReplica { upstream });
-        }
-    }
-
-    fn clone_from(&mut self, from: Name, why: &str) {
-        if self.may("Clone", 2 * self.s.budgets.renew_ms) {
-            self.explain(Rule::Replica, format!("clone {from}: {why}"));
-            self.begin(Op::Clone, Effect::Clone { from });
         }
     }
 

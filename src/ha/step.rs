@@ -236,6 +236,7 @@ impl Turn<'_> {
                 self.emit(Effect::Inspect);
             }
             Op::Clone if !failed => {
+                self.s.pg.failed_clones.0 = 0;
                 self.s.pg.failed_rewinds = 0;
                 self.s.pg.twin_of = None;
                 self.s.pg.line = None;
@@ -250,7 +251,10 @@ impl Turn<'_> {
             _ => {}
         }
         if failed {
-            let wait_ms = self.s.budgets.renew_ms;
+            let wait_ms = match op {
+                Op::Clone => self.pause_after_clone(),
+                _ => self.s.budgets.renew_ms,
+            };
             self.s
                 .not_before
                 .insert(format!("{op:?}"), self.now + wait_ms);

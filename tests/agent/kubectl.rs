@@ -25,13 +25,7 @@ async fn untouchable_data_is_an_error_and_garbage_in_an_annotation_is_warned_of_
         return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
     }
     let home = Home::new("untouched");
-    let api = KubeApi::start(Options {
-        allow_loopback: true,
-        ..Options::default()
-    })
-    .await
-    .unwrap();
-    create_pod(&api, "uid-1").await;
+    let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config_map = json!({
         "metadata": {
             "name": "solo-config",
@@ -86,13 +80,7 @@ async fn who_looks_with_kubectl_sees_the_bootstrap_and_the_election() {
         return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
     }
     let home = Home::new("events");
-    let api = KubeApi::start(Options {
-        allow_loopback: true,
-        ..Options::default()
-    })
-    .await
-    .unwrap();
-    create_pod(&api, "uid-1").await;
+    let api = api_with_pod(ANYWHERE, "uid-1").await;
     let member = Member(agent(&home, &config_with(&home, &api)).spawn().unwrap());
     for reason in ["Elected", "Bootstrapped"] {
         let told = wait_for_event(&api, reason).await;

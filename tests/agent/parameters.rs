@@ -1,8 +1,7 @@
 //! A stored parameter that PostgreSQL refuses, from the annotation to the log.
 
 use super::{
-    BIN_DIR, DEADLINE, Home, KubeApi, Member, Options, agent, config_with, create_pod, status,
-    wait_for,
+    ANYWHERE, BIN_DIR, DEADLINE, Home, Member, agent, api_with_pod, config_with, status, wait_for,
 };
 use crate::kubectl::wait_for_line;
 use serde_json::{Value, json};
@@ -22,13 +21,7 @@ async fn a_parameter_that_postgresql_refuses_is_named_and_takes_nobody_down() {
         return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
     }
     let home = Home::new("refused");
-    let api = KubeApi::start(Options {
-        allow_loopback: true,
-        ..Options::default()
-    })
-    .await
-    .unwrap();
-    create_pod(&api, "uid-1").await;
+    let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config = config_with(&home, &api);
     let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
     let listen = text["restapi"]["listen"].as_str().unwrap();

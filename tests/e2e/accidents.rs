@@ -45,8 +45,9 @@ pub(crate) fn deleted_pod(world: &World<'_>) -> Outcome<String> {
     })
 }
 
+/// Another one leads as soon as the kubelet has told that the container ended (L5).
 pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, TTL_SECONDS, || {
+    let words = world.survives(3, 60, TTL_SECONDS, || {
         let leader = world.release.leader()?;
         node::kill_container(world.release, &leader)?;
         wait_for("the kubelet's word", 60, || {
@@ -54,11 +55,35 @@ pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
             let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
             ensure(last["exitCode"] == 137, || format!("{last}"))
         })
+    })?;
+    elected(world, "proof: ").map(|why| format!("{why}; {words}"))
+}
+
+/// The same while the kubelet stands still and tells nobody: the lease has to end first.
+pub(crate) fn killed_container_unproven(world: &World<'_>) -> Outcome<String> {
+    let words = world.survives(3, 90, TTL_SECONDS, || {
+        let leader = world.release.leader()?;
+        let guardian = node::processes(world.release, &leader)?.guardian;
+        node::without_kubelet(TTL_SECONDS + 10, &format!("kill -KILL {guardian}"))
+    })?;
+    elected(world, "did not change for").map(|why| format!("{why}; {words}"))
+}
+
+/// Why the leader took the lock: its Event says so, and it is this.
+fn elected(world: &World<'_>, wanted: &str) -> Outcome<String> {
+    let release = world.release;
+    let epoch = format!("epoch {}: ", release.epoch()?);
+    wait_for("the Event of the election", 30, || {
+        let events = release.events(&release.leader()?)?;
+        let why = events.lines().find_map(|line| line.split_once(&epoch));
+        let (_, why) = why.ok_or_else(|| format!("no {epoch}in {events}"))?;
+        ensure(why.contains(wanted), || format!("{why}, not {wanted}"))?;
+        Ok(why.split(';').next().unwrap_or(why).to_owned())
     })
 }
 
-/// The Pod object is gone before the kubelet has told of its container's end: nothing proves that it
-/// is dead, the lease has to end.
+/// The Pod object is gone before the kubelet has told of its container's end; its successor may come
+/// at once on the same volume.
 pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
     world.survives(3, 90, TTL_SECONDS, || {
         let leader = world.release.leader()?;

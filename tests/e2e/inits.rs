@@ -69,7 +69,7 @@ const ACCIDENTS: [Accident; 7] = [
         node::signal("KILL", &[p.guardian])
     }),
     ("guardian and agent killed", |_, _, p| {
-        node::signal("KILL", &[p.guardian, p.agent])
+        node::signal("KILL", &[p.agent, p.guardian])
     }),
     ("cut from the API", |release, pod, _| {
         node::cut_from_api(release, pod, 2 * TTL_SECONDS)

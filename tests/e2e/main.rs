@@ -25,7 +25,7 @@ use std::time::Instant;
 type Scenario = fn(&World<'_>) -> Outcome<String>;
 
 /// In the order they run in; the first ones are the smoke of `.ci/run`.
-const SCENARIOS: [(&str, bool, Scenario); 11] = [
+const SCENARIOS: [(&str, bool, Scenario); 12] = [
     ("services_lead_where_they_say", true, services),
     ("deleted_pod", true, accidents::deleted_pod),
     ("killed_container", true, accidents::killed_container),
@@ -39,7 +39,12 @@ const SCENARIOS: [(&str, bool, Scenario); 11] = [
         false,
         rollout::update_led_by_the_last,
     ),
-    ("vanished_pod_without_proof", false, accidents::vanished_pod),
+    (
+        "killed_container_without_proof",
+        false,
+        accidents::killed_container_unproven,
+    ),
+    ("vanished_pod", false, accidents::vanished_pod),
     ("evicted_pod", false, accidents::evicted_pod),
     ("frozen_agent", false, accidents::frozen_agent),
     ("emptied_volume", false, accidents::emptied_volume),

@@ -85,6 +85,16 @@ pub(crate) fn cut_from_api(release: &Release, pod: &str, seconds: u64) -> Outcom
     .map(drop)
 }
 
+/// Something happens on the node while its kubelet stands still, for so long in all.
+pub(crate) fn without_kubelet(seconds: u64, meanwhile: &str) -> Outcome<()> {
+    on_node(&format!(
+        "kubelet=$(pgrep -x kubelet) || {{ echo no kubelet here >&2; exit 1; }}\n\
+         trap 'kill -CONT $kubelet' EXIT\n\
+         kill -STOP $kubelet && {meanwhile} && sleep {seconds}\n"
+    ))
+    .map(drop)
+}
+
 /// Runs a script where the kubelet runs: `docker exec -i kind-control-plane sh`, for example.
 pub(crate) fn on_node(script: &str) -> Outcome<String> {
     let shell = variable("E2E_NODE_SHELL").unwrap_or_else(|| "sh".to_owned());

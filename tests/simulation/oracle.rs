@@ -76,7 +76,7 @@ impl World {
                 return self.fail("writable again within a bound", words);
             }
         }
-        if self.options.synchronous && !self.loss_allowed {
+        if self.options.synchronous {
             let missing = self.oracle.missing_from(&log);
             if let Some(first) = missing.first() {
                 let words = format!(
@@ -91,9 +91,15 @@ impl World {
         }
     }
 
-    /// A promotion goes on from the newest timeline that a leader has noted.
+    /// A promotion goes on from the newest timeline that a leader has noted, unless a person has
+    /// ordered this very one.
     pub(crate) fn check_timeline(&mut self, node: usize) {
-        let noted = self.store.shared_view().config.history;
+        let shared = self.store.shared_view();
+        let ordered = &shared.failover;
+        if ordered.from.is_none() && ordered.to.as_ref() == Some(&self.nodes[node].name) {
+            return;
+        }
+        let noted = shared.config.history;
         let newest = noted.last().map_or(1, |entry| entry.timeline + 1);
         let mine = self.nodes[node].dir.whole().map_or(0, |disk| disk.timeline);
         if mine < newest {
@@ -112,7 +118,7 @@ impl World {
             let words = format!("node {node} is rebuilt from node {source}, which is no primary");
             return self.fail("no last copy destroyed", words);
         }
-        if !self.options.synchronous || self.loss_allowed {
+        if !self.options.synchronous {
             return;
         }
         let (Some(mine), Some(theirs)) =

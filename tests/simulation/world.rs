@@ -81,8 +81,6 @@ pub(crate) struct World {
     pub(crate) healed: bool,
     pub(crate) slow_until: u64,
     pub(crate) lossy_until: u64,
-    /// A person's failover or a wiped disk allows losses in this run.
-    pub(crate) loss_allowed: bool,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     next_id: u64,
@@ -115,7 +113,6 @@ impl World {
             healed: false,
             slow_until: 0,
             lossy_until: 0,
-            loss_allowed: false,
             queue: BinaryHeap::new(),
             order: 0,
             next_id: 0,
