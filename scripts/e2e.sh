@@ -60,18 +60,20 @@ if [ -z "${AGENT:-}" ]; then
   AGENT=${CARGO_TARGET_DIR:-target}/quick/pgwarden
 fi
 mkdir -p target/images
-load() { # load TAG [OPTION...]
-  images/build.sh --pg 15 --agent "$AGENT" --tag "$@" --archive target/images/e2e.tar
+load() { # load MAJOR TAG [OPTION...]
+  images/build.sh --pg "$1" --agent "$AGENT" --tag "${@:2}" --archive target/images/e2e.tar
   $IMAGE_LOADER target/images/e2e.tar
   rm -f target/images/e2e.tar
 }
 # Two names for what a rolling update takes for two versions.
 export E2E_IMAGE=localhost/pgwarden:e2e E2E_NEXT_IMAGE=localhost/pgwarden:e2e-next
-load "$E2E_IMAGE"
+load 15 "$E2E_IMAGE"
 if [ -n "${E2E_WHOLE:-}${E2E_ONLY:-}" ]; then
-  load "$E2E_NEXT_IMAGE"
-  load "$E2E_IMAGE" --init tini
+  load 15 "$E2E_NEXT_IMAGE"
+  load 15 "$E2E_IMAGE" --init tini
   export E2E_INIT_IMAGE=$E2E_IMAGE-tini
+  export E2E_PG17_IMAGE=localhost/pgwarden:e2e-17
+  load 17 "$E2E_PG17_IMAGE"
   # The guardian's own scenarios, to be run in containers.
   E2E_GUARDIAN_TESTS=$(cargo test --locked --no-run --test guardian --message-format json |
     sed -n 's/.*"executable":"\([^"]*\/deps\/guardian-[^"]*\)".*/\1/p')

@@ -401,6 +401,7 @@ fn with_standby(flushed: u64, sync_state: &str, sync_setting: &str) -> Event {
         name: "b".into(),
         state: "streaming".into(),
         sync_state: sync_state.into(),
+        sent_lsn: Lsn(flushed),
         flush_lsn: Lsn(flushed),
         replay_lsn: Lsn(flushed),
     };

@@ -316,7 +316,7 @@ impl Turn<'_> {
             let sender = facts
                 .walsenders
                 .iter()
-                .find(|w| w.name == *name && w.state == "streaming");
+                .find(|w| w.name == *name && self.is_streaming(w));
             let Some(sender) = sender else {
                 return Err(format!("{name} is not streaming"));
             };

@@ -64,7 +64,7 @@ impl Turn<'_> {
         let mut streaming: Vec<_> = facts
             .walsenders
             .iter()
-            .filter(|w| w.state == "streaming" && w.name != self.s.me.name)
+            .filter(|w| self.is_streaming(w) && w.name != self.s.me.name)
             // A base backup streams under its member's name too, and confirms nothing: enforcing
             // it would hold every commit until the clone is done.
             .filter(|w| w.flush_lsn > Lsn(0))

@@ -38,6 +38,7 @@ mod released;
 mod replica;
 pub mod sabotage;
 pub mod shared;
+mod standby;
 pub mod state;
 pub mod step;
 mod sync;

@@ -224,6 +224,9 @@ pub struct Walsender {
     pub state: String,
     /// `sync`, `quorum`, `potential` or `async`.
     pub sync_state: String,
+    /// Sent to the standby, as far as the leader's kernel took it.
+    #[serde(default)]
+    pub sent_lsn: Lsn,
     /// Flushed by the standby.
     pub flush_lsn: Lsn,
     /// Replayed by the standby.

@@ -4,6 +4,7 @@ use super::effect::Stop;
 use super::event::{Op, PgFacts};
 use super::model::{DataDir, Lsn, Ms, Name};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// PostgreSQL as this member knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +89,9 @@ pub struct SyncTask {
     pub drifted: bool,
     /// The published standby has not been streaming since.
     pub missing_since: Option<Ms>,
+    /// What each standby had flushed last, and when it had last moved or owed nothing.
+    #[serde(default)]
+    pub heard: BTreeMap<Name, (Lsn, Ms)>,
     /// In the publication in flight.
     pub leaving: Vec<Name>,
     /// Published by a write that may still land, or has landed unseen: not to be relaxed before a

@@ -211,6 +211,7 @@ impl Turn<'_> {
         self.s.pg.facts = Some(facts);
         self.s.pg.facts_at = self.now;
         self.note_stream();
+        self.hear_standbys();
     }
 
     fn absorb_op(&mut self, op: &Op, result: Result<(), String>) {

@@ -44,11 +44,12 @@ impl Turn<'_> {
             if self.patient(facts, &published) {
                 return;
             }
-            if mine && !wanted.is_empty() && streams(facts, &published) {
+            if mine && !wanted.is_empty() && self.streams(facts, &published) {
                 return self.exchange(facts, &published, wanted);
             }
             // Unpublish before anything is relaxed or replaced.
-            self.explain_once("sync", Rule::Sync, format!("unpublish {published:?}"));
+            let words = self.why_unpublish(facts, &published, mine);
+            self.explain_once("sync", Rule::Sync, words);
             return self.publish(Vec::new());
         }
         if published == wanted {
@@ -63,6 +64,23 @@ impl Turn<'_> {
                 format!("publish {wanted:?}: it is enforced"),
             );
             self.publish(wanted);
+        }
+    }
+
+    fn why_unpublish(&self, facts: &PgFacts, published: &[Name], mine: bool) -> String {
+        let words = format!("unpublish {published:?}");
+        if published.is_empty() {
+            "the record of the synchronous set is gone or another's: write it anew".to_owned()
+        } else if !mine {
+            format!("{words}: another leader published it")
+        } else if !self.s.rules.synchronous_mode {
+            format!("{words}: synchronous_mode is off")
+        } else if published.iter().any(|name| self.is_silent(name)) {
+            format!("{words}: it was sent WAL and has not answered for too long")
+        } else if !self.streams(facts, published) {
+            format!("{words}: it does not stream any more")
+        } else {
+            words
         }
     }
 
@@ -111,7 +129,7 @@ impl Turn<'_> {
 
     /// The published standby gets one R to come back before it is given up.
     fn patient(&mut self, facts: &PgFacts, published: &[Name]) -> bool {
-        if !self.s.rules.synchronous_mode || streams(facts, published) {
+        if !self.s.rules.synchronous_mode || self.streams(facts, published) {
             self.s.sync.missing_since = None;
             return false;
         }
@@ -238,14 +256,4 @@ impl Turn<'_> {
             expect: record.resource_version,
         });
     }
-}
-
-fn streams(facts: &PgFacts, names: &[Name]) -> bool {
-    let streaming = |name: &Name| {
-        facts
-            .walsenders
-            .iter()
-            .any(|w| w.name == *name && w.state == "streaming")
-    };
-    names.iter().all(streaming)
 }

@@ -98,6 +98,7 @@ fn a_renewed_pod_that_lags_holds_no_commits() {
         name: name.into(),
         state: "streaming".into(),
         sync_state: "sync".into(),
+        sent_lsn: Lsn(lsn),
         flush_lsn: Lsn(lsn),
         replay_lsn: Lsn(lsn),
     };

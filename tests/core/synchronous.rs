@@ -13,6 +13,7 @@ fn streaming(name: &str) -> Walsender {
         name: name.into(),
         state: "streaming".into(),
         sync_state: "sync".into(),
+        sent_lsn: Lsn(100),
         flush_lsn: Lsn(100),
         replay_lsn: Lsn(100),
     }
@@ -285,4 +286,85 @@ fn who_never_saw_the_set_waits_for_who_led_last() {
     let record = snapshot(record.state, 51);
     read(&mut state, record.clone(), START + 40);
     assert!(run_until(&mut state, &record, START + 40, START + 20_000).is_some());
+}
+
+/// `b` streams as the server says, and was sent WAL up to `sent`.
+fn owes(state: &mut State, sent: u64, others: &[&str], now: u64) -> Vec<Effect> {
+    let b = Walsender {
+        sent_lsn: Lsn(sent),
+        ..streaming("b")
+    };
+    let mut walsenders = vec![b];
+    walsenders.extend(others.iter().copied().map(streaming));
+    let seen = PgFacts {
+        lsn: Lsn(sent),
+        walsenders,
+        ..facts(false)
+    };
+    step(state, Event::PgSeen(seen), now)
+}
+
+#[test]
+fn a_standby_that_vanished_without_a_word_is_given_up_long_before_the_server_notices() {
+    // Found by a review: the standby's packets were dropped, and commits waited for 63 s. (What it
+    // was sent; it has flushed up to 100.)
+    for (sent, vanished) in [(200, true), (100, false)] {
+        let (mut state, what, sent_at) = enforces_b();
+        written(&mut state, what, Outcome::Done("61".into()), sent_at + 20);
+        let (mut now, mut effects) = (sent_at + 30, Vec::new());
+        while published(&effects).is_none() && now < sent_at + 30_000 {
+            now += 500;
+            effects = owes(&mut state, sent, &[], now);
+            if state.lease.in_flight.is_some() {
+                effects.extend(acknowledge(&mut state, now, now));
+            }
+        }
+        let set = published(&effects);
+        assert_eq!(set.is_some(), vanished, "{effects:?}");
+        if let Some(what) = set {
+            assert!(now >= sent_at + 5_000 && now <= sent_at + 8_000, "{now}");
+            assert!(matches!(&what, SharedWrite::Sync { standbys, .. } if standbys.is_empty()));
+            let effects = written(&mut state, what, Outcome::Done("62".into()), now + 10);
+            assert!(relaxes(&effects), "{effects:?}");
+        }
+    }
+}
+
+#[test]
+fn another_standby_takes_the_place_of_one_that_vanished() {
+    let (mut state, what, sent_at) = enforces_b();
+    let mut shared = state.shared.clone().unwrap();
+    shared
+        .members
+        .insert("c".into(), super::conditions::member("running", "replica"));
+    shared_seen(&mut state, shared, true, sent_at + 15);
+    written(&mut state, what, Outcome::Done("61".into()), sent_at + 20);
+    let (mut now, mut sets) = (sent_at + 30, Vec::new());
+    while sets.last() != Some(&vec!["c".to_owned()]) {
+        now += 250;
+        assert!(now < sent_at + 20_000, "{sets:?}");
+        let mut effects = owes(&mut state, 200, &["c"], now);
+        if state.lease.in_flight.is_some() {
+            effects.extend(acknowledge(&mut state, now, now));
+        }
+        if effects
+            .iter()
+            .any(|e| matches!(e, Effect::SetSyncNames { .. }))
+        {
+            let set = Event::SyncNamesSet {
+                names: state.sync.asked.clone(),
+                lsn: Lsn(90),
+                setting: String::new(),
+            };
+            effects.extend(step(&mut state, set, now + 1));
+            effects.extend(owes(&mut state, 200, &["c"], now + 2));
+        }
+        while let Some(what) = published(&effects) {
+            if let SharedWrite::Sync { standbys, .. } = &what {
+                sets.push(standbys.clone());
+            }
+            effects = written(&mut state, what, Outcome::Done(now.to_string()), now + 3);
+        }
+    }
+    assert_eq!(sets, [vec![], vec!["c".to_owned()]]);
 }

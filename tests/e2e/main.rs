@@ -14,6 +14,7 @@ mod release;
 mod role;
 mod rollout;
 mod run;
+mod versions;
 
 use accidents::World;
 use client::Client;
@@ -173,6 +174,7 @@ pub(crate) type OwnScenario = (String, Box<dyn Fn() -> Outcome<String>>);
 
 fn own_releases() -> Vec<OwnScenario> {
     let mut all = inits::scenarios();
+    all.extend(versions::scenarios());
     all.extend(role::scenarios());
     for (name, scenario) in misfits::SCENARIOS {
         all.push(((*name).to_owned(), Box::new(*scenario)));

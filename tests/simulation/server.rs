@@ -180,6 +180,7 @@ impl Server {
                         "async"
                     }
                     .into(),
+                    sent_lsn: Lsn(*flushed as u64),
                     flush_lsn: Lsn(*flushed as u64),
                     replay_lsn: Lsn(*flushed as u64),
                 })
