@@ -8,9 +8,15 @@
 mod agent;
 #[path = "deploy/chart.rs"]
 mod chart;
+#[path = "deploy/notes.rs"]
+mod notes;
+#[path = "deploy/nulls.rs"]
+mod nulls;
 #[path = "deploy/refusals.rs"]
 mod refusals;
 #[path = "deploy/rendering.rs"]
 mod rendering;
 #[path = "deploy/role.rs"]
 mod role;
+#[path = "deploy/texts.rs"]
+mod texts;

@@ -114,7 +114,15 @@ pub fn liveness(view: &View, now_ms: Ms) -> u16 {
     code(view.pause || now_ms.saturating_sub(view.beat_ms) < patience_ms)
 }
 
-/// `/readiness`: the leader, or a streaming replica that is near enough.
+/// The others see this very Pod as a member: one that cannot say what it is must not be counted on
+/// by a rolling update.
+fn is_known(view: &View) -> bool {
+    let me = &view.identity;
+    let member = view.members.get(&me.name);
+    member.is_some_and(|m| m.pod_uid == me.pod_uid && !m.state.is_empty())
+}
+
+/// `/readiness`: the leader, or a streaming replica that is a member and near enough.
 ///
 /// `mode=apply` (default) measures what was replayed, `mode=write` what was received.
 pub fn readiness(query: &Query, view: &View, now_ms: Ms) -> u16 {
@@ -139,5 +147,5 @@ pub fn readiness(query: &Query, view: &View, now_ms: Ms) -> u16 {
         _ => false,
     };
     let streaming = view.replication_state.as_deref() == Some("streaming");
-    code(view.is_running() && streaming && near)
+    code(view.is_running() && streaming && near && is_known(view))
 }

@@ -3,7 +3,7 @@
 use super::client::Dcs;
 use super::error::DcsError;
 use super::outcome::{self, NoAnswer};
-use super::request::{Ask, send};
+use super::request::Ask;
 use super::retry::Pauses;
 use crate::ha::lock::Outcome;
 use serde_json::Value;
@@ -41,7 +41,7 @@ impl Dcs {
     pub(super) async fn read_until(&self, ask: &Ask, deadline: Instant) -> Result<Value, DcsError> {
         let mut pauses = Pauses::new();
         loop {
-            let answer = send(&self.shared.client, ask, deadline).await;
+            let answer = self.send(ask, deadline).await;
             let read = outcome::of_read(&ask.what, answer).and_then(|body| {
                 serde_json::from_slice(&body).map_err(|error| DcsError::Unavailable {
                     what: ask.what.clone(),
@@ -61,7 +61,7 @@ impl Dcs {
         let mut pauses = Pauses::new();
         let mut ambiguous = false;
         loop {
-            let answer = send(&self.shared.client, ask, deadline).await;
+            let answer = self.send(ask, deadline).await;
             let outcome = outcome::of_write(&answer);
             let wait = match &outcome {
                 Outcome::Unknown { .. } => pauses.next(),

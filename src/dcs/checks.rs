@@ -76,7 +76,7 @@ impl Dcs {
     }
 }
 
-fn no_selector(service: &str, selector: &Value) -> Result<(), DcsError> {
+pub(super) fn no_selector(service: &str, selector: &Value) -> Result<(), DcsError> {
     match selector.as_object() {
         Some(labels) if !labels.is_empty() => Err(DcsError::ServiceSelector {
             service: service.to_owned(),

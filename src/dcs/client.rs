@@ -7,6 +7,7 @@ use super::codec::{lease, lease_write};
 use super::error::DcsError;
 use super::names::DcsNames;
 use super::own_pod::OwnPod;
+use super::refusals::Refusals;
 use super::request::Ask;
 use crate::ha::lock::{LockSnapshot, LockWrite, Outcome};
 use kube::Client;
@@ -48,6 +49,7 @@ pub(super) struct DcsInner {
     newest_lock: AtomicU64,
     pub(super) own_pod: Mutex<OwnPod>,
     pub(super) events: Semaphore,
+    pub(super) refusals: Refusals,
     told: Mutex<Vec<Problem>>,
 }
 
@@ -68,6 +70,7 @@ impl Dcs {
             newest_lock: AtomicU64::new(0),
             own_pod: Mutex::default(),
             events: Semaphore::new(EVENTS_UNDER_WAY),
+            refusals: Refusals::default(),
             told: Mutex::default(),
         };
         Ok(Self {

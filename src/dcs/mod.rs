@@ -23,6 +23,7 @@ mod event;
 mod names;
 pub mod outcome;
 mod own_pod;
+mod refusals;
 mod request;
 mod retry;
 mod route;

@@ -106,7 +106,7 @@ pub(super) fn retry_after_ms(header: Option<&str>) -> Option<u64> {
 }
 
 /// The message of a `Status` object, or the beginning of whatever came instead.
-fn message(body: &[u8]) -> String {
+pub(super) fn message(body: &[u8]) -> String {
     let status: Option<Value> = serde_json::from_slice(body).ok();
     if let Some(text) = status.as_ref().and_then(|s| s["message"].as_str()) {
         return text.chars().take(400).collect();

@@ -2,9 +2,9 @@
 
 use super::calls::WithoutValue;
 use super::client::Dcs;
-use super::codec::route::{Family, Plan, RouteTarget, plan, repair};
+use super::codec::route::{Family, Plan, RouteTarget, of_service, plan, repair, strays};
 use super::error::DcsError;
-use super::request::Ask;
+use super::request::{Ask, escaped};
 use crate::ha::lock::Outcome;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -77,6 +77,36 @@ impl Dcs {
         Ok(lock.held().is_some_and(|held| held.epoch == epoch))
     }
 
+    /// What else leads the leader Service's clients somewhere, in sentences: its own selector, and
+    /// slices that a selector, a hand or an Endpoints object left behind (L7).
+    pub async fn other_ways(&self) -> Result<Vec<String>, DcsError> {
+        let (deadline, scope) = (Instant::now() + self.call, &self.names().scope);
+        let service = Ask::get(
+            &format!("read Service {scope}"),
+            &self.path("api/v1", "services", scope),
+        );
+        let selector = match self.read_until(&service, deadline).await {
+            Ok(service) => selector_of(scope, &service),
+            Err(DcsError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let path = format!(
+            "{}?labelSelector={}",
+            self.collection(GROUP, RESOURCE),
+            escaped(&of_service(scope))
+        );
+        let slices = Ask::get(&format!("list the EndpointSlices of {scope}"), &path);
+        let slices = self.read_until(&slices, deadline).await?;
+        let strays = strays(scope, &slices);
+        let strays = strays.into_iter().map(|name| {
+            format!(
+                "EndpointSlice {name} leads clients of Service {scope} past its leader: delete it; \
+                 if it comes back, delete Endpoints {scope} too"
+            )
+        });
+        Ok(selector.into_iter().chain(strays).collect())
+    }
+
     async fn read_slice(
         &self,
         family: Family,
@@ -90,6 +120,11 @@ impl Dcs {
             Err(error) => Err(error),
         }
     }
+}
+
+fn selector_of(scope: &str, service: &Value) -> Option<String> {
+    let error = super::checks::no_selector(scope, &service["spec"]["selector"]).err()?;
+    Some(error.to_string())
 }
 
 fn of_error<T>(error: DcsError) -> Outcome<T> {

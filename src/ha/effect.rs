@@ -224,7 +224,7 @@ impl fmt::Display for Effect {
                 }
             },
             Self::ReadShared => write!(f, "read the shared objects by quorum"),
-            Self::WriteShared(what) => write!(f, "write {what:?}"),
+            Self::WriteShared(what) => write!(f, "write {what}"),
             Self::MoveDeadline { to } => write!(f, "move the guardian's deadline to {to} ms"),
             Self::SeekProof { holder, .. } => write!(f, "look for proof that {holder} is dead"),
             Self::AskPeers { round, peers } => {

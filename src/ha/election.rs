@@ -23,6 +23,7 @@ impl Turn<'_> {
             Vacancy::Held { until } => {
                 self.s.race = None;
                 self.s.deferring_since = None;
+                self.settled("vacancy");
                 self.wake_at(until);
                 return self.seek_proof();
             }
@@ -93,7 +94,8 @@ impl Turn<'_> {
         let place = mine.map_or("no data".into(), |(tl, lsn)| {
             format!("timeline {tl}, {lsn}")
         });
-        self.explain(
+        self.explain_once(
+            "vacancy",
             Rule::Election,
             format!("the lock is free: {because}; I am at {place}"),
         );

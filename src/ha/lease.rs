@@ -73,6 +73,7 @@ impl Turn<'_> {
             self.explain(Rule::L2, format!("the lock is mine, epoch {}", held.epoch));
             self.s.race = None;
             self.s.deferring_since = None;
+            self.settled("vacancy");
         }
         self.s.lease.adoptable = false;
         self.s.budgets = budgets;

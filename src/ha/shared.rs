@@ -3,6 +3,7 @@
 use super::model::{HistoryEntry, Member, Name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The dynamic settings that decisions depend on, resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,6 +144,36 @@ pub enum SharedWrite {
         /// The version it was decided on.
         expect: Option<String>,
     },
+}
+
+impl fmt::Display for SharedWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Initialize { value, .. } => match value {
+                Initialize::Done(id) => write!(f, "the cluster's identifier {id}"),
+                Initialize::Running(who) => write!(f, "that {who} creates the cluster"),
+                Initialize::Never => write!(f, "that no cluster is there"),
+            },
+            Self::History { history, epoch, .. } => {
+                let forks = history.len();
+                write!(f, "the history ({forks} promotions) as of epoch {epoch}")
+            }
+            Self::Config { .. } => write!(f, "the dynamic configuration of the local file"),
+            Self::Sync {
+                leader, standbys, ..
+            } => {
+                write!(f, "the synchronous set of {leader}: {standbys:?}")
+            }
+            Self::Failover { from, to, .. } => match (from, to) {
+                (None, None) => write!(f, "that no failover is asked for any more"),
+                (None, Some(to)) => write!(f, "that a failover to {to} is asked for"),
+                (Some(from), to) => {
+                    let to = to.as_deref().unwrap_or("the best");
+                    write!(f, "that a switchover from {from} to {to} is asked for")
+                }
+            },
+        }
+    }
 }
 
 impl Shared {

@@ -20,8 +20,15 @@ impl Complaints {
         said.insert(topic, words.to_owned()).as_deref() != Some(words)
     }
 
+    /// One that stands, in a sentence.
+    pub(super) fn standing(&self) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (topic, words) = said.first_key_value()?;
+        Some(format!("{topic}: {words}"))
+    }
+
     /// It went well: the next complaint is news again.
-    pub(super) fn settle(&self, topic: &'static str) {
+    pub(super) fn settle(&self, topic: &str) {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         said.remove(topic);
     }
@@ -37,6 +44,7 @@ mod tests {
         assert!(complaints.is_new("pod", "403"));
         assert!(!complaints.is_new("pod", "403"));
         assert!(complaints.is_new("pod", "404") && complaints.is_new("proof", "404"));
+        assert_eq!(complaints.standing(), Some("pod: 404".to_owned()));
         complaints.settle("pod");
         assert!(complaints.is_new("pod", "404"));
     }

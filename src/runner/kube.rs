@@ -66,7 +66,22 @@ pub(super) async fn run_write_shared(context: Arc<Context>, call_ms: Ms, what: S
 }
 
 const ROUTE: &str = "the leader Service does not lead to me, its route was not written";
+const OTHER_WAYS: &str = "clients of the leader Service may reach another";
 const NO_PROOF: &str = "no proof can be had that a leader is dead, its lease has to end";
+
+impl Context {
+    /// Who leads looks for no proof, and who does not has no route.
+    pub(super) fn settle_of_role(&self, leads: bool) {
+        let past: &[&str] = if leads {
+            &[NO_PROOF]
+        } else {
+            &[ROUTE, OTHER_WAYS]
+        };
+        for topic in past {
+            self.complaints.settle(topic);
+        }
+    }
+}
 
 /// L5: the kubelet's word about the recorded container of the recorded pod, by quorum read.
 pub(super) async fn run_seek_proof(
@@ -141,6 +156,7 @@ pub(super) async fn run_publish_route(context: Arc<Context>, epoch: u64) {
             if changed {
                 tracing::info!(epoch, "the Service points at me");
             }
+            look_for_other_ways(&context).await;
         }
         Outcome::Conflict => {
             let words = "a later leader has written it";
@@ -152,5 +168,17 @@ pub(super) async fn run_publish_route(context: Arc<Context>, epoch: u64) {
                 .say(ROUTE, format!("refused ({status}): {why}"));
         }
         Outcome::Unknown { why } => context.complaints.say(ROUTE, why),
+    }
+}
+
+/// L7: nothing but the route may lead there; what does is a person's to remove.
+async fn look_for_other_ways(context: &Context) {
+    match context.dcs.other_ways().await {
+        Ok(ways) if ways.is_empty() => context.complaints.settle(OTHER_WAYS),
+        Ok(ways) => context.complaints.say(OTHER_WAYS, ways.join("; ")),
+        Err(error @ DcsError::Refused { .. }) => {
+            tracing::debug!("whether something else leads to the Service: {error}");
+        }
+        Err(error) => tracing::debug!(%error, "the Service's other ways were not looked at"),
     }
 }

@@ -189,6 +189,8 @@ pub struct Runner {
     config_raw: Option<String>,
     newsroom: Newsroom,
     troubles: Troubles,
+    /// What stands in the way on the Kubernetes side.
+    obstacle: Option<String>,
     wake_at: Ms,
     bye: bool,
 }
@@ -263,6 +265,7 @@ impl Runner {
             config_raw: None,
             newsroom: Newsroom::default(),
             troubles: Troubles::default(),
+            obstacle: None,
             wake_at: 0,
             bye: false,
         };
@@ -336,6 +339,11 @@ impl Runner {
                     rule: Rule::Untouched,
                     words,
                 } => tracing::error!("{words}"),
+                // Without the lock in time, or without PostgreSQL's answer: what wakes people.
+                Effect::Explain {
+                    rule: rule @ (Rule::G1 | Rule::G3 | Rule::G9),
+                    words,
+                } => tracing::warn!(rule = ?rule, "{words}"),
                 Effect::Explain { rule, words } => tracing::info!(rule = ?rule, "{words}"),
                 Effect::Wake { at } => self.wake_at = *at,
                 other => tracing::debug!("{other}"),
@@ -370,10 +378,15 @@ impl Runner {
             now,
         );
         self.tell_of_volumes(now);
-        let trouble = self.troubles.words(self.full_volume.borrow().as_deref());
-        if let Some(own) = view.members.get_mut(&self.state.me.name) {
+        self.tell_of_obstacles(now);
+        let full = self.full_volume.borrow().clone();
+        let trouble = self
+            .troubles
+            .words(full.as_deref(), self.obstacle.as_deref());
+        if !trouble.is_empty() {
             // The own word needs no way through the API.
-            own.trouble.clone_from(&trouble);
+            let own = view.members.entry(self.state.me.name.clone());
+            own.or_default().trouble.clone_from(&trouble);
         }
         self.publish
             .send_if_modified(|current| current.update(&self.context, &self.state, trouble));

@@ -74,10 +74,6 @@ impl Newsroom {
                 self.vacancy = Some(words.to_owned());
             }
             Rule::L4 if words.contains("release the lock") => self.releasing = true,
-            _ if words.contains("(403)") => {
-                let hint = "; see the Role in the chart for the rights that the agent needs";
-                return Some(News::bad("Forbidden", format!("{words}{hint}")));
-            }
             _ => {}
         }
         None
@@ -185,6 +181,28 @@ impl Runner {
             tracing::info!("{}", news.message);
         }
         self.work.spawn(run_tell(self.context.clone(), news));
+    }
+
+    /// Tells of a right that is missing, and of other things that the Kubernetes side is short of.
+    pub(super) fn tell_of_obstacles(&mut self, now: Ms) {
+        let leads = self.state.lease.held.is_some();
+        self.context.settle_of_role(leads);
+        let forbidden = self.context.dcs.forbidden();
+        let reason = if forbidden.is_some() {
+            "Forbidden"
+        } else {
+            "Impeded"
+        };
+        let obstacle = self.context.complaints.standing().or(forbidden);
+        if obstacle == self.obstacle {
+            return;
+        }
+        self.obstacle.clone_from(&obstacle);
+        let Some(words) = obstacle else { return };
+        let news = News::bad(reason, words);
+        if self.newsroom.is_fresh(&news, now) {
+            self.work.spawn(run_tell(self.context.clone(), news));
+        }
     }
 
     /// Tells what one step brought; `fact` is what [`of_event`] made of its event.

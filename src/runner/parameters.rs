@@ -2,7 +2,11 @@
 
 use super::Context;
 use crate::postgres::{Postgres, parameters};
+use crate::settings::{SyncMode, durability};
 use std::collections::BTreeMap;
+
+/// The topic of a standing complaint.
+const RISKS: &str = "acknowledged commits may be lost";
 
 type Values = BTreeMap<String, String>;
 
@@ -34,7 +38,22 @@ impl Context {
             }
         }
         pg.parameters.clone_from(&checked.good);
+        self.tell_of_risks(&pg.parameters);
         pg
+    }
+
+    fn tell_of_risks(&self, parameters: &Values) {
+        let dynamic = self.dynamic.read();
+        let synchronous = dynamic.is_ok_and(|d| d.synchronous_mode == SyncMode::On);
+        let risks = durability::risks(parameters, synchronous);
+        if risks.is_empty() {
+            return self.complaints.settle(RISKS);
+        }
+        let words = risks
+            .into_iter()
+            .map(|(name, why)| format!("{name}: {why}"));
+        self.complaints
+            .say(RISKS, words.collect::<Vec<_>>().join("; "));
     }
 }
 

@@ -52,12 +52,13 @@ impl Troubles {
         }
     }
 
-    /// In one sentence; empty: nothing.
-    pub(super) fn words(&self, full_volume: Option<&str>) -> String {
+    /// In one sentence; empty: nothing. `obstacle` is what the Kubernetes side stands in the way
+    /// with.
+    pub(super) fn words(&self, full_volume: Option<&str>, obstacle: Option<&str>) -> String {
         let failed = self.failed.as_ref().map(|(_, why)| why);
         let own = self.untouched.as_ref().or(failed);
-        let first = full_volume.or(own.map(String::as_str));
-        first.unwrap_or_default().to_owned()
+        let first = full_volume.or(own.map(String::as_str)).or(obstacle);
+        first.map(bounded).unwrap_or_default()
     }
 }
 
@@ -108,21 +109,22 @@ mod tests {
     #[test]
     fn a_failure_is_shown_until_it_went_well_and_a_full_volume_before_it() {
         let mut troubles = Troubles::default();
-        assert_eq!(troubles.words(None), "");
+        assert_eq!(troubles.words(None, None), "");
+        assert_eq!(troubles.words(None, Some("403")), "403");
         troubles.absorb(&done(Op::Clone, Err("no route")));
         assert_eq!(
-            troubles.words(None),
+            troubles.words(None, None),
             "the copy of the leader failed: no route"
         );
-        assert_eq!(troubles.words(Some("full")), "full");
+        assert_eq!(troubles.words(Some("full"), Some("403")), "full");
         troubles.absorb(&done(Op::Clone, Err("12:00 [7] no route")));
         troubles.absorb(&done(Op::Clone, Err("12:01 [8] no route")));
-        assert!(troubles.words(None).ends_with("12:00 [7] no route"));
+        assert!(troubles.words(None, None).ends_with("12:00 [7] no route"));
         troubles.absorb(&done(Op::Stop, Ok(())));
         troubles.absorb(&Event::Tick);
-        assert!(troubles.words(None).contains("no route"));
+        assert!(troubles.words(None, None).contains("no route"));
         troubles.absorb(&done(Op::Clone, Ok(())));
-        assert_eq!(troubles.words(None), "");
+        assert_eq!(troubles.words(None, None), "");
     }
 
     #[test]
@@ -130,10 +132,10 @@ mod tests {
         let mut troubles = Troubles::default();
         troubles.absorb(&done(Op::StartReplica, Err("ended")));
         troubles.absorb(&Event::PgSeen(PgFacts::default()));
-        assert_eq!(troubles.words(None), "");
+        assert_eq!(troubles.words(None, None), "");
         troubles.absorb(&Event::DataSeen(DataDir::Unusable("foreign files".into())));
-        assert_eq!(troubles.words(None), "foreign files");
+        assert_eq!(troubles.words(None, None), "foreign files");
         troubles.absorb(&Event::DataSeen(DataDir::Empty));
-        assert_eq!(troubles.words(None), "");
+        assert_eq!(troubles.words(None, None), "");
     }
 }

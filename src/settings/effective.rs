@@ -4,7 +4,8 @@
 //! cluster (a standby with fewer connections than its primary does not start) come from the dynamic
 //! configuration or have their default, whatever the local file says.
 
-use super::dynamic::Dynamic;
+use super::durability;
+use super::dynamic::{Dynamic, SyncMode};
 use super::problem::Problem;
 use super::types::Settings;
 use std::collections::BTreeMap;
@@ -78,8 +79,16 @@ impl Effective {
         let pg = &local.postgresql;
         let either = |mine: Option<bool>, theirs: bool| mine.unwrap_or(theirs);
         let bootstrap_hba = Some(&local.bootstrap.pg_hba).filter(|lines| !lines.is_empty());
+        let parameters = merged(&pg.parameters, &dynamic.parameters, &mut problems);
+        for (name, why) in durability::risks(&parameters, dynamic.synchronous_mode == SyncMode::On)
+        {
+            problems.push(Problem::warning(
+                format!("postgresql.parameters.{name}"),
+                why,
+            ));
+        }
         let effective = Self {
-            parameters: merged(&pg.parameters, &dynamic.parameters, &mut problems),
+            parameters,
             pg_hba: pg
                 .pg_hba
                 .as_ref()

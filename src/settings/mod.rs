@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod budgets;
+pub mod durability;
 pub mod dynamic;
 pub mod effective;
 pub mod embedded;

@@ -263,3 +263,23 @@ fn peers_of_both_kinds_are_understood() {
     );
     assert!(PeerStatus::decode(b"<html>").is_err());
 }
+
+#[tokio::test]
+async fn a_replica_that_the_others_do_not_see_is_not_ready() {
+    // Found by a review: without the right to say what it is, a new pod was ready, and the rolling
+    // update took the next one.
+    let server = start(view("running", "replica"), Limits::default(), None).await;
+    for (what, wanted) in [("known", 200), ("another pod's", 503), ("gone", 503)] {
+        let mut view = view("running", "replica");
+        let name = view.identity.name.clone();
+        match what {
+            "another pod's" => view.members.get_mut(&name).unwrap().pod_uid = "other".into(),
+            "gone" => drop(view.members.remove(&name)),
+            _ => {}
+        }
+        server.view.send_replace(Arc::new(view));
+        let status = server.ask("GET", "/readiness").await.status;
+        assert_eq!(status, wanted, "{what}");
+    }
+    server.stop().await;
+}

@@ -195,6 +195,27 @@ fn values_arrive() {
     assert_eq!(objects.container("main")["image"], "pgwarden:17");
 }
 
+/// The chart takes what the program takes, to the second.
+#[test]
+fn the_longest_start_is_the_program_s() {
+    let Some(helm) = helm() else { return };
+    let set = "failover.primaryStartTimeout=31622400";
+    let objects = Objects::of(helm, "main", &["--set", set]);
+    let longest = settings(&objects).bootstrap.dcs.primary_start_timeout_ms;
+    assert_eq!(longest, 31_622_400_000);
+    let text = objects.get("ConfigMap", "main-agent").to_string();
+    let longer = text.replace("31622400", "31622401");
+    let mounted = Mounted::new(&serde_json::from_str(&longer).unwrap());
+    let loaded = settings::load(&mounted.0, &environment(objects.container("main")));
+    let problems = loaded.problems.iter().map(ToString::to_string);
+    assert!(
+        problems
+            .into_iter()
+            .any(|problem| problem.contains("primary_start_timeout")),
+        "the program takes more than the chart"
+    );
+}
+
 /// The parameters that must agree go where the program reads them, the others where a restart does.
 #[test]
 fn parameters_go_where_they_count() {

@@ -43,9 +43,19 @@ fn is_helm_3(program: &Path) -> bool {
 
 /// `helm template RELEASE` in the namespace `databases`: standard output, or the complaint.
 pub(crate) fn template(helm: &Path, release: &str, args: &[&str]) -> Result<String, String> {
+    template_of(helm, &chart(), release, args)
+}
+
+/// The same of another chart.
+pub(crate) fn template_of(
+    helm: &Path,
+    chart: &Path,
+    release: &str,
+    args: &[&str],
+) -> Result<String, String> {
     let output = Command::new(helm)
         .args(["template", release])
-        .arg(chart())
+        .arg(chart)
         .args(["--namespace", "databases", "--kube-version", "1.33"])
         .args(args)
         .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use crate::chart::{Objects, helm, template};
 use pgwarden::settings::budgets::{MAX_TTL_MS, MIN_TTL_MS};
 
 /// What is set, and parts of the complaint.
-const SENTENCES: [(&str, [&str; 2]); 31] = [
+const SENTENCES: &[(&str, [&str; 2])] = &[
     (
         "replicas=1,failover.synchronousMode=strict",
         [
@@ -126,10 +126,147 @@ const SENTENCES: [(&str, [&str; 2]); 31] = [
         "fullnameOverride=main-repl",
         ["found \"main-repl\"", "-repl or -pods"],
     ),
+    (
+        "postgresql.parameters.PORT=6000",
+        ["parameters.PORT", "sets it itself"],
+    ),
+    (
+        "failover.primaryStartTimeout=31622401",
+        ["primaryStartTimeout: found 31622401 s", "at most 31622400"],
+    ),
+    (
+        "agentConfig.bootstrap.dcs.synchronous_node_count=2",
+        ["synchronous_node_count: found 2", "expected 1"],
+    ),
+    (
+        "service.leader.nodePort=30432",
+        [
+            "service.leader.nodePort: found 30432 with type: ClusterIP",
+            "NodePort or LoadBalancer",
+        ],
+    ),
+    (
+        "service.replica.externalTrafficPolicy=Local",
+        [
+            "service.replica.externalTrafficPolicy: found Local",
+            "type: NodePort or",
+        ],
+    ),
+    (
+        "service.leader.loadBalancerSourceRanges={10.0.0.0/8}",
+        [
+            "found [10.0.0.0/8] with type: ClusterIP",
+            "type: LoadBalancer",
+        ],
+    ),
+    (
+        "service.replica.type=NodePort,service.replica.loadBalancerSourceRanges={10.0.0.0/8}",
+        ["with type: NodePort", "or type: LoadBalancer"],
+    ),
+    (
+        "probes.liveness=null",
+        ["probes.liveness: found null", "cannot be switched off"],
+    ),
+    (
+        "probes=null",
+        ["probes.startup: found null", "cannot be switched off"],
+    ),
+    (
+        "resources.requests.memory=2Gi",
+        [
+            "resources.requests.memory: found 2Gi",
+            "resources.limits.memory: 1Gi",
+        ],
+    ),
+    (
+        "resources.requests.memory=1100M",
+        ["found 1100M, which is more", "resources.limits.memory: 1Gi"],
+    ),
+    (
+        "resources.limits.cpu=1,resources.requests.cpu=1500m",
+        ["resources.requests.cpu: found 1500m", "cpu: 1; expected"],
+    ),
+    (
+        "podSecurityContext.runAsUser=0",
+        [
+            "podSecurityContext.runAsUser: found 0",
+            "does not run as root",
+        ],
+    ),
+    (
+        "containerSecurityContext.runAsUser=0",
+        ["containerSecurityContext.runAsUser: found 0", "1 or more"],
+    ),
+    (
+        "persistence.size=0Gi",
+        ["persistence.size: found 0Gi", "a size as 10Gi"],
+    ),
+    (
+        "image.repository=My Images/pg",
+        [
+            "image.repository: found \"My Images/pg\"",
+            "lower-case letters",
+        ],
+    ),
+    (
+        "image.repository=",
+        ["image.repository: found \"\"", "lower-case letters"],
+    ),
+    (
+        "image.repository=pgwarden:15",
+        ["found \"pgwarden:15\"", "the tag is image.tag"],
+    ),
+    (
+        "image.tag=15 beta",
+        ["image.tag: found \"15 beta\"", "at most 128 letters"],
+    ),
+    (
+        "extraVolumes[0].name=data",
+        ["extraVolumes: found the name data", "as my-data"],
+    ),
+    (
+        "extraVolumeMounts[0].name=run,extraVolumeMounts[0].mountPath=/x",
+        ["found the name run", "mounted at /run/postgresql"],
+    ),
+    (
+        "extraVolumeMounts[0].name=x,extraVolumeMounts[0].mountPath=/x",
+        ["extraVolumeMounts: found the name x", "one of extraVolumes"],
+    ),
+    (
+        "extraVolumes[0].name=x,extraVolumeMounts[0].name=x,extraVolumeMounts[0].mountPath=/tmp/",
+        ["found the path /tmp/", "mounts its volume tmp"],
+    ),
+    ("tags.nosync=2", ["tags.nosync: found 2", "true or false"]),
+    (
+        "tags.clonefrom=main-1",
+        ["tags.clonefrom: found main-1", "true or false"],
+    ),
+    (
+        "tags.nofailover=true",
+        [
+            "tags.nofailover: found true with replicas: 3",
+            "none could ever lead",
+        ],
+    ),
+    (
+        "commonLabels.team=a,service.leader.labels.team=b",
+        [
+            "service.leader.labels.team: found in commonLabels",
+            "in one of them",
+        ],
+    ),
+    (
+        "service.replica.labels.app\\.kubernetes\\.io/name=x",
+        ["service.replica.labels.app.kubernetes.io/name", "remove it"],
+    ),
+    (
+        "podAnnotations.checksum/agent=x",
+        ["podAnnotations.checksum/agent", "remove it"],
+    ),
 ];
 
 /// What is set, and where the schema complains of what.
-const SCHEMA: [(&str, [&str; 2]); 14] = [
+const SCHEMA: &[(&str, [&str; 2])] = &[
     ("replicas=three", ["'/replicas'", "want integer"]),
     ("replicas=-1", ["'/replicas'", "got -1, want 0"]),
     ("replica=3", ["''", "'replica' not allowed"]),
@@ -165,21 +302,66 @@ const SCHEMA: [(&str, [&str; 2]); 14] = [
         ["'/probes/liveness/periodSeconds'", "want 1"],
     ),
     ("image.digest=latest", ["'/image/digest'", "does not match"]),
+    (
+        "probes.liveness.successThreshold=2",
+        ["'/probes/liveness/successThreshold'", "got 2, want 1"],
+    ),
+    (
+        "probes.startup.successThreshold=2",
+        ["'/probes/startup/successThreshold'", "got 2, want 1"],
+    ),
+    (
+        "resources.limit.memory=1Gi",
+        ["'/resources'", "'limit' not allowed"],
+    ),
+    (
+        "resources.limits.mem=1Gi",
+        ["'/resources/limits'", "'mem' not allowed"],
+    ),
+    (
+        "resources.limits.memory=1GB",
+        ["'/resources/limits/memory'", "'1GB' does not match"],
+    ),
+    (
+        "resources.requests.memory=512m",
+        ["'/resources/requests/memory'", "'512m' does not match"],
+    ),
+    (
+        "resources.requests.cpu=much",
+        ["'/resources/requests/cpu'", "'much' does not match"],
+    ),
+    (
+        "resources.requests.cpu=-1",
+        ["'/resources/requests/cpu'", "got -1, want 0"],
+    ),
+    (
+        "podSecurityContext.runAsUser=postgres",
+        ["'/podSecurityContext/runAsUser'", "integer"],
+    ),
+    (
+        "containerSecurityContext.runAsUser=1.5",
+        ["'/containerSecurityContext/runAsUser'", "integer"],
+    ),
+    ("persistence.size=0", ["'/persistence/size'", "want string"]),
+    (
+        "extraEnv[0].name=A,extraEnv[0].value=5",
+        ["'/extraEnv/0/value'", "want string"],
+    ),
 ];
 
 #[test]
 fn what_cannot_work_is_refused_with_a_sentence() {
     let Some(helm) = helm() else { return };
-    refused(helm, &SENTENCES);
+    refused(helm, SENTENCES);
 }
 
 #[test]
 fn what_is_no_value_is_refused_by_the_schema() {
     let Some(helm) = helm() else { return };
-    refused(helm, &SCHEMA);
+    refused(helm, SCHEMA);
 }
 
-fn refused(helm: &std::path::Path, cases: &[(&str, [&str; 2])]) {
+pub(crate) fn refused(helm: &std::path::Path, cases: &[(&str, [&str; 2])]) {
     let mut missed = Vec::new();
     for (set, parts) in cases {
         match template(helm, "main", &["--set", set]) {
@@ -224,4 +406,69 @@ fn the_longest_name_fits_everywhere() {
     }
     // StatefulSet controllers label pods with the name, a dash and a hash of ten characters.
     assert!(format!("{name}-0123456789").len() <= 63);
+}
+
+/// What a crash, or a failover, would not forgive, by whichever way and in whichever words it comes.
+#[test]
+fn parameters_that_lose_data_are_refused() {
+    let Some(helm) = helm() else { return };
+    let places = [
+        "postgresql.parameters",
+        "agentConfig.bootstrap.dcs.postgresql.parameters",
+    ];
+    for place in places {
+        for (parameter, words, why) in [
+            (
+                "synchronous_commit",
+                &["off", "local", "false", "no", "0", "Local"][..],
+                "a failover would lose it",
+            ),
+            ("Synchronous_Commit", &["OFF"], "a failover would lose it"),
+            (
+                "fsync",
+                &["off", "false", "no", "0", "f"],
+                "must not be used",
+            ),
+            ("FULL_PAGE_WRITES", &["off", "False"], "must not be used"),
+        ] {
+            for word in words {
+                let set = format!("{place}.{parameter}={word}");
+                let found = format!("{place}.{parameter}: found {word}");
+                refused(helm, &[(&set, [&found, why])]);
+                // As text, not as what YAML makes of the word.
+                let text = template(helm, "main", &["--set-string", &set]).unwrap_err();
+                assert!(text.contains(&found) && text.contains(why), "{text}");
+            }
+        }
+    }
+    // The agent's own file has no other way in.
+    let file = "agentConfig.postgresql.parameters";
+    let set = format!("{file}.fsync=off");
+    refused(helm, &[(&set, [file, "cannot be set here"])]);
+}
+
+/// What is next to a refusal and may be.
+#[test]
+fn what_is_right_is_not_refused() {
+    let Some(helm) = helm() else { return };
+    for set in [
+        "postgresql.parameters.synchronous_commit=off,failover.synchronousMode=off",
+        "postgresql.parameters.synchronous_commit=remote_apply,postgresql.parameters.fsync=on",
+        "agentConfig.bootstrap.dcs.synchronous_node_count=1",
+        "agentConfig.bootstrap.dcs.member_slots_ttl=600",
+        "failover.primaryStartTimeout=31622400,probes.readiness.successThreshold=2",
+        "service.leader.type=NodePort,service.leader.nodePort=30432,\
+         service.leader.externalTrafficPolicy=Local",
+        "service.replica.type=LoadBalancer,service.replica.loadBalancerSourceRanges={10.0.0.0/8}",
+        "resources.requests.memory=1024Mi,resources.requests.cpu=0.5,resources.limits.cpu=500m",
+        "resources.requests.memory=1e9,resources.limits.hugepages-2Mi=64Mi",
+        "resources=null,podSecurityContext.runAsUser=1000650000",
+        "resources.limits.memory=null,containerSecurityContext.runAsUser=null",
+        "image.repository=Registry.example:5000/a_b/pg--warden,image.tag=V1.2_3-x",
+        "image.repository=[::1]:5000/pgwarden,tags.nofailover=false,tags.mine=5",
+        "extraVolumes[0].name=x,extraVolumeMounts[0].name=x,extraVolumeMounts[0].mountPath=/x",
+        "fullnameOverride=null,image.tag=null,auth.superuser.password=null,affinity=null",
+    ] {
+        Objects::of(helm, "main", &["--set", set]);
+    }
 }

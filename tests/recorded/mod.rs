@@ -73,6 +73,8 @@ pub(crate) fn view(state: &str, who: &str) -> View {
     for row in cluster["members"].as_array().unwrap() {
         add_member(&mut view, row);
     }
+    let own = view.members.get_mut(&view.identity.name);
+    own.unwrap().pod_uid.clone_from(&view.identity.pod_uid);
     for line in recorded(state, "history").as_array().unwrap() {
         view.history.push(HistoryEntry {
             timeline: line[0].as_u64().unwrap() as u32,

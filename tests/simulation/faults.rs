@@ -82,16 +82,7 @@ impl Fault {
             20 => {
                 Self::delete_pod(world, target);
             }
-            21 => {
-                if world.store.is_bootstrapped() {
-                    world.note(|| "FAULT the config object is deleted".into());
-                    world.store.delete_config();
-                    // An election without the history may give up a timeline; a backup that knows of
-                    // it would then wait for a member that no one but a person can name.
-                    world.backup = None;
-                    world.shared_changed();
-                }
-            }
+            21 => Self::delete_config(world),
             22 | 26 => {
                 if let Some(leader) = world.leader() {
                     Self::twin(world, any, leader);
@@ -110,6 +101,17 @@ impl Fault {
                 Self::lower_the_ttl(world);
             }
             _ => Self::restore(world),
+        }
+    }
+
+    fn delete_config(world: &mut World) {
+        if world.store.is_bootstrapped() {
+            world.note(|| "FAULT the config object is deleted".into());
+            world.store.delete_config();
+            // An election without the history may give up a timeline; a backup that knows of it would
+            // then wait for a member that no one but a person can name.
+            world.backup = None;
+            world.shared_changed();
         }
     }
 

@@ -60,6 +60,27 @@ pub struct RouteTarget {
     pub node_name: Option<String>,
 }
 
+/// Selects every slice of the leader Service.
+pub fn of_service(scope: &str) -> String {
+    format!("{SERVICE_LABEL}={scope}")
+}
+
+/// The names of slices in this list that are not ours and lead somewhere.
+pub fn strays(scope: &str, list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().map(Vec::as_slice);
+    let leads = |slice: &&Value| {
+        let endpoints = slice["endpoints"].as_array();
+        endpoints.is_some_and(|endpoints| !endpoints.is_empty())
+    };
+    let names = items.unwrap_or_default().iter().filter(leads);
+    let names = names.filter_map(|slice| slice["metadata"]["name"].as_str());
+    let ours = Family::ALL.map(|family| family.object_name(scope));
+    names
+        .filter(|name| !ours.iter().any(|own| own == name))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// What to do about a slice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {

@@ -4,7 +4,7 @@ use super::super::client::Dcs;
 use super::super::codec::object::Meta;
 use super::super::error::DcsError;
 use super::super::outcome::{self, NoAnswer};
-use super::super::request::{Ask, open, send};
+use super::super::request::{Ask, open};
 use super::super::retry::Pauses;
 use http_body_util::BodyExt;
 use kube::api::WatchEvent;
@@ -75,7 +75,7 @@ pub(super) async fn list<T: DeserializeOwned + Send>(
 ) -> Result<List<T>, DcsError> {
     let what = format!("list {}", source.what);
     let ask = Ask::get(&what, &format!("{}?{}", source.path, source.selector));
-    let answer = send(&dcs.shared.client, &ask, Instant::now() + dcs.call).await;
+    let answer = dcs.send(&ask, Instant::now() + dcs.call).await;
     let body = outcome::of_read(&what, answer)?;
     serde_json::from_slice(&body).map_err(|error| DcsError::Unavailable {
         what,
@@ -140,14 +140,17 @@ where
          &resourceVersion={from}",
         source.path, source.selector
     );
-    let ask = Ask::get("watch", &path);
+    let what = format!("watch {}", source.what);
+    let ask = Ask::get(&what, &path);
     let answer = timeout_at(Instant::now() + dcs.call, open(&dcs.shared.client, &ask)).await;
     let response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(NoAnswer::NotSent(why) | NoAnswer::Lost(why))) => return Ended::Failed(why),
         Err(_) => return Ended::Failed("no answer within the deadline".to_owned()),
     };
-    match response.status().as_u16() {
+    let status = response.status().as_u16();
+    dcs.shared.refusals.note(&what, status, b"it is forbidden");
+    match status {
         200..=299 => {}
         410 => return Ended::Normally,
         status => return Ended::Failed(format!("status {status}")),
