@@ -19,6 +19,8 @@ mod kubectl;
 mod parameters;
 #[path = "agent/stderr.rs"]
 mod stderr;
+#[path = "agent/stopped.rs"]
+mod stopped;
 
 const BIN_DIR: &str = "/usr/lib/postgresql/15/bin";
 const DEADLINE: Duration = Duration::from_secs(90);

@@ -22,6 +22,7 @@ mod server;
 mod standbys;
 mod troubles;
 mod view;
+mod watchdog;
 
 pub use journal::{Journal, Line};
 pub use replay::replay_verb;
@@ -239,6 +240,7 @@ impl Runner {
         ));
         work.spawn(publisher::run(context.clone(), publish.subscribe()));
         work.spawn(container::run(context.clone()));
+        work.spawn(watchdog::run(context.clone()));
         let (full_sender, full_volume) = watch::channel(None);
         work.spawn(troubles::watch_volumes(
             context.clone(),

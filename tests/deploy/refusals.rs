@@ -429,7 +429,7 @@ fn parameters_that_lose_data_are_refused() {
                 &["off", "false", "no", "0", "f"],
                 "must not be used",
             ),
-            ("FULL_PAGE_WRITES", &["off", "False"], "must not be used"),
+            ("FULL_PAGE_WRITES", &["off", "no"], "must not be used"),
         ] {
             for word in words {
                 let set = format!("{place}.{parameter}={word}");

@@ -63,8 +63,10 @@ fn calls(names: &DcsNames, members: usize) -> Vec<(Call, &'static str)> {
             "route.rs",
         );
     }
-    add(&["create"], SLICES, "", "route.rs");
-    add(&["get"], ("", "services"), scope, "checks.rs");
+    add(&["create", "list"], SLICES, "", "route.rs");
+    for by in ["checks.rs", "route.rs"] {
+        add(&["get"], ("", "services"), scope, by);
+    }
     add(&["get"], ("", "endpoints"), scope, "checks.rs");
     add(
         &["get"],

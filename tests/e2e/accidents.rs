@@ -14,12 +14,14 @@ pub(crate) struct World<'a> {
 }
 
 impl World<'_> {
-    /// Something happens; then writes go on, the cluster heals, and nothing acknowledged is gone.
+    /// Something happens; then writes go on, the cluster heals after so many elections at most, and
+    /// nothing acknowledged is gone.
     pub(crate) fn survives(
         &self,
         members: usize,
         within_seconds: u64,
         ttl_seconds: u64,
+        elections_max: u64,
         accident: impl FnOnce() -> Outcome<()>,
     ) -> Outcome<String> {
         let epoch = self.release.epoch()?;
@@ -30,6 +32,9 @@ impl World<'_> {
         self.release.healed(members)?;
         let seen = self.client.since(began)?;
         let elections = self.release.epoch()? - epoch;
+        ensure(elections <= elections_max, || {
+            format!("{elections} elections, at most {elections_max} are needed")
+        })?;
         let audit = self.client.audit()?;
         Ok(format!(
             "longest gap {} ms at a TTL of {ttl_seconds} s, {elections} new leaders; {audit}",
@@ -39,7 +44,7 @@ impl World<'_> {
 }
 
 pub(crate) fn deleted_pod(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, TTL_SECONDS, || {
+    world.survives(3, 60, TTL_SECONDS, 1, || {
         let leader = world.release.leader()?;
         world.release.kubectl(&["delete", "pod", &leader]).map(drop)
     })
@@ -47,7 +52,7 @@ pub(crate) fn deleted_pod(world: &World<'_>) -> Outcome<String> {
 
 /// Another one leads as soon as the kubelet has told that the container ended (L5).
 pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
-    let words = world.survives(3, 60, TTL_SECONDS, || {
+    let words = world.survives(3, 60, TTL_SECONDS, 1, || {
         let leader = world.release.leader()?;
         node::kill_container(world.release, &leader)?;
         wait_for("the kubelet's word", 60, || {
@@ -61,7 +66,7 @@ pub(crate) fn killed_container(world: &World<'_>) -> Outcome<String> {
 
 /// The same while the kubelet stands still and tells nobody: the lease has to end first.
 pub(crate) fn killed_container_unproven(world: &World<'_>) -> Outcome<String> {
-    let words = world.survives(3, 90, TTL_SECONDS, || {
+    let words = world.survives(3, 90, TTL_SECONDS, 1, || {
         let leader = world.release.leader()?;
         let guardian = node::processes(world.release, &leader)?.guardian;
         node::without_kubelet(TTL_SECONDS + 10, &format!("kill -KILL {guardian}"))
@@ -85,7 +90,7 @@ fn elected(world: &World<'_>, wanted: &str) -> Outcome<String> {
 /// The Pod object is gone before the kubelet has told of its container's end; its successor may come
 /// at once on the same volume.
 pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 90, TTL_SECONDS, || {
+    world.survives(3, 90, TTL_SECONDS, 1, || {
         let leader = world.release.leader()?;
         node::kill_container(world.release, &leader)?;
         let now = ["delete", "pod", &leader, "--grace-period=0", "--force"];
@@ -94,7 +99,7 @@ pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
 }
 
 pub(crate) fn evicted_pod(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, TTL_SECONDS, || {
+    world.survives(3, 60, TTL_SECONDS, 1, || {
         let leader = world.release.leader()?;
         evict(world.release, &leader)?;
         // The budget allows one at a time: another one is refused while this one is away.
@@ -120,7 +125,7 @@ fn evict(release: &Release, pod: &str) -> Outcome<()> {
 
 /// The agent's process stands still for two TTLs; the guardian does not wait that long.
 pub(crate) fn frozen_agent(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, TTL_SECONDS, || {
+    world.survives(3, 60, TTL_SECONDS, 0, || {
         let leader = world.release.leader()?;
         // The one whose parent, the guardian, runs the same program.
         let freeze = "is() { [ \"$(readlink /proc/$1/exe)\" = /usr/local/bin/pgwarden ]; }; \
@@ -139,7 +144,7 @@ pub(crate) fn frozen_agent(world: &World<'_>) -> Outcome<String> {
 
 /// Without failsafe a primary that cannot renew stops in time; it comes back by itself.
 pub(crate) fn silent_api(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 120, TTL_SECONDS, || {
+    world.survives(3, 120, TTL_SECONDS, 2, || {
         node::without_api(|| {
             std::thread::sleep(Duration::from_mins(1));
             Ok(())
@@ -151,13 +156,15 @@ pub(crate) fn silent_api(world: &World<'_>) -> Outcome<String> {
 }
 
 pub(crate) fn emptied_volume(world: &World<'_>) -> Outcome<String> {
-    world.survives(3, 60, TTL_SECONDS, || {
+    world.survives(3, 60, TTL_SECONDS, 0, || {
         let replica = world.release.replica()?;
         let wipe = "rm -rf /var/lib/postgresql/data/pgroot";
         world.release.exec(&replica, &["bash", "-c", wipe])?;
         world.release.kubectl(&["delete", "pod", &replica])?;
+        // Of the new pod: the one before was a copy as well.
         wait_for("the clone", 120, || {
-            let events = world.release.events(&replica)?;
+            let pod = world.release.get(&format!("pod/{replica}"))?;
+            let events = world.release.events_of_uid(&pod["metadata"]["uid"])?;
             ensure(events.contains("Cloned"), || events.clone())
         })
     })

@@ -52,6 +52,12 @@ pub(crate) fn scenarios() -> Vec<OwnScenario> {
             Box::new(scenarios),
         ));
     }
+    let release = || Release::asynchronous("pgwarden-e2e-async", "async");
+    all.push((
+        // Where commits wait for a standby, a second writer would hang and not be seen.
+        "accidents_without_synchronous_mode".to_owned(),
+        Box::new(move || suffers(First::Guardian, &release())),
+    ));
     all
 }
 
@@ -86,8 +92,11 @@ fn frozen(process: u32) -> Outcome<()> {
 
 fn accidents(first: First) -> Outcome<String> {
     let name = format!("pgwarden-e2e-init-{}", first.name());
-    let release = Release::new(&name, "init");
-    let outcome = suffered(first, &release);
+    suffers(first, &Release::new(&name, "init"))
+}
+
+fn suffers(first: First, release: &Release) -> Outcome<String> {
+    let outcome = suffered(first, release);
     if let Err(why) = &outcome {
         release.show_logs(3, why);
     }
@@ -113,7 +122,7 @@ fn suffered(first: First, release: &Release) -> Outcome<String> {
     let mut told = Vec::new();
     for (what, accident) in ACCIDENTS {
         let words = world
-            .survives(3, 120, TTL_SECONDS, || {
+            .survives(3, 120, TTL_SECONDS, 1, || {
                 let leader = release.leader()?;
                 accident(release, &leader, &node::processes(release, &leader)?)
             })

@@ -9,6 +9,7 @@ mod accidents;
 mod client;
 mod inits;
 mod misfits;
+mod network;
 mod node;
 mod release;
 mod role;
@@ -26,7 +27,7 @@ use std::time::Instant;
 type Scenario = fn(&World<'_>) -> Outcome<String>;
 
 /// In the order they run in; the first ones are the smoke of `.ci/run`.
-const SCENARIOS: [(&str, bool, Scenario); 12] = [
+const SCENARIOS: [(&str, bool, Scenario); 14] = [
     ("services_lead_where_they_say", true, services),
     ("deleted_pod", true, accidents::deleted_pod),
     ("killed_container", true, accidents::killed_container),
@@ -49,6 +50,8 @@ const SCENARIOS: [(&str, bool, Scenario); 12] = [
     ("evicted_pod", false, accidents::evicted_pod),
     ("frozen_agent", false, accidents::frozen_agent),
     ("emptied_volume", false, accidents::emptied_volume),
+    ("lost_packets", false, network::lost_packets),
+    ("selected_pods", false, network::selected_pods),
     ("rolled_image", false, rollout::rolled_image),
     ("scaled", false, rollout::scaled),
 ];

@@ -85,6 +85,15 @@ pub(crate) fn cut_from_api(release: &Release, pod: &str, seconds: u64) -> Outcom
     .map(drop)
 }
 
+/// Whether packets of the pod to this address are dropped without a word.
+pub(crate) fn blackhole(release: &Release, pod: &str, address: &str, drops: bool) -> Outcome<()> {
+    let guardian = processes(release, pod)?.guardian;
+    let verb = if drops { "add" } else { "del" };
+    let line =
+        format!("nsenter --net=/proc/{guardian}/ns/net ip route {verb} blackhole {address}/32\n");
+    on_node(&line).map(drop)
+}
+
 /// Something happens on the node while its kubelet stands still, for so long in all.
 pub(crate) fn without_kubelet(seconds: u64, meanwhile: &str) -> Outcome<()> {
     on_node(&format!(

@@ -12,6 +12,8 @@ pub(crate) const PATIENCE_SECONDS: u64 = 240;
 pub(crate) struct Release {
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// No acknowledged row may be lost; else the primary's last ones may.
+    pub(crate) synchronous: bool,
 }
 
 /// A member as `pgwarden ctl list` shows it.
@@ -28,6 +30,15 @@ impl Release {
         Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
+            synchronous: true,
+        }
+    }
+
+    /// One that does not wait for a standby.
+    pub(crate) fn asynchronous(namespace: &str, name: &str) -> Self {
+        Self {
+            synchronous: false,
+            ..Self::new(namespace, name)
         }
     }
 
@@ -58,11 +69,14 @@ impl Release {
         let image = image();
         let (repository, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         let repository = format!("image.repository={repository}");
+        let mode = if self.synchronous { "on" } else { "off" };
+        let mode = format!("failover.synchronousMode={mode}");
         let tag = format!("image.tag={tag}");
         let mut arguments = vec![verb, self.name.as_str(), "deploy/chart", "-n"];
         arguments.push(self.namespace.as_str());
         if verb == "install" {
             arguments.extend(["--set", &repository, "--set-string", &tag]);
+            arguments.extend(["--set-string", &mode]);
             // Loaded, not pulled; and small enough for several side by side.
             for small in [
                 "image.pullPolicy=Never",
@@ -180,7 +194,7 @@ impl Release {
         ensure(list.len() == members && list.iter().all(well), || {
             format!("{leader} holds the lock; {list:?}")
         })?;
-        if members > 1 {
+        if members > 1 && self.synchronous {
             ensure(!self.sync_standby()?.is_empty(), || {
                 "no synchronous standby is published".to_owned()
             })?;
@@ -215,11 +229,20 @@ impl Release {
 
     /// The reasons and messages of the Events about a pod or another object.
     pub(crate) fn events(&self, of: &str) -> Outcome<String> {
+        self.events_where(|about| about["name"] == of)
+    }
+
+    /// The same of exactly this one.
+    pub(crate) fn events_of_uid(&self, uid: &Value) -> Outcome<String> {
+        self.events_where(|about| about["uid"] == *uid)
+    }
+
+    fn events_where(&self, wanted: impl Fn(&Value) -> bool) -> Outcome<String> {
         let all = self.get("events")?;
         let items = all["items"].as_array().cloned().unwrap_or_default();
         let about = items
             .iter()
-            .filter(|event| event["involvedObject"]["name"] == of);
+            .filter(|event| wanted(&event["involvedObject"]));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let lines =
             about.map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"])));

@@ -26,6 +26,12 @@ const RULES: [(Right, Broken); 12] = [
     (("events", "create"), nothing_is_told),
 ];
 
+const AT_START: [Right; 3] = [
+    ("services", "get"),
+    ("endpoints", "get"),
+    ("configmaps", "get"),
+];
+
 /// A scenario for each rule, and one that there is one for each.
 pub(crate) fn scenarios() -> Vec<OwnScenario> {
     let mut all: Vec<OwnScenario> = Vec::new();
@@ -79,6 +85,13 @@ fn lacking(release: &Release, right: Right, broken: Broken) -> Outcome<String> {
     release.install(&["--set", "rbac.create=false", "--set", "replicas=2"])?;
     let broken = broken(release)?;
     let said = wait_for("a line of the log", 90, || complaint(release, right))?;
+    if right.0 != "events" {
+        wait_for("an Event", 90, || told(release, right))?;
+    }
+    // What is looked at when a member starts has been tried with the right by now.
+    if !AT_START.contains(&right) {
+        wait_for("ctl list to say it", 90, || listed(release))?;
+    }
     give(&whole)?;
     release.healed(2)?;
     Ok(format!(
@@ -143,6 +156,21 @@ fn complaint(release: &Release, (resource, _): Right) -> Outcome<String> {
         .next()
         .ok_or(format!("no word about {resource} in the logs"))?;
     Ok(found.trim().to_owned())
+}
+
+/// The Event that names the right.
+fn told(release: &Release, (resource, _): Right) -> Outcome<()> {
+    let events = [0, 1].map(|n| release.events(&release.pod(n)));
+    let events = events.into_iter().collect::<Outcome<String>>()?;
+    let names = |line: &str| line.contains("cannot ") && line.contains(&format!("\"{resource}\""));
+    ensure(events.lines().any(names), || events.clone())
+}
+
+/// A member's line below `ctl list`.
+fn listed(release: &Release) -> Outcome<()> {
+    let ask = |n| release.exec(&release.pod(n), &["pgwarden", "ctl", "list"]);
+    let said = ask(0)? + &ask(1)?;
+    ensure(said.contains("forbidden"), || said.clone())
 }
 
 fn nobody_leads(release: &Release) -> Outcome<String> {

@@ -6,7 +6,7 @@
 {{/* What selects the pods: kubernetes.labels and the scope's label of the agent's configuration. */}}
 {{- define "pgwarden.selector" -}}
 app.kubernetes.io/name: pgwarden
-cluster-name: {{ include "pgwarden.name" . }}
+cluster-name: {{ include "pgwarden.name" . | quote }}
 {{- end }}
 
 {{/* The chart's objects do not carry cluster-name: that label is on the pods, their volume claims and
@@ -16,7 +16,7 @@ what the agents made, so that these can be found after an uninstall. */}}
 {{ toYaml . }}
 {{- end }}
 app.kubernetes.io/name: pgwarden
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
