@@ -190,6 +190,7 @@ fn a_release_out_of_a_backup_proves_nothing() {
         epoch: 3,
         ttl_ms: 6_000,
         verified: true,
+        led_last: None,
         end: None,
     };
     let old = snapshot(LockState::Released(release), 30);
@@ -254,6 +255,7 @@ fn a_verified_release_is_claimed_without_a_wait() {
         epoch: 4,
         ttl_ms: 6_000,
         verified: true,
+        led_last: None,
         end: None,
     };
     let lock = snapshot(LockState::Released(release), 51);

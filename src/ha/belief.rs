@@ -89,6 +89,8 @@ impl Turn<'_> {
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
         belief.optime = lock.optime.or(belief.optime);
         belief.weigh_ttl(&lock.state);
+        self.note_predecessor(&lock.state);
+        let belief = &mut self.s.lock;
         belief.snapshot = Some(lock.clone());
         if let Some(race) = &mut self.s.race
             && quorum

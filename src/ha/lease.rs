@@ -252,6 +252,7 @@ impl Turn<'_> {
             epoch,
             ttl_ms: self.s.budgets.ttl_ms,
             verified: true,
+            led_last: self.last_holder().cloned(),
             end: self.wal_end(),
         };
         let optime = self.s.position().map(|(_, lsn)| lsn).max(lock.optime);

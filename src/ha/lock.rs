@@ -4,7 +4,7 @@
 //! snapshots and measures their age on its own clock. No timestamp written by a peer is ever
 //! interpreted.
 
-use super::model::{Identity, Lsn, Ms, Timeline};
+use super::model::{Identity, Lsn, Ms, Name, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// The greatest epoch that can be written: counters of a Lease are 32 bits wide.
@@ -63,6 +63,10 @@ pub struct Released {
     pub ttl_ms: u64,
     /// A verified stop came before it: no process that could acknowledge a commit is left.
     pub verified: bool,
+    /// Who was the primary last, as far as the one who released knows: itself, or whoever led before
+    /// it when it did not come so far. What that member has is everything that was acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_last: Option<Name>,
     /// Where the WAL of whoever led under it ends, when that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<WalEnd>,
@@ -240,6 +244,9 @@ pub struct LockBelief {
     pub last_quorum_version: Option<u64>,
     /// A proof of L5 for exactly these lock fields.
     pub proof: Option<Proof>,
+    /// Who led last before my own claim.
+    #[serde(default)]
+    pub before_me: Option<Name>,
     /// The newest release seen that says where its WAL ends.
     #[serde(default)]
     pub last_release: Option<Released>,

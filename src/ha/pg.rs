@@ -41,6 +41,9 @@ pub struct Pg {
     /// The newest epoch whose leader it was seen to stream from.
     #[serde(default)]
     pub streamed_in: Option<u64>,
+    /// The newest epoch in which it was seen as the primary, under my own lock.
+    #[serde(default)]
+    pub led_in: Option<u64>,
     /// It has been running without a stream since.
     pub unstreamed_since: Option<Ms>,
     /// Rewinds that failed in a row. One that was cut short leaves a directory that shows it.

@@ -7,7 +7,7 @@
 
 use super::effect::Rule;
 use super::lock::{LockState, Released, WalEnd};
-use super::model::{ControlState, DataDir, Lsn, Ms, Timeline};
+use super::model::{ControlState, DataDir, Lsn, Ms, Name, Timeline};
 use super::state::{Process, Sabotage};
 use super::step::Turn;
 
@@ -15,12 +15,18 @@ use super::step::Turn;
 const LOOK_MAX_MS: Ms = 500;
 
 impl Turn<'_> {
-    /// Where my own WAL ends, if I led last and stopped cleanly; else nothing is promised.
+    /// I was the primary under the lock that I hold.
+    pub(super) fn has_led(&self) -> bool {
+        let held = self.s.lease.held.as_ref().map(|held| held.epoch);
+        held.is_some() && self.s.pg.led_in == held
+    }
+
+    /// Where my own WAL ends, if I led and stopped cleanly; else nothing is promised.
     pub(super) fn wal_end(&self) -> Option<WalEnd> {
-        let led_last = self.led_last();
+        let led = self.has_led();
         match (&self.s.pg.process, &self.s.pg.data) {
             (Process::Down, Some(DataDir::Present(data)))
-                if led_last && data.state == ControlState::ShutDown && !data.standby_signal =>
+                if led && data.state == ControlState::ShutDown && !data.standby_signal =>
             {
                 Some(WalEnd {
                     timeline: data.timeline,
@@ -31,23 +37,45 @@ impl Turn<'_> {
         }
     }
 
-    /// The synchronous set is mine, and known to be since this epoch began: a record that I saw
-    /// before may name me though another led.
-    fn led_last(&self) -> bool {
-        let since = self.s.lease.held.as_ref().map(|held| held.since);
-        let fresh = since.is_some_and(|since| self.s.shared_read_at >= Some(since));
-        fresh && self.s.sync_record().leader.as_ref() == Some(&self.s.me.name)
-    }
-
     /// The stop is over and the directory is being looked at: a moment, then the release leaves
     /// without the end.
     pub(super) fn end_awaited(&mut self) -> bool {
         let until = self.s.pg.down_since + LOOK_MAX_MS;
-        let awaited = self.s.pg.data.is_none() && self.led_last() && self.now < until;
+        let wanted = self.s.rules.synchronous_mode && self.has_led();
+        let awaited = wanted && self.s.pg.data.is_none() && self.now < until;
         if awaited {
             self.wake_at(until);
         }
         awaited
+    }
+
+    /// Who led last: the holder, but for one that has only just claimed the lock and is myself.
+    pub(super) fn last_holder(&self) -> Option<&Name> {
+        match &self.s.lock.snapshot.as_ref()?.state {
+            LockState::Held(held) if self.s.is_me(held) && self.s.pg.led_in != Some(held.epoch) => {
+                self.s.lock.before_me.as_ref()
+            }
+            LockState::Held(held) => Some(&held.holder.name),
+            LockState::Released(released) => released.led_last.as_ref(),
+            LockState::Absent | LockState::Garbled { .. } => None,
+        }
+    }
+
+    /// A claim of mine takes the place of what said who led.
+    pub(super) fn note_predecessor(&mut self, next: &LockState) {
+        let mine = |state: &LockState| match state {
+            LockState::Held(held) if self.s.is_me(held) => Some(held.epoch),
+            _ => None,
+        };
+        let before = self.s.lock.snapshot.as_ref().map(|lock| &lock.state);
+        let claimed = mine(next).is_some() && before.and_then(mine) != mine(next);
+        if claimed {
+            // The agent before me under this guardian claimed it, and has led since.
+            self.s.lock.before_me = match before {
+                None => Some(self.s.me.name.clone()),
+                Some(_) => self.last_holder().cloned(),
+            };
+        }
     }
 
     pub(super) fn note_release(&mut self, state: &LockState) {
@@ -60,6 +88,11 @@ impl Turn<'_> {
     /// Timelines have numbers, not names: only who streamed from that very leader knows that the
     /// number means its line.
     pub(super) fn note_stream(&mut self) {
+        if self.s.is_primary()
+            && let Some(held) = &self.s.lease.held
+        {
+            self.s.pg.led_in = Some(held.epoch);
+        }
         let streaming = self
             .s
             .pg

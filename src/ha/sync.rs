@@ -184,7 +184,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The object may be deleted or emptied by hand; what it promised is not.
+    /// The object may be deleted or emptied by hand: that there was a set is remembered, whom it
+    /// named is not believed, since it may have changed before it was deleted.
     pub(super) fn remember_set(&mut self) {
         let record = self.s.sync_record();
         if record.leader.is_some() {
@@ -193,54 +194,39 @@ impl Turn<'_> {
     }
 
     /// Synchronous mode: only the recorded leader and its published standbys hold every acknowledged
-    /// commit. A record that is gone is no empty one: as in L4, absence is not release. What it was
-    /// is remembered; who began after that knows only the last holder of the lock, and waits for it.
+    /// commit. A record that is gone is no empty one: as in L4, absence is not release. Then only
+    /// the last holder of the lock is known to hold everything.
     pub(super) fn sync_admits(&self, name: &str) -> bool {
         let Some(shared) = &self.s.shared else {
             return false;
         };
-        let record = [Some(&shared.sync), self.s.sync_known.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|record| record.leader.is_some());
-        if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || record.is_none()) {
+        let ever = shared.sync.leader.is_some() || self.s.sync_known.is_some();
+        if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || !ever) {
             return true;
         }
-        if shared.sync.leader.is_none() && self.s.sabotaged(Sabotage::AbsentSetAdmits) {
+        if let Some(leader) = &shared.sync.leader {
+            let listed = shared.sync.standbys.iter().any(|standby| standby == name);
+            return listed || leader == name;
+        }
+        if self.s.sabotaged(Sabotage::AbsentSetAdmits) {
             return true;
         }
-        if let Some(record) = record {
-            let listed = record.standbys.iter().any(|standby| standby == name);
-            return listed || record.leader.as_deref() == Some(name);
-        }
-        match self.last_holder() {
-            Some(holder) => holder == name,
-            None => !matches!(shared.config.initialize, Initialize::Done(_)),
-        }
-    }
-
-    fn last_holder(&self) -> Option<&Name> {
-        match &self.s.lock.snapshot.as_ref()?.state {
-            LockState::Held(held) => Some(&held.holder.name),
-            LockState::Released(released) => Some(&released.by.name),
-            LockState::Absent | LockState::Garbled { .. } => None,
-        }
+        // Who creates the cluster has every commit: there is none yet.
+        let creates = Initialize::Running(self.s.me.to_string());
+        let new = !ever && shared.config.initialize == creates && name == self.s.me.name;
+        new || self.last_holder().is_some_and(|holder| holder == name)
     }
 
     /// Why I am not admitted, for people.
     pub(super) fn not_in_the_set(&self) -> String {
         let record = self.s.sync_record();
-        let words = |record: &SyncRecord| {
-            let leader = record.leader.as_deref().unwrap_or("nobody");
-            format!("{leader} {:?}", record.standbys)
-        };
-        if record.leader.is_some() {
-            return format!("not in the synchronous set of {}", words(&record));
+        if let Some(leader) = &record.leader {
+            let standbys = &record.standbys;
+            return format!("not in the synchronous set of {leader} {standbys:?}");
         }
-        let who = match (&self.s.sync_known, self.last_holder()) {
-            (Some(known), _) => format!("it was {}", words(known)),
-            (None, Some(holder)) => format!("{holder} led last"),
-            (None, None) => "nothing tells who led last".to_owned(),
+        let who = match self.last_holder() {
+            Some(holder) => format!("{holder} led last"),
+            None => "nothing tells who led last".to_owned(),
         };
         format!(
             "the record of the synchronous set is gone, and {who}: waiting for one that holds every \

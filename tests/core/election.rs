@@ -78,6 +78,7 @@ fn who_stood_aside_is_a_candidate_again_once_another_has_led() {
             epoch: 4,
             ttl_ms: 6_000,
             verified: true,
+            led_last: None,
             end: None,
         };
         let lock = snapshot(LockState::Released(release), 51);

@@ -184,6 +184,7 @@ fn of_equals_the_one_that_stays_goes_first() {
             epoch: 4,
             ttl_ms: 6_000,
             verified: true,
+            led_last: None,
             end: None,
         };
         let lock = snapshot(LockState::Released(release), 51);
@@ -226,6 +227,7 @@ fn who_hands_over_stays_until_its_successor_is_reached() {
             epoch: 5,
             ttl_ms: 6_000,
             verified: true,
+            led_last: None,
             end: None,
         };
         let released_at = sent_at + 50;

@@ -17,6 +17,7 @@ fn released(timeline: u32, lsn: u64) -> LockSnapshot {
         epoch: 4,
         ttl_ms: 6_000,
         verified: true,
+        led_last: None,
         end: Some(WalEnd {
             timeline,
             lsn: Lsn(lsn),

@@ -60,6 +60,7 @@ async fn renewal_and_release_keep_their_acquisition() {
         epoch: 1,
         ttl_ms: 6000,
         verified: true,
+        led_last: None,
         end: None,
     };
     let write = LockWrite::Release {

@@ -239,10 +239,11 @@ impl Store {
             self.shared.config.initialize = self.true_id.clone();
             self.touch_config();
         }
-        let unknown = matches!(
-            self.lock_snapshot().state,
-            LockState::Absent | LockState::Garbled { .. }
-        );
+        let unknown = match self.lock_snapshot().state {
+            LockState::Absent | LockState::Garbled { .. } => true,
+            LockState::Released(released) => released.led_last.is_none(),
+            LockState::Held(_) => false,
+        };
         if self.shared.sync.leader.is_none() && unknown {
             self.shared.sync = self.deleted_sync.clone().unwrap_or_default();
             self.shared.sync.resource_version = Some(self.next().to_string());

@@ -64,6 +64,8 @@ pub(super) struct ReleaseNote {
     pub(super) ttl_ms: u64,
     pub(super) verified: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) led_last: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) end: Option<EndNote>,
 }
 
@@ -324,6 +326,7 @@ fn released(spec: &Value, meta: &Meta, seconds: u64, epoch: u64) -> Result<LockS
         epoch,
         ttl_ms: note.ttl_ms,
         verified: note.verified,
+        led_last: note.led_last,
         end,
     }))
 }

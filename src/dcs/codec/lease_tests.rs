@@ -37,6 +37,7 @@ fn release() -> Released {
         epoch: 7,
         ttl_ms: 6000,
         verified: true,
+        led_last: Some("pg-0".to_owned()),
         end: Some(WalEnd {
             timeline: 3,
             lsn: Lsn(0x1_0300_0028),

@@ -125,6 +125,7 @@ fn given_up(
         epoch,
         ttl_ms,
         verified,
+        led_last,
         end,
     } = release;
     let seconds = seconds(*ttl_ms)?;
@@ -137,6 +138,7 @@ fn given_up(
         transitions: *epoch,
         ttl_ms: *ttl_ms,
         verified: *verified,
+        led_last: led_last.clone(),
         end: end.map(EndNote::from),
     };
     let mut notes: Notes = vec![(RELEASE, Some(json!(note).to_string())), (IDENTITY, None)];
