@@ -5,9 +5,9 @@
 
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
-use super::lock::{LockState, Outcome};
+use super::lock::Outcome;
 use super::model::Name;
-use super::shared::{Initialize, SharedWrite, SyncRecord};
+use super::shared::{Initialize, SharedWrite};
 use super::state::Sabotage;
 use super::step::Turn;
 
