@@ -2,7 +2,7 @@
 //! second agent on the same data directory.
 
 // The exemption of clippy.toml reaches test functions only, not what they share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use pgwarden::playground::kube_api::{Handle, KubeApi, Options};
@@ -79,6 +79,15 @@ impl Drop for Home {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Whether the server that these tests run is here; says so if not.
+fn has_postgres() -> bool {
+    let found = Path::new(BIN_DIR).join("postgres").is_file();
+    if !found {
+        eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    }
+    found
 }
 
 fn is_root() -> bool {
@@ -206,6 +215,15 @@ async fn api_with_pod(listen: SocketAddr, uid: &str) -> Handle {
     api
 }
 
+/// A member with free ports on this API server, and where its log goes.
+fn logging_member(home: &Home, config: &Path) -> (Member, PathBuf) {
+    let at = home.0.join("log");
+    let log = fs::File::create(&at).unwrap();
+    let mut command = agent(home, config);
+    command.stderr(log.try_clone().unwrap()).stdout(log);
+    (Member(command.spawn().unwrap()), at)
+}
+
 /// A configuration with free ports and this API server.
 fn config_with(home: &Home, api: &Handle) -> PathBuf {
     let server = api.address().to_string();
@@ -289,8 +307,8 @@ fn programs_that_cannot_be_used_end_the_agent_with_the_field() {
 
 #[test]
 fn an_address_in_use_ends_the_member_and_is_said_once() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("port");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -305,8 +323,8 @@ fn an_address_in_use_ends_the_member_and_is_said_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_while_the_own_pod_cannot_be_read() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("no-pod");
     let (api, rest, sql) = (free_port(), free_port(), free_port());
@@ -336,8 +354,8 @@ async fn probes_answer_while_the_own_pod_cannot_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_not_there_is_waited_for_while_probes_answer() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("late-api");
     let (api, rest, sql) = (free_port(), free_port(), free_port());
@@ -401,8 +419,8 @@ async fn answer_always(body: String) -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_whose_name_is_taken_ends_before_it_touches_anything() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("namesake");
     let api = api_with_pod(ANYWHERE, "uid-2").await;

@@ -105,6 +105,18 @@ fn held(by: &str, epoch: u64, version: u64) -> LockSnapshot {
     snapshot(LockState::Held(record), version)
 }
 
+/// `by` released this epoch after a verified stop.
+fn release(by: &str, epoch: u64) -> Released {
+    Released {
+        by: identity(by),
+        epoch,
+        ttl_ms: 6_000,
+        verified: true,
+        led_last: None,
+        end: None,
+    }
+}
+
 fn snapshot(state: LockState, version: u64) -> LockSnapshot {
     LockSnapshot {
         resource_version: Some(version.to_string()),
@@ -185,14 +197,7 @@ fn a_record_of_mine_out_of_a_backup_is_not_adopted() {
 fn a_release_out_of_a_backup_proves_nothing() {
     let mut state = replica();
     read(&mut state, held("b", 4, 50), START + 10);
-    let release = Released {
-        by: identity("c"),
-        epoch: 3,
-        ttl_ms: 6_000,
-        verified: true,
-        led_last: None,
-        end: None,
-    };
+    let release = release("c", 3);
     let old = snapshot(LockState::Released(release), 30);
     read(&mut state, old.clone(), START + 1_000);
     see_the_cluster_again(&mut state, START + 1_010);
@@ -250,14 +255,7 @@ fn a_ttl_that_its_holder_renews_under_counts() {
 fn a_verified_release_is_claimed_without_a_wait() {
     let mut state = replica();
     read(&mut state, held("b", 4, 50), START + 10);
-    let release = Released {
-        by: identity("b"),
-        epoch: 4,
-        ttl_ms: 6_000,
-        verified: true,
-        led_last: None,
-        end: None,
-    };
+    let release = release("b", 4);
     let lock = snapshot(LockState::Released(release), 51);
     let effects = read(&mut state, lock.clone(), START + 500);
     assert!(

@@ -241,7 +241,7 @@ impl Turn<'_> {
         }
     }
 
-    fn failover_to_me(&self) -> bool {
+    pub(super) fn failover_to_me(&self) -> bool {
         let request = self.s.shared.as_ref().map(|shared| &shared.failover);
         request.is_some_and(|r| r.from.is_none() && r.to.as_ref() == Some(&self.s.me.name))
     }

@@ -110,10 +110,7 @@ impl Turn<'_> {
     }
 
     fn admitted(&self) -> Result<(), String> {
-        let by_hand = self.s.shared.as_ref().is_some_and(|shared| {
-            shared.failover.from.is_none() && shared.failover.to.as_ref() == Some(&self.s.me.name)
-        });
-        if !by_hand && !self.admits_me() {
+        if !self.failover_to_me() && !self.admits_me() {
             return Err(self.not_in_the_set());
         }
         Ok(())

@@ -85,28 +85,23 @@ impl Turn<'_> {
         }
     }
 
-    /// Timelines have numbers, not names: only who streamed from that very leader knows that the
-    /// number means its line.
-    pub(super) fn note_stream(&mut self) {
+    /// The server runs as the primary, and the lock is mine.
+    pub(super) fn note_lead(&mut self) {
         if self.s.is_primary()
             && let Some(held) = &self.s.lease.held
         {
             self.s.pg.led_in = Some(held.epoch);
         }
-        let streaming = self
-            .s
-            .pg
-            .facts
-            .as_ref()
-            .is_some_and(|facts| facts.streaming);
-        let of_leader = |name: &str| self.s.pg.upstream.as_deref() == Some(name);
-        let epoch = self
-            .s
-            .other_holder()
-            .filter(|held| of_leader(&held.holder.name))
-            .map(|held| held.epoch);
-        if streaming && epoch.is_some() {
-            self.s.pg.streamed_in = epoch;
+    }
+
+    /// Timelines have numbers, not names: only who streamed from that very leader knows that the
+    /// number means its line.
+    pub(super) fn note_stream(&mut self) {
+        let facts = self.s.pg.facts.as_ref();
+        let streaming = facts.is_some_and(|facts| facts.streaming);
+        let leader = self.leader_name();
+        if streaming && leader.is_some() && self.s.pg.upstream == leader {
+            self.s.pg.streamed_in = self.record_epoch();
         }
     }
 
@@ -141,7 +136,8 @@ impl Turn<'_> {
     /// Said where it is the reason.
     pub(super) fn explain_admission(&mut self) {
         let end = self.standing_release().and_then(|release| release.end);
-        let Some(end) = end.filter(|_| !self.sync_admits(&self.s.me.name)) else {
+        let reason = !self.sync_admits(&self.s.me.name) && self.i_have_what_was_released();
+        let Some(end) = end.filter(|_| reason) else {
             return self.settled("released");
         };
         let words = format!(

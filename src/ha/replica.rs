@@ -124,7 +124,7 @@ impl Turn<'_> {
     }
 
     /// The recorded leader, whether or not it serves.
-    fn leader_name(&self) -> Option<Name> {
+    pub(super) fn leader_name(&self) -> Option<Name> {
         self.s
             .other_holder()
             .map(|held| held.holder.name.clone())

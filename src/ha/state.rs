@@ -51,9 +51,9 @@ pub struct State {
     pub asks: Vec<PendingAsk>,
     /// The synchronous set as enforced.
     pub sync: SyncTask,
-    /// The last record of it that named a leader, whatever became of the object since.
+    /// A record of it has been seen, whatever became of the object since.
     #[serde(default)]
-    pub sync_known: Option<SyncRecord>,
+    pub sync_seen: bool,
     /// SIGTERM came.
     pub terminating: bool,
     /// I handed the lock over: what I know of my successor.
@@ -189,7 +189,7 @@ impl State {
             handover: None,
             asks: Vec::new(),
             sync: SyncTask::default(),
-            sync_known: None,
+            sync_seen: false,
             terminating: false,
             succession: None,
             said_bye: false,

@@ -210,6 +210,7 @@ impl Turn<'_> {
         self.settled("silent");
         self.s.pg.facts = Some(facts);
         self.s.pg.facts_at = self.now;
+        self.note_lead();
         self.note_stream();
         self.hear_standbys();
     }

@@ -187,10 +187,8 @@ impl Turn<'_> {
     /// The object may be deleted or emptied by hand: that there was a set is remembered, whom it
     /// named is not believed, since it may have changed before it was deleted.
     pub(super) fn remember_set(&mut self) {
-        let record = self.s.sync_record();
-        if record.leader.is_some() {
-            self.s.sync_known = Some(record);
-        }
+        let shared = self.s.shared.as_ref();
+        self.s.sync_seen |= shared.is_some_and(|shared| shared.sync.leader.is_some());
     }
 
     /// Synchronous mode: only the recorded leader and its published standbys hold every acknowledged
@@ -200,7 +198,7 @@ impl Turn<'_> {
         let Some(shared) = &self.s.shared else {
             return false;
         };
-        let ever = shared.sync.leader.is_some() || self.s.sync_known.is_some();
+        let ever = shared.sync.leader.is_some() || self.s.sync_seen;
         if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || !ever) {
             return true;
         }

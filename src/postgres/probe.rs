@@ -104,7 +104,8 @@ SELECT json_build_object(
       'sender_port', sender_port, 'latest_end_lsn', latest_end_lsn,
       'received_timeline', received_tli) FROM w),
   'walsenders', (SELECT coalesce(json_agg(json_build_object('name', application_name,
-      'state', state, 'sync_state', sync_state, 'sent_lsn', sent_lsn, 'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn)
+      'state', state, 'sync_state', sync_state, 'sent_lsn', sent_lsn,
+      'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn)
       ORDER BY application_name, pid), '[]') FROM pg_stat_replication)
 )::text FROM r";
 
@@ -182,7 +183,6 @@ struct RawSender {
     name: Option<String>,
     state: Option<String>,
     sync_state: Option<String>,
-    #[serde(default)]
     sent_lsn: Option<String>,
     flush_lsn: Option<String>,
     replay_lsn: Option<String>,
@@ -241,8 +241,8 @@ fn walsender(raw: RawSender) -> Result<Walsender, SqlError> {
         name: raw.name.unwrap_or_default(),
         state: raw.state.unwrap_or_default(),
         sync_state: raw.sync_state.unwrap_or_default(),
-        // A sender that has not heard of its standby yet counts as having nothing.
         sent_lsn: lsn(raw.sent_lsn)?.unwrap_or_default(),
+        // A sender that has not heard of its standby yet counts as having nothing.
         flush_lsn: lsn(raw.flush_lsn)?.unwrap_or_default(),
         replay_lsn: lsn(raw.replay_lsn)?.unwrap_or_default(),
     })

@@ -176,9 +176,6 @@ async fn look_for_other_ways(context: &Context) {
     match context.dcs.other_ways().await {
         Ok(ways) if ways.is_empty() => context.complaints.settle(OTHER_WAYS),
         Ok(ways) => context.complaints.say(OTHER_WAYS, ways.join("; ")),
-        Err(error @ DcsError::Refused { .. }) => {
-            tracing::debug!("whether something else leads to the Service: {error}");
-        }
         Err(error) => tracing::debug!(%error, "the Service's other ways were not looked at"),
     }
 }

@@ -381,10 +381,10 @@ impl Runner {
         );
         self.tell_of_volumes(now);
         self.tell_of_obstacles(now);
-        let full = self.full_volume.borrow().clone();
-        let trouble = self
-            .troubles
-            .words(full.as_deref(), self.obstacle.as_deref());
+        let trouble = self.troubles.words(
+            self.full_volume.borrow().as_deref(),
+            self.obstacle.as_deref(),
+        );
         if !trouble.is_empty() {
             // The own word needs no way through the API.
             let own = view.members.entry(self.state.me.name.clone());

@@ -2,6 +2,7 @@
 //! fences, what failed, what is left to a person. Best effort; the journal has the whole story.
 
 use super::{Context, Runner};
+use crate::dcs::codec::trouble::bounded;
 use crate::ha::effect::{Effect, Rule};
 use crate::ha::event::{Event, Op};
 use crate::ha::lock::Outcome;
@@ -187,18 +188,17 @@ impl Runner {
     pub(super) fn tell_of_obstacles(&mut self, now: Ms) {
         let leads = self.state.lease.held.is_some();
         self.context.settle_of_role(leads);
-        let forbidden = self.context.dcs.forbidden();
-        let reason = if forbidden.is_some() {
-            "Forbidden"
-        } else {
-            "Impeded"
-        };
-        let obstacle = self.context.complaints.standing().or(forbidden);
-        if obstacle == self.obstacle {
+        let complaint = self.context.complaints.standing();
+        let complains = complaint.is_some();
+        let obstacle = complaint.or_else(|| self.context.dcs.forbidden());
+        let shown = obstacle.as_deref().map(bounded);
+        if shown == self.obstacle {
             return;
         }
-        self.obstacle.clone_from(&obstacle);
+        self.obstacle = shown;
         let Some(words) = obstacle else { return };
+        let forbidden = !complains || words.contains("forbidden");
+        let reason = if forbidden { "Forbidden" } else { "Impeded" };
         let news = News::bad(reason, words);
         if self.newsroom.is_fresh(&news, now) {
             self.work.spawn(run_tell(self.context.clone(), news));

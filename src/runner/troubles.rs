@@ -58,7 +58,7 @@ impl Troubles {
         let failed = self.failed.as_ref().map(|(_, why)| why);
         let own = self.untouched.as_ref().or(failed);
         let first = full_volume.or(own.map(String::as_str)).or(obstacle);
-        first.map(bounded).unwrap_or_default()
+        first.unwrap_or_default().to_owned()
     }
 }
 

@@ -50,11 +50,6 @@ pub fn signal(pid: Pid, signal: Signal) -> bool {
     pid > 0 && kill(nix::unistd::Pid::from_raw(pid), signal).is_ok()
 }
 
-/// Lets a process go on that was stopped (SIGCONT), PID 1 of a namespace too.
-pub fn resume(pid: Pid) {
-    signal(pid, Signal::SIGCONT);
-}
-
 /// Whether the process exists (a zombie does).
 pub fn exists(pid: Pid) -> bool {
     pid > 0 && kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)

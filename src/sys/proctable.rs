@@ -165,14 +165,25 @@ fn stat_path(pid: Pid, buffer: &mut [u8; 24]) -> Option<&CStr> {
     CStr::from_bytes_until_nul(buffer).ok()
 }
 
+/// Stopped by a signal: it does nothing until it is sent SIGCONT.
+pub fn is_stopped(pid: Pid) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state_and_parent(&line).is_some_and(|(state, _)| state == b'T')
+}
+
 /// The line is `pid (name) state ppid …`; the name may hold anything, parentheses too.
-pub(crate) fn parse_stat(pid: Pid, line: &[u8]) -> Option<Process> {
+fn state_and_parent(line: &[u8]) -> Option<(u8, Pid)> {
     let after_name = line.iter().rposition(|b| *b == b')')? + 1;
     let mut fields = line[after_name..]
         .split(|b| *b == b' ')
         .filter(|f| !f.is_empty());
     let state = *fields.next()?.first()?;
     let parent = number(fields.next()?.split(|b| !b.is_ascii_digit()).next()?) as Pid;
+    Some((state, parent))
+}
+
+pub(crate) fn parse_stat(pid: Pid, line: &[u8]) -> Option<Process> {
+    let (state, parent) = state_and_parent(line)?;
     Some(Process {
         pid,
         parent,

@@ -21,8 +21,8 @@ pub(super) async fn wait_for_line(log: &Path, wanted: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn untouchable_data_is_an_error_and_garbage_in_an_annotation_is_warned_of_once() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("untouched");
     let api = api_with_pod(ANYWHERE, "uid-1").await;
@@ -39,13 +39,7 @@ async fn untouchable_data_is_an_error_and_garbage_in_an_annotation_is_warned_of_
     fs::write(data.join("PG_VERSION"), "99\n").unwrap();
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let config = config_with(&home, &api);
-    let at = home.0.join("log");
-    let log = fs::File::create(&at).unwrap();
-    let member = agent(&home, &config)
-        .stderr(log.try_clone().unwrap())
-        .stdout(log)
-        .spawn();
-    let member = Member(member.unwrap());
+    let (member, at) = logging_member(&home, &config);
     let said = wait_for_line(&at, "belongs to PostgreSQL 99").await;
     let error = |line: &str| line.contains(" ERROR ") && line.contains("PostgreSQL 99");
     assert!(said.lines().any(error), "{said}");
@@ -76,8 +70,8 @@ async fn untouchable_data_is_an_error_and_garbage_in_an_annotation_is_warned_of_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_looks_with_kubectl_sees_the_bootstrap_and_the_election() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("events");
     let api = api_with_pod(ANYWHERE, "uid-1").await;

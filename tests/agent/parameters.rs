@@ -1,7 +1,8 @@
 //! A stored parameter that PostgreSQL refuses, from the annotation to the log.
 
 use super::{
-    ANYWHERE, BIN_DIR, DEADLINE, Home, Member, agent, api_with_pod, config_with, status, wait_for,
+    ANYWHERE, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member, status,
+    wait_for,
 };
 use crate::kubectl::wait_for_line;
 use serde_json::{Value, json};
@@ -17,8 +18,8 @@ fn first_line(path: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parameter_that_postgresql_refuses_is_named_and_takes_nobody_down() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("refused");
     let api = api_with_pod(ANYWHERE, "uid-1").await;
@@ -26,10 +27,7 @@ async fn a_parameter_that_postgresql_refuses_is_named_and_takes_nobody_down() {
     let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
     let listen = text["restapi"]["listen"].as_str().unwrap();
     let rest = listen.rsplit(':').next().unwrap().parse().unwrap();
-    let at = home.0.join("log");
-    let log = fs::File::create(&at).unwrap();
-    let member = agent(&home, &config).stderr(log).spawn();
-    let member = Member(member.unwrap());
+    let (member, at) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;
 
     let stored = json!({

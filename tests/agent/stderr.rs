@@ -1,9 +1,8 @@
 //! Where the log goes must not matter: a standard error that fails, and one that nobody reads.
 
-use super::{BIN_DIR, Home, Member, agent, free_port, kubeconfig, status, wait_for};
+use super::{Home, Member, agent, free_port, has_postgres, kubeconfig, status, wait_for};
 use serde_json::json;
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -35,8 +34,8 @@ fn agents(member: &Member) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_may_fail_or_stand_still_and_the_agent_lives() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let full = fs::OpenOptions::new().write(true).open("/dev/full");
     let broken = start("stderr-full", full.unwrap().into());

@@ -1,9 +1,8 @@
 //! A guardian that stands still fences nobody: its agent notices (G6).
 
-use super::{ANYWHERE, BIN_DIR, DEADLINE, Home, Member, agent, api_with_pod, config_with};
+use super::{ANYWHERE, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member};
 use crate::kubectl::wait_for_line;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,15 +13,12 @@ fn state_of(process: u32) -> Option<char> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_guardian_is_sent_on_its_way_and_it_is_said() {
-    if !Path::new(BIN_DIR).join("postgres").is_file() {
-        return eprintln!("SKIPPED: no PostgreSQL in {BIN_DIR}");
+    if !has_postgres() {
+        return;
     }
     let home = Home::new("stopped");
     let api = api_with_pod(ANYWHERE, "uid-1").await;
-    let at = home.0.join("log");
-    let log = fs::File::create(&at).unwrap();
-    let member = agent(&home, &config_with(&home, &api)).stderr(log).spawn();
-    let member = Member(member.unwrap());
+    let (member, at) = logging_member(&home, &config_with(&home, &api));
     wait_for_line(&at, "the Service points at me").await;
 
     let guardian = member.0.id();

@@ -73,14 +73,7 @@ fn who_stood_aside_is_a_candidate_again_once_another_has_led() {
         if led_by_another {
             read(&mut state, held("b", 4, 50), START + 10);
         }
-        let release = Released {
-            by: identity("b"),
-            epoch: 4,
-            ttl_ms: 6_000,
-            verified: true,
-            led_last: None,
-            end: None,
-        };
+        let release = release("b", 4);
         let lock = snapshot(LockState::Released(release), 51);
         read(&mut state, lock.clone(), START + 500);
         let wrote_at = run_until(&mut state, &lock, START + 500, START + 3_000);

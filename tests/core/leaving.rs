@@ -179,14 +179,7 @@ fn of_equals_the_one_that_stays_goes_first() {
             .insert("c".into(), Member { api_url, ..theirs });
         shared_seen(&mut state, shared, true, START + 1);
         read(&mut state, held("b", 4, 50), START + 10);
-        let release = Released {
-            by: identity("b"),
-            epoch: 4,
-            ttl_ms: 6_000,
-            verified: true,
-            led_last: None,
-            end: None,
-        };
+        let release = release("b", 4);
         let lock = snapshot(LockState::Released(release), 51);
         let effects = read(&mut state, lock, START + 500);
         let asked = effects.iter().find_map(|effect| match effect {
@@ -222,14 +215,7 @@ fn who_hands_over_stays_until_its_successor_is_reached() {
         let why = "stopped".to_owned();
         let effects = step(&mut state, Event::PostmasterGone { why }, sent_at + 40);
         assert!(!lock_writes(&effects).is_empty(), "released: {effects:?}");
-        let release = Released {
-            by: identity("a"),
-            epoch: 5,
-            ttl_ms: 6_000,
-            verified: true,
-            led_last: None,
-            end: None,
-        };
+        let release = release("a", 5);
         let released_at = sent_at + 50;
         let outcome = Outcome::Done(snapshot(LockState::Released(release), 60));
         let nonce = state.lease.in_flight.unwrap();

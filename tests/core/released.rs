@@ -13,15 +13,11 @@ use pgwarden::ha::shared::SharedWrite;
 /// `b` released epoch 4, and says that its WAL ends here.
 fn released(timeline: u32, lsn: u64) -> LockSnapshot {
     let release = Released {
-        by: identity("b"),
-        epoch: 4,
-        ttl_ms: 6_000,
-        verified: true,
-        led_last: None,
         end: Some(WalEnd {
             timeline,
             lsn: Lsn(lsn),
         }),
+        ..release("b", 4)
     };
     snapshot(LockState::Released(release), 51)
 }

@@ -1,13 +1,12 @@
 //! The configuration that the chart makes, as the program itself reads it in a pod.
 
-use crate::chart::{Objects, chart, helm};
+use crate::chart::{Objects, chart, helm, scratch};
 use pgwarden::settings::{self, Effective, LogFormat, Settings, SyncMode};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory as the kubelet mounts a ConfigMap: the files are links through one that can be
 /// swapped.
@@ -15,10 +14,7 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn new(config: &Value) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pgwarden-deploy-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
+        let dir = scratch("deploy");
         let data = dir.join("..2026_01_01_00_00_00.1");
         fs::create_dir_all(&data).unwrap();
         symlink(data.file_name().unwrap(), dir.join("..data")).unwrap();

@@ -146,3 +146,11 @@ pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     );
     selector.iter().all(|(key, value)| labels[key] == *value)
 }
+
+/// A directory of this run of the tests that nobody else has; not made yet.
+pub(crate) fn scratch(what: &str) -> std::path::PathBuf {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("pgwarden-{what}-{}-{number}", std::process::id());
+    std::env::temp_dir().join(name)
+}

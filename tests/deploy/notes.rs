@@ -2,10 +2,9 @@
 //! looks nothing up, so they are rendered as an object of a copy of the chart, with what a cluster
 //! would have answered put in.
 
-use crate::chart::{Objects, chart, helm, root, template_of};
+use crate::chart::{Objects, chart, helm, root, scratch, template_of};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The lookup of the Secret in the notes.
 const LOOKUP: &str = "lookup \"v1\" \"Secret\" $ns $secret";
@@ -16,10 +15,7 @@ struct Copy(PathBuf);
 impl Copy {
     /// `secret`: the template expression that stands for the Secret of the cluster.
     fn new(secret: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pgwarden-notes-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
+        let dir = scratch("notes");
         copy(&chart(), &dir);
         let notes = fs::read_to_string(dir.join("templates/NOTES.txt")).unwrap();
         assert!(notes.contains(LOOKUP), "the notes look for another Secret");

@@ -1,6 +1,6 @@
 //! What the objects say: names, selectors, security, probes, and that the manifests are the chart's.
 
-use crate::chart::{Objects, chart, helm, root, selects};
+use crate::chart::{Objects, chart, helm, root, scratch, selects};
 use pgwarden::dcs::DcsNames;
 use pgwarden::dcs::codec::route::Family;
 use serde_json::{Value, json};
@@ -244,7 +244,7 @@ fn the_pods_find_their_passwords() {
 #[test]
 fn the_manifests_are_those_of_the_chart() {
     let Some(helm) = helm() else { return };
-    let fresh = std::env::temp_dir().join(format!("pgwarden-manifests-{}", std::process::id()));
+    let fresh = scratch("manifests");
     let output = Command::new(root().join("scripts/manifests.sh"))
         .arg(&fresh)
         .env("HELM", helm)

@@ -52,11 +52,13 @@ pub(crate) fn scenarios() -> Vec<OwnScenario> {
             Box::new(scenarios),
         ));
     }
-    let release = || Release::asynchronous("pgwarden-e2e-async", "async");
     all.push((
         // Where commits wait for a standby, a second writer would hang and not be seen.
         "accidents_without_synchronous_mode".to_owned(),
-        Box::new(move || suffers(First::Guardian, &release())),
+        Box::new(|| {
+            let release = Release::asynchronous("pgwarden-e2e-async", "async");
+            suffers(First::Guardian, &release)
+        }),
     ));
     all
 }
@@ -96,12 +98,7 @@ fn accidents(first: First) -> Outcome<String> {
 }
 
 fn suffers(first: First, release: &Release) -> Outcome<String> {
-    let outcome = suffered(first, release);
-    if let Err(why) = &outcome {
-        release.show_logs(3, why);
-    }
-    release.remove();
-    outcome
+    release.end(3, suffered(first, release))
 }
 
 fn suffered(first: First, release: &Release) -> Outcome<String> {

@@ -62,7 +62,7 @@ fn events_say(release: &Release, of: &str, parts: &[&str]) -> Outcome<()> {
 fn list_says(release: &Release, asked: u64, about: u64, parts: &[&str]) -> Outcome<String> {
     let (asked, about) = (release.pod(asked), release.pod(about));
     wait_for("ctl list to say it", SAID_SECONDS, || {
-        let listed = release.exec(&asked, &["pgwarden", "ctl", "list"])?;
+        let listed = release.ctl_list(&asked)?;
         let start = format!(" {about}: ");
         let line = listed.lines().find(|line| line.starts_with(&start));
         let line = line.ok_or_else(|| format!("no line about {about}: {listed}"))?;
@@ -74,7 +74,7 @@ fn list_says(release: &Release, asked: u64, about: u64, parts: &[&str]) -> Outco
 fn list_says_nothing(release: &Release, asked: u64) -> Outcome<()> {
     let asked = release.pod(asked);
     wait_for("ctl list to be quiet", SAID_SECONDS, || {
-        let listed = release.exec(&asked, &["pgwarden", "ctl", "list"])?;
+        let listed = release.ctl_list(&asked)?;
         let quiet = !listed.lines().any(|line| line.starts_with(' '));
         ensure(quiet, || listed.clone())
     })

@@ -58,7 +58,7 @@ fn select(release: &Release, selector: Value) -> Outcome<()> {
 }
 
 fn list(release: &Release) -> Outcome<String> {
-    release.exec(&release.leader()?, &["pgwarden", "ctl", "list"])
+    release.ctl_list(&release.leader()?)
 }
 
 fn listed(release: &Release, parts: &[&str]) -> Outcome<()> {

@@ -249,6 +249,20 @@ impl Release {
         Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 
+    /// `pgwarden ctl list` as this pod prints it.
+    pub(crate) fn ctl_list(&self, pod: &str) -> Outcome<String> {
+        self.exec(pod, &["pgwarden", "ctl", "list"])
+    }
+
+    /// Removes it, and if it failed shows what so many members printed.
+    pub(crate) fn end<T>(&self, members: u64, outcome: Outcome<T>) -> Outcome<T> {
+        if let Err(why) = &outcome {
+            self.show_logs(members, why);
+        }
+        self.remove();
+        outcome
+    }
+
     /// For a failure: what its members printed.
     pub(crate) fn show_logs(&self, members: u64, why: &str) {
         for ordinal in 0..members {

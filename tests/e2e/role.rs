@@ -64,12 +64,7 @@ fn every_rule() -> Outcome<String> {
 fn without(right: Right, broken: Broken) -> Outcome<String> {
     let (resource, verb) = right;
     let release = Release::new(&format!("pgwarden-e2e-role-{verb}-{resource}"), "role");
-    let outcome = lacking(&release, right, broken);
-    if let Err(why) = &outcome {
-        release.show_logs(2, why);
-    }
-    release.remove();
-    outcome
+    release.end(2, lacking(&release, right, broken))
 }
 
 fn lacking(release: &Release, right: Right, broken: Broken) -> Outcome<String> {
@@ -168,7 +163,7 @@ fn told(release: &Release, (resource, _): Right) -> Outcome<()> {
 
 /// A member's line below `ctl list`.
 fn listed(release: &Release) -> Outcome<()> {
-    let ask = |n| release.exec(&release.pod(n), &["pgwarden", "ctl", "list"]);
+    let ask = |n| release.ctl_list(&release.pod(n));
     let said = ask(0)? + &ask(1)?;
     ensure(said.contains("forbidden"), || said.clone())
 }

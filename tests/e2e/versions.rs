@@ -14,12 +14,7 @@ fn postgresql_17() -> Outcome<String> {
     let image = variable("E2E_PG17_IMAGE")
         .ok_or("SKIPPED: E2E_PG17_IMAGE is not set; make e2e builds it")?;
     let release = Release::new("pgwarden-e2e-pg17", "seventeen");
-    let outcome = goes_through(&release, &image);
-    if let Err(why) = &outcome {
-        release.show_logs(3, why);
-    }
-    release.remove();
-    outcome
+    release.end(3, goes_through(&release, &image))
 }
 
 fn goes_through(release: &Release, image: &str) -> Outcome<String> {
