@@ -8,7 +8,7 @@ use pgwarden::ha::lock::{LockWrite, Outcome};
 use pgwarden::ha::model::{HistoryEntry, Lsn, Member};
 use pgwarden::ha::shared::{ConfigRecord, Initialize, SharedWrite};
 use pgwarden::playground::kube_api::Verb;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn config(part: SharedPart) -> ConfigRecord {
     match part {
@@ -184,6 +184,15 @@ async fn a_namesakes_pod_is_not_touched() {
     assert_eq!(pod["metadata"]["labels"]["role"], json!(null));
 }
 
+fn target(ip: &str, name: &str) -> RouteTarget {
+    RouteTarget {
+        ips: vec![ip.parse().expect("an address")],
+        pod_name: name.to_owned(),
+        pod_uid: format!("uid-of-{name}"),
+        node_name: None,
+    }
+}
+
 #[tokio::test]
 async fn the_route_follows_the_highest_epoch() {
     let api = api().await;
@@ -191,12 +200,6 @@ async fn the_route_follows_the_highest_epoch() {
         member(&api, "pg-0", 5000).await,
         member(&api, "pg-1", 5000).await,
     );
-    let target = |ip: &str, name: &str| RouteTarget {
-        ips: vec![ip.parse().unwrap()],
-        pod_name: name.to_owned(),
-        pod_uid: format!("uid-of-{name}"),
-        node_name: None,
-    };
     let slice = || {
         api.object("endpointslices", NAMESPACE, "demo-pgwarden-ipv4")
             .unwrap()
@@ -295,6 +298,45 @@ async fn the_leader_service_must_have_no_selector_and_no_other_dialect_may_rule(
     assert_eq!(
         dcs.check_service().await.unwrap().warnings,
         Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn what_leads_past_the_leader_is_named_and_the_route_itself_is_not() {
+    let api = api().await;
+    let dcs = member(&api, "pg-0", 5000).await;
+    assert!(done(
+        dcs.publish_route(1, Some(&target("10.0.0.1", "pg-0")))
+            .await
+    ));
+    let none = Vec::<String>::new();
+    assert_eq!(dcs.other_ways().await.unwrap(), none, "no Service yet");
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": SCOPE },
+        "spec": { "ports": [{ "port": 5432 }], "selector": { "role": "any" } },
+    });
+    create(&api, "api/v1", "services", &service).await;
+    let slice = |name: &str, of: &str, endpoints: &Value| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": { "name": name, "labels": { "kubernetes.io/service-name": of } },
+            "endpoints": endpoints,
+        })
+    };
+    let somewhere = json!([{ "addresses": ["10.0.0.9"] }]);
+    for (name, of, endpoints) in [
+        ("demo-stray", SCOPE, &somewhere),
+        ("demo-empty", SCOPE, &json!([])),
+        ("other-slice", "other", &somewhere),
+    ] {
+        let slice = slice(name, of, endpoints);
+        create(&api, "apis/discovery.k8s.io/v1", "endpointslices", &slice).await;
+    }
+    let ways = dcs.other_ways().await.unwrap();
+    assert!(
+        matches!(&ways[..], [selector, stray]
+            if selector.contains("remove spec.selector") && stray.contains("demo-stray")),
+        "{ways:?}"
     );
 }
 
