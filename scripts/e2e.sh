@@ -37,6 +37,8 @@ own_cluster() {
   local run=${KUBE_RIG:-/var/tmp/kube-rig}/run
   if [ ! -f "$run/kubelet.pid" ] || ! kill -0 "$(cat "$run/kubelet.pid")" 2>/dev/null; then
     started=1
+    # What a cluster that died with its machine has left would all start again.
+    [ -f "$run/apiserver.pid" ] && kill -0 "$(cat "$run/apiserver.pid")" 2>/dev/null || "$rig" down >&2
   fi
   KUBECONFIG=$("$rig" up | tail -n 1)
   export KUBECONFIG IMAGE_LOADER="$rig load"

@@ -26,9 +26,10 @@ pub(crate) struct Listed {
 }
 
 impl Release {
+    /// The namespace is this run's own: what another run has there, or has left, is not in the way.
     pub(crate) fn new(namespace: &str, name: &str) -> Self {
         Self {
-            namespace: namespace.to_owned(),
+            namespace: format!("{namespace}-{}", std::process::id()),
             name: name.to_owned(),
             synchronous: true,
         }
