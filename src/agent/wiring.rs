@@ -2,7 +2,7 @@
 
 use crate::api::Credentials;
 use crate::dcs::codec::route::RouteTarget;
-use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, RoutePort};
+use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort};
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::{EPOCH_MAX, Place};
@@ -10,7 +10,7 @@ use crate::ha::model::Identity;
 use crate::ha::shared::Rules;
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
-use crate::settings::{BasicAuth, Dynamic, Effective, PgUser, Settings, SyncMode};
+use crate::settings::{BasicAuth, Dynamic, Effective, LockDialect, PgUser, Settings, SyncMode};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
 use std::io;
@@ -258,6 +258,7 @@ pub fn dcs(
 ) -> anyhow::Result<Dcs> {
     let kubernetes = &settings.kubernetes;
     let names = DcsNames {
+        dialect: dialect(kubernetes.lock),
         labels: kubernetes.labels.clone(),
         scope_label: kubernetes.scope_label.clone(),
         role_label: kubernetes.role_label.clone(),
@@ -292,6 +293,14 @@ pub fn dcs(
         initial_config,
     };
     Dcs::new(client, names, options).context("kubernetes: wrong names")
+}
+
+fn dialect(lock: LockDialect) -> Dialect {
+    match lock {
+        LockDialect::Lease => Dialect::Lease,
+        LockDialect::Endpoints => Dialect::Endpoints,
+        LockDialect::ConfigMap => Dialect::ConfigMap,
+    }
 }
 
 /// The same DCS once the pod's UID is known.

@@ -103,13 +103,15 @@ impl Dcs {
         deadline: Instant,
     ) -> Result<LockSnapshot, DcsError> {
         let known = self.newest_lock();
-        let path = self.path("apis/coordination.k8s.io/v1", "leases", &self.names().scope);
+        let dialect = self.names().dialect;
+        let (group, resource) = dialect.lock().path();
+        let path = self.path(group, resource, &self.names().lock_name());
         let read = self
             .read_until(&Ask::get("read the lock", &path), deadline)
             .await;
         let snapshot = match read {
-            Ok(object) => lease::decode(Some(&object)),
-            Err(DcsError::Missing { .. }) => lease::decode(None),
+            Ok(object) => lease::decode(dialect, Some(&object)),
+            Err(DcsError::Missing { .. }) => lease::decode(dialect, None),
             Err(error) => return Err(error),
         };
         self.note_quorum_version(&snapshot, known);
@@ -131,11 +133,10 @@ impl Dcs {
             Ok(body) => body,
             Err(error) => return cannot_encode(&error),
         };
-        let group = "apis/coordination.k8s.io/v1";
         let ask = self.ask(
             "write the lock",
-            (group, "leases"),
-            &self.names().scope,
+            self.names().dialect.lock().path(),
+            &self.names().lock_name(),
             &body,
             expect,
         );
@@ -162,7 +163,7 @@ impl Dcs {
         write: &LockWrite,
         expect: Option<&str>,
     ) -> Outcome<LockSnapshot> {
-        let snapshot = lease::decode(Some(object));
+        let snapshot = lease::decode(self.names().dialect, Some(object));
         if !lease_write::is_result_of(&snapshot, write) {
             return Outcome::Unknown {
                 why: "the answer shows another record".to_owned(),

@@ -44,7 +44,7 @@ pub enum DcsError {
     },
     /// The leader Service selects pods by itself and would override the published route (L7).
     #[error(
-        "Service {service} has the selector {selector}; with `lock: lease` the route is published by \
+        "Service {service} has the selector {selector}; in this dialect the route is published by \
          the leader and the Service must have none: remove spec.selector"
     )]
     ServiceSelector {
@@ -55,14 +55,17 @@ pub enum DcsError {
     },
     /// Another dialect's lock is held in this scope (L8).
     #[error(
-        "{object} shows \"{leader}\" as the leader of this scope in another dialect; one cluster has one \
-         dialect: stop those agents, or use their `kubernetes:` settings, or delete the object"
+        "{object} shows \"{leader}\" as the leader of this scope in another dialect ({setting}); one \
+         cluster has one dialect: stop those agents, or use their `kubernetes:` settings, or delete the \
+         object"
     )]
     OtherDialect {
         /// The object.
         object: String,
         /// The holder it names.
         leader: String,
+        /// The settings of that dialect.
+        setting: &'static str,
     },
 }
 

@@ -23,7 +23,8 @@ impl Dcs {
             "create an Event",
             &self.collection("api/v1", "events"),
             &body,
-        );
+        )
+        .spare();
         let (outcome, _) = self.write_until(&ask, Instant::now() + self.call).await;
         Some(outcome.and_then(|_| Outcome::Done(())))
     }

@@ -10,14 +10,15 @@
 //!   [`outcome`].
 //! * [`watch`]: what the API server tells by itself, delivered over one bounded channel.
 //!
-//! One dialect so far: `lock: lease` (a `coordination.k8s.io/v1` Lease for the lock, ConfigMaps
-//! with Patroni's annotations for the rest, EndpointSlices for the route).
+//! The same record in three dialects ([`Dialect`]): a Lease, or Patroni's annotations on Endpoints or
+//! ConfigMaps.
 
 mod calls;
 mod checks;
 mod client;
 pub mod codec;
 mod connect;
+mod dialect;
 mod error;
 mod event;
 mod names;
@@ -27,12 +28,14 @@ mod refusals;
 mod request;
 mod retry;
 mod route;
+mod route_patroni;
 mod shared;
 pub mod watch;
 
 pub use checks::Checked;
 pub use client::{Dcs, DcsOptions};
 pub use connect::{ApiAccess, connect};
+pub use dialect::Dialect;
 pub use error::DcsError;
 pub use names::{DcsNames, RoutePort};
 pub use shared::SharedPart;

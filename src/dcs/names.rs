@@ -1,6 +1,7 @@
 //! How the objects of one cluster are called and labelled: Patroni's `kubernetes:` section,
 //! resolved.
 
+use super::dialect::Dialect;
 use super::error::DcsError;
 use std::collections::BTreeMap;
 
@@ -16,7 +17,9 @@ pub struct RoutePort {
 /// Names and labels of the objects of a scope, and of the own pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DcsNames {
-    /// The cluster's name, and that of its Lease and leader Service.
+    /// Which objects carry the lock and the shared state.
+    pub dialect: Dialect,
+    /// The cluster's name, and that of its leader Service.
     pub scope: String,
     /// The namespace of everything.
     pub namespace: String,
@@ -44,6 +47,7 @@ impl DcsNames {
     /// Patroni's defaults for everything that has one.
     pub fn new(scope: &str, namespace: &str, pod_name: &str, pod_uid: &str) -> Self {
         Self {
+            dialect: Dialect::Lease,
             scope: scope.to_owned(),
             namespace: namespace.to_owned(),
             labels: BTreeMap::new(),
@@ -76,6 +80,11 @@ impl DcsNames {
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         pairs.join(",")
+    }
+
+    /// The name of the object with the lock.
+    pub fn lock_name(&self) -> String {
+        self.dialect.lock_name(&self.scope)
     }
 
     /// The name of the object with the dynamic configuration.

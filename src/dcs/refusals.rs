@@ -3,6 +3,7 @@
 //! Wherever a request is refused, its caller goes on as well as it can; here it is kept for people.
 
 use super::client::Dcs;
+use super::dialect::Dialect;
 use super::outcome::{Answer, NoAnswer, message};
 use super::request::{Ask, send};
 use std::collections::BTreeMap;
@@ -47,7 +48,10 @@ impl Dcs {
     /// Send, and remember for people what is forbidden.
     pub(super) async fn send(&self, ask: &Ask, deadline: Instant) -> Result<Answer, NoAnswer> {
         let answer = send(&self.shared.client, ask, deadline).await;
-        if let Ok(answer) = &answer {
+        let expected = ask.spare && self.names().dialect != Dialect::Lease;
+        if let Ok(answer) = &answer
+            && !expected
+        {
             let refusals = &self.shared.refusals;
             refusals.note(&ask.what, answer.status, &answer.body);
         }

@@ -25,6 +25,8 @@ pub(super) struct Ask {
     method: Method,
     path: String,
     body: Option<(&'static str, Vec<u8>)>,
+    /// Useful, and beyond the rights that Patroni's users have given.
+    pub(super) spare: bool,
 }
 
 impl Ask {
@@ -35,6 +37,7 @@ impl Ask {
             method: Method::GET,
             path: path.to_owned(),
             body: None,
+            spare: false,
         }
     }
 
@@ -46,6 +49,7 @@ impl Ask {
             method: Method::PATCH,
             path: path.to_owned(),
             body,
+            spare: false,
         }
     }
 
@@ -57,7 +61,14 @@ impl Ask {
             method: Method::POST,
             path: path.to_owned(),
             body,
+            spare: false,
         }
+    }
+
+    /// Goes without in a role made for Patroni: there its refusal is nobody's concern.
+    pub(super) fn spare(mut self) -> Self {
+        self.spare = true;
+        self
     }
 
     fn request(&self) -> Result<Request<Body>, NoAnswer> {

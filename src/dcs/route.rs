@@ -1,8 +1,12 @@
-//! The route to the leader: reading, comparing and swapping its EndpointSlices (L7).
+//! The route to the leader (L7): reading, comparing and swapping what leads clients to it.
+//!
+//! In lease mode that is a pair of EndpointSlices; with Endpoints the subsets of the lock object
+//! itself; with ConfigMaps the role label, which only one pod may carry as the leader's.
 
 use super::calls::WithoutValue;
 use super::client::Dcs;
 use super::codec::route::{Family, Plan, RouteTarget, of_service, plan, repair, strays};
+use super::dialect::Dialect;
 use super::error::DcsError;
 use super::request::{Ask, escaped};
 use crate::ha::lock::Outcome;
@@ -12,7 +16,7 @@ use tokio::time::Instant;
 const GROUP: &str = "apis/discovery.k8s.io/v1";
 const RESOURCE: &str = "endpointslices";
 /// A slice swapped under our hands is looked at again this often; the epoch decides each time.
-const LOOKS: usize = 3;
+pub(super) const LOOKS: usize = 3;
 
 impl Dcs {
     /// Point the leader Service at `target`, or with `None` at nobody; `Done(false)`: it was so
@@ -20,6 +24,11 @@ impl Dcs {
     ///
     /// `Conflict`: a higher epoch has written, the route is not ours any more.
     pub async fn publish_route(&self, epoch: u64, target: Option<&RouteTarget>) -> Outcome<bool> {
+        match self.names().dialect {
+            Dialect::Lease => {}
+            Dialect::Endpoints => return self.publish_subsets(epoch, target).await,
+            Dialect::ConfigMap => return self.unlabel_others(epoch).await,
+        }
         let mut changed = false;
         for family in Family::ALL {
             match self.publish_family(family, epoch, target).await {
@@ -81,15 +90,23 @@ impl Dcs {
     /// slices that a selector, a hand or an Endpoints object left behind (L7).
     pub async fn other_ways(&self) -> Result<Vec<String>, DcsError> {
         let (deadline, scope) = (Instant::now() + self.call, &self.names().scope);
+        if self.names().dialect == Dialect::ConfigMap {
+            return Ok(Vec::new());
+        }
         let service = Ask::get(
             &format!("read Service {scope}"),
             &self.path("api/v1", "services", scope),
-        );
+        )
+        .spare();
         let selector = match self.read_until(&service, deadline).await {
             Ok(service) => selector_of(scope, &service),
             Err(DcsError::Missing { .. }) => None,
             Err(error) => return Err(error),
         };
+        if self.names().dialect == Dialect::Endpoints {
+            // Its slices are a controller's mirror of the subsets.
+            return Ok(selector.into_iter().collect());
+        }
         let path = format!(
             "{}?labelSelector={}",
             self.collection(GROUP, RESOURCE),
@@ -127,7 +144,7 @@ fn selector_of(scope: &str, service: &Value) -> Option<String> {
     Some(error.to_string())
 }
 
-fn of_error<T>(error: DcsError) -> Outcome<T> {
+pub(super) fn of_error<T>(error: DcsError) -> Outcome<T> {
     match error {
         DcsError::Refused {
             status,

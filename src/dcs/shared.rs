@@ -91,10 +91,10 @@ impl Dcs {
         };
         let body = match expect {
             Some(_) => patch_body(names, notes, expect),
-            None => create_body(names, ("v1", "ConfigMap"), &name, notes),
+            None => create_body(names, names.dialect.state().kind, &name, notes),
         };
         let what = format!("write {name}");
-        let ask = self.ask(&what, ("api/v1", "configmaps"), &name, &body, expect);
+        let ask = self.ask(&what, names.dialect.state().path(), &name, &body, expect);
         match self.write_until(&ask, Instant::now() + self.call).await.0 {
             Outcome::Done(object) => Outcome::Done(self.decode_part(part, &Meta::of(&object))),
             other => other.without_value(),

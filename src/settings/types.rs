@@ -72,8 +72,12 @@ pub struct BasicAuth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockDialect {
-    /// A `coordination.k8s.io/v1` Lease named as the scope.
+    /// `lock: lease`: a `coordination.k8s.io/v1` Lease named as the scope.
     Lease,
+    /// `use_endpoints: true`: Patroni's annotations on the Endpoints of the leader Service.
+    Endpoints,
+    /// Neither, Patroni's default: its annotations on a ConfigMap.
+    ConfigMap,
 }
 
 /// `kubernetes`.

@@ -1,7 +1,9 @@
 //! A server, members that talk to it, and waiting for what they see.
 
 use pgwarden::dcs::codec::lease_write::is_result_of;
-use pgwarden::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Seen, SharedView, Watching, connect};
+use pgwarden::dcs::{
+    ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, Seen, SharedView, Watching, connect,
+};
 use pgwarden::ha::lock::{Claim, LockSnapshot, LockWrite, Outcome, Place};
 use pgwarden::ha::model::{Identity, Lsn};
 use pgwarden::ha::shared::Rules;
@@ -36,6 +38,15 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
 
 /// A member called `name`, also towards the server's faults.
 pub(crate) async fn member(api: &Handle, name: &str, call_ms: u64) -> Dcs {
+    made(api, Dialect::Lease, name, call_ms).await
+}
+
+/// The same in another dialect.
+pub(crate) async fn member_of(api: &Handle, dialect: Dialect, name: &str) -> Dcs {
+    made(api, dialect, name, 5000).await
+}
+
+async fn made(api: &Handle, dialect: Dialect, name: &str, call_ms: u64) -> Dcs {
     let token = Some(name.to_owned());
     let access = ApiAccess::Url {
         url: api.url(),
@@ -43,7 +54,10 @@ pub(crate) async fn member(api: &Handle, name: &str, call_ms: u64) -> Dcs {
         token_file: None,
     };
     let client = connect(&access, call_ms).await.expect("a good address");
-    let names = DcsNames::new(SCOPE, NAMESPACE, name, &uid(api, name));
+    let names = DcsNames {
+        dialect,
+        ..DcsNames::new(SCOPE, NAMESPACE, name, &uid(api, name))
+    };
     let initial_config = json!({ "ttl": 30 });
     let options = DcsOptions {
         call_ms,

@@ -138,7 +138,7 @@ fn what_must_be_there_is_missed() {
 }
 
 #[test]
-fn only_the_lease_is_a_lock() {
+fn one_dialect_is_chosen_and_two_are_refused() {
     let with = |kubernetes: &str| {
         problems(&LEAST.replace(
             "kubernetes: {lock: lease}",
@@ -146,19 +146,9 @@ fn only_the_lease_is_a_lock() {
         ))
     };
     has(
-        &with("{}"),
-        "error: kubernetes.lock:",
-        "means a lock in ConfigMaps",
-    );
-    has(
-        &with("{use_endpoints: true}"),
-        "error: kubernetes.use_endpoints:",
-        "expected lock: lease",
-    );
-    has(
         &with("{use_endpoints: true, lock: lease}"),
         "error: kubernetes.use_endpoints:",
-        "found true",
+        "two dialects; expected lock: lease, or Patroni's use_endpoints",
     );
     has(
         &with("{lock: configmap}"),
@@ -170,7 +160,21 @@ fn only_the_lease_is_a_lock() {
         "error: kubernetes.lock:",
         "found a list",
     );
-    assert!(with("{lock: lease, use_endpoints: false}").is_empty());
+    has(
+        &with("{use_endpoints: maybe}"),
+        "error: kubernetes.use_endpoints:",
+        "found",
+    );
+    for good in [
+        "{}",
+        "{lock: lease}",
+        "{lock: lease, use_endpoints: false}",
+        "{use_endpoints: true}",
+        "{use_endpoints: 'on'}",
+        "{use_endpoints: false}",
+    ] {
+        assert!(with(good).is_empty(), "{good}: {:#?}", with(good));
+    }
 }
 
 #[test]

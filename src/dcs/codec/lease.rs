@@ -1,11 +1,13 @@
-//! The Lease `<scope>` → [`LockSnapshot`]: L1 and L4.
+//! The lock object → [`LockSnapshot`]: L1 and L4.
 //!
+//! Read as a Lease `<scope>`; where the lock lives in annotations, [`annotated`] makes one of them.
 //! The spec is what `kubectl` and other tools show; the annotation [`IDENTITY`] says who the holder
 //! really is. A record is understood only if both tell the same story; a half-edited one is garble,
 //! and garble is waited out, never taken for a release.
 
-use super::SCHEMA;
 use super::object::Meta;
+use super::{SCHEMA, annotated};
+use crate::dcs::dialect::Dialect;
 use crate::ha::lock::{
     EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released, WalEnd,
 };
@@ -142,8 +144,8 @@ impl From<PlaceNote> for Place {
     }
 }
 
-/// What the Lease says; `None`: there is no object.
-pub fn decode(object: Option<&Value>) -> LockSnapshot {
+/// What the lock object of this dialect says; `None`: there is no object.
+pub fn decode(dialect: Dialect, object: Option<&Value>) -> LockSnapshot {
     let Some(object) = object else {
         let fields = "absent".to_owned();
         return LockSnapshot {
@@ -153,12 +155,19 @@ pub fn decode(object: Option<&Value>) -> LockSnapshot {
             optime: None,
         };
     };
+    let bare = annotated::is_bare(dialect, object, &[IDENTITY, RELEASE]);
+    let lease = annotated::as_lease(dialect, object);
+    let object = &*lease;
     let meta = Meta::of(object);
     let epoch = object["spec"]["leaseTransitions"].as_u64();
     let epoch = epoch.filter(|epoch| *epoch <= EPOCH_BELIEVED_MAX);
     let state = match state(&object["spec"], &meta, &object["metadata"]["annotations"]) {
+        _ if bare && meta.version().is_some() => LockState::Absent,
         Ok(state) => state,
-        Err(why) => LockState::Garbled { why, epoch },
+        Err(why) => LockState::Garbled {
+            why: annotated::in_words(dialect, why),
+            epoch,
+        },
     };
     LockSnapshot {
         resource_version: meta.version(),

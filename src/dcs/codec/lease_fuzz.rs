@@ -3,6 +3,7 @@
 use super::tests::{held_object, names, now, store};
 use super::*;
 use crate::dcs::codec::lease_write::encode;
+use crate::dcs::names::DcsNames;
 use crate::ha::lock::{Claim, LockWrite};
 use proptest::prelude::*;
 use serde_json::json;
@@ -78,20 +79,24 @@ const TELLING: [&str; 8] = [
 proptest! {
     #[test]
     fn every_claim_reads_back(claim in any_claim()) {
-        let object = store(encode(&names(), &LockWrite::Acquire(claim.clone()), None, now()).unwrap(), "1");
-        let snapshot = decode(Some(&object));
-        let held = snapshot.held().cloned();
-        prop_assert_eq!(held.as_ref().map(|h| (&h.holder, h.epoch, h.ttl_ms, h.nonce, &h.place)),
-            Some((&claim.holder, claim.epoch, claim.ttl_ms, claim.nonce, &claim.place)));
-        prop_assert_eq!(snapshot.optime, claim.optime);
+        for dialect in Dialect::ALL {
+            let names = DcsNames { dialect, ..names() };
+            let write = LockWrite::Acquire(claim.clone());
+            let object = store(encode(&names, &write, None, now()).unwrap(), "1");
+            let snapshot = decode(dialect, Some(&object));
+            let held = snapshot.held().cloned();
+            prop_assert_eq!(held.as_ref().map(|h| (&h.holder, h.epoch, h.ttl_ms, h.nonce, &h.place)),
+                Some((&claim.holder, claim.epoch, claim.ttl_ms, claim.nonce, &claim.place)));
+            prop_assert_eq!(snapshot.optime, claim.optime);
+        }
     }
 
     #[test]
     fn garbage_in_one_field_is_never_another_holder(at in 0..TELLING.len(), garbage in any_json()) {
         let mut object = held_object();
-        let before = decode(Some(&object));
+        let before = decode(Dialect::Lease, Some(&object));
         *object.pointer_mut(TELLING[at]).unwrap() = garbage;
-        let after = decode(Some(&object));
+        let after = decode(Dialect::Lease, Some(&object));
         // Either it is no record of a holder, or the change was none in meaning (renewTime, a
         // version).
         if let Some(held) = after.held() {
@@ -103,20 +108,23 @@ proptest! {
     #[test]
     fn a_bent_identity_is_never_held_by_another(at in 0_usize..600, byte in any::<u8>()) {
         let mut object = held_object();
-        let before = decode(Some(&object));
+        let before = decode(Dialect::Lease, Some(&object));
         let note = object["metadata"]["annotations"][IDENTITY].as_str().unwrap();
         let mut bytes = note.as_bytes().to_vec();
         let at = at % bytes.len();
         bytes.truncate(at);
         bytes.push(byte);
         object["metadata"]["annotations"][IDENTITY] = json!(String::from_utf8_lossy(&bytes));
-        let after = decode(Some(&object));
+        let after = decode(Dialect::Lease, Some(&object));
         prop_assert!(after.held().is_none() || after.held() == before.held());
     }
 
     #[test]
     fn nothing_panics(object in any_json(), spec in any_json(), notes in any_json()) {
-        decode(Some(&object));
-        decode(Some(&json!({ "metadata": { "resourceVersion": "1", "annotations": notes }, "spec": spec })));
+        for dialect in Dialect::ALL {
+            decode(dialect, Some(&object));
+            decode(dialect, Some(&json!({ "metadata": { "resourceVersion": "1", "annotations": notes } })));
+        }
+        decode(Dialect::Lease, Some(&json!({ "metadata": { "resourceVersion": "1", "annotations": notes }, "spec": spec })));
     }
 }

@@ -4,6 +4,11 @@ use crate::dcs::names::DcsNames;
 use crate::ha::lock::{Claim, LockWrite};
 use serde_json::json;
 
+/// As the most tests here mean it; the other dialects' are in `annotated_tests.rs`.
+pub(super) fn decode(object: Option<&Value>) -> LockSnapshot {
+    super::decode(Dialect::Lease, object)
+}
+
 pub(super) fn names() -> DcsNames {
     DcsNames::new("bench", "db", "pg-0", "uid-0")
 }

@@ -5,14 +5,12 @@ use super::lease::{
 };
 use super::lease::{decode, instant_of};
 use super::object::{Notes, create_body, patch_body};
-use super::{EncodeError, SCHEMA};
+use super::{EncodeError, SCHEMA, annotated};
+use crate::dcs::dialect::Dialect;
 use crate::dcs::names::DcsNames;
 use crate::ha::lock::{Claim, EPOCH_MAX, LockSnapshot, LockState, LockWrite, Released};
 use crate::ha::model::Lsn;
 use serde_json::{Value, json};
-
-/// The API group and kind of the lock.
-const KIND: (&str, &str) = ("coordination.k8s.io/v1", "Lease");
 
 /// The body of the request: a merge PATCH that swaps version `expect`, or without it a new object.
 ///
@@ -25,7 +23,7 @@ pub fn encode(
     now: jiff::Timestamp,
 ) -> Result<Value, EncodeError> {
     let now = format!("{now:.6}");
-    let (notes, spec) = match write {
+    let (mut notes, spec) = match write {
         LockWrite::Acquire(claim) => claimed(claim, &now, &now)?,
         LockWrite::Renew {
             claim,
@@ -33,10 +31,21 @@ pub fn encode(
         } => claimed(claim, acquire_time, &now)?,
         LockWrite::Release { release, optime } => given_up(release, *optime, &now)?,
     };
+    let annotated = names.dialect != Dialect::Lease;
+    if annotated {
+        annotated::into_notes(&spec, &mut notes);
+    }
     let mut body = match expect {
         Some(version) => patch_body(names, &notes, Some(version)),
-        None => create_body(names, KIND, &names.scope, &notes),
+        None => create_body(names, names.dialect.lock().kind, &names.lock_name(), &notes),
     };
+    // L7: whoever had the route has it no more, and the new holder is not promoted yet.
+    if names.dialect == Dialect::Endpoints && !matches!(write, LockWrite::Renew { .. }) {
+        body["subsets"] = json!([]);
+    }
+    if annotated {
+        return Ok(body);
+    }
     body["spec"] = spec;
     if expect.is_none()
         && let Some(spec) = body["spec"].as_object_mut()
@@ -58,8 +67,8 @@ pub fn is_result_of(snapshot: &LockSnapshot, write: &LockWrite) -> bool {
 }
 
 /// What the object in an answer says.
-pub fn decode_answer(object: &Value) -> LockSnapshot {
-    decode(Some(object))
+pub fn decode_answer(dialect: Dialect, object: &Value) -> LockSnapshot {
+    decode(dialect, Some(object))
 }
 
 fn claimed(claim: &Claim, acquire_time: &str, now: &str) -> Result<(Notes, Value), EncodeError> {

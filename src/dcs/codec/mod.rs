@@ -4,6 +4,7 @@
 //! ([`Problem`], or the `why` of a garbled lock). An encoder refuses only what the wire cannot
 //! carry.
 
+mod annotated;
 pub mod config;
 pub mod failover;
 pub mod lease;
@@ -12,6 +13,7 @@ pub mod member;
 pub mod object;
 pub mod pod;
 pub mod route;
+pub mod subsets;
 pub mod sync;
 pub mod trouble;
 

@@ -142,7 +142,7 @@ pub fn repair(
 
 /// Every field of `wanted` is in `stored` with the same value; lists in full. Null and missing are
 /// equal, so are fields the server adds.
-fn covers(stored: &Value, wanted: &Value) -> bool {
+pub(super) fn covers(stored: &Value, wanted: &Value) -> bool {
     match (stored, wanted) {
         (Value::Object(stored), Value::Object(wanted)) => wanted
             .iter()

@@ -27,7 +27,7 @@ struct Inner {
     lock: Option<LockSnapshot>,
     lock_waits: bool,
     lock_at: Instant,
-    /// The ConfigMaps of ours, once they were listed.
+    /// The objects with the shared state, once they were listed.
     maps: Option<BTreeMap<String, Meta>>,
     /// The members, once the pods were listed.
     members: Option<BTreeMap<Name, Member>>,
@@ -69,23 +69,26 @@ impl Board {
     // === the lock ===
 
     pub(super) fn lock_changed(&self, change: Change<RawLease>) {
-        let scope = &self.dcs.names().scope;
+        let names = self.dcs.names();
+        let (dialect, name) = (names.dialect, names.lock_name());
         match change {
             Change::All(leases, known) => {
                 // The selector is trusted by nobody but this line.
                 let found = leases
                     .iter()
-                    .find(|lease| lease["metadata"]["name"] == scope.as_str());
-                let snapshot = lease::decode(found);
+                    .find(|lease| lease["metadata"]["name"] == name.as_str());
+                let snapshot = lease::decode(dialect, found);
                 self.dcs.note_quorum_version(&snapshot, known);
                 if !self.dcs.is_overtaken(&snapshot, known) {
                     self.see_lock(snapshot);
                 }
             }
             Change::Put(lease) if self.is_news(&lease) => {
-                self.see_lock(lease::decode(Some(&lease)));
+                self.see_lock(lease::decode(dialect, Some(&lease)));
             }
-            Change::Gone(lease) if self.is_news(&lease) => self.see_lock(lease::decode(None)),
+            Change::Gone(lease) if self.is_news(&lease) => {
+                self.see_lock(lease::decode(dialect, None));
+            }
             Change::Put(_) | Change::Gone(_) => {}
         }
     }
@@ -93,7 +96,7 @@ impl Board {
     /// Not older than what own writes and quorum reads have shown already.
     fn is_news(&self, lease: &RawLease) -> bool {
         let meta = Meta::of(lease);
-        meta.name == self.dcs.names().scope
+        meta.name == self.dcs.names().lock_name()
             && meta
                 .resource_version
                 .parse()

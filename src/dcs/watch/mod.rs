@@ -88,7 +88,7 @@ impl Dcs {
             },
         ));
         let maps = Arc::clone(&board);
-        let source = self.source("configmaps");
+        let source = self.source(self.names().dialect.state().resource);
         tasks.spawn(stream::follow(
             self.clone(),
             source,
@@ -121,7 +121,10 @@ impl Dcs {
     /// The shared state by quorum reads.
     pub async fn read_shared(&self) -> Result<SharedView, DcsError> {
         let board = Board::new(self.clone());
-        let maps: Vec<Slim> = stream::list(self, &self.source("configmaps")).await?.items;
+        let maps: Vec<Slim> =
+            stream::list(self, &self.source(self.names().dialect.state().resource))
+                .await?
+                .items;
         board.maps_changed(Change::All(maps, 0));
         let pods: Vec<SlimPod> = stream::list(self, &self.source("pods")).await?.items;
         board.pods_changed(Change::All(pods, 0));
@@ -129,13 +132,14 @@ impl Dcs {
     }
 
     fn lock_source(&self) -> Source {
-        let scope = &self.names().scope;
+        let name = self.names().lock_name();
+        let (group, resource) = self.names().dialect.lock().path();
         Source {
-            what: format!("the lock {scope}"),
-            path: self.collection("apis/coordination.k8s.io/v1", "leases"),
+            what: format!("the lock {name}"),
+            path: self.collection(group, resource),
             selector: format!(
                 "fieldSelector={}",
-                escaped(&format!("metadata.name={scope}"))
+                escaped(&format!("metadata.name={name}"))
             ),
         }
     }

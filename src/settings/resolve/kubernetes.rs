@@ -3,12 +3,13 @@
 use super::Env;
 use crate::settings::problem::Problem;
 use crate::settings::raw::{Node, Value};
-use crate::settings::section::{Problems, Section, as_bool};
+use crate::settings::section::{Problems, Section};
 use crate::settings::types::{Kubernetes, LockDialect, RoutePort, Settings};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-const ONLY_LEASE: &str = "this version keeps the lock in a Lease only; expected lock: lease";
+const CHOICES: &str = "expected lock: lease, or Patroni's use_endpoints: true (Endpoints) or false \
+                       (ConfigMaps)";
 
 pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Option<Kubernetes> {
     let lock = lock(section, out);
@@ -53,41 +54,37 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
     Some(kubernetes)
 }
 
-/// Only the Lease exists yet. Silence cannot be taken for it: in Patroni's files it means
-/// ConfigMaps, and two dialects in one cluster are two locks.
+/// L8: one dialect per cluster, chosen as in Patroni's files, where silence means ConfigMaps. Two
+/// choices are none: whoever guesses wrong keeps a second lock.
 fn lock(section: &Section<'_>, out: &Problems) -> Option<LockDialect> {
     if !section.present() {
-        let message = format!("it is missing; {ONLY_LEASE} in this section");
+        let message = format!("it is missing; {CHOICES} in this section");
         out.push(Problem::error("kubernetes", message));
         return None;
     }
-    if section
-        .get("use_endpoints")
-        .and_then(|node| as_bool(&node.value))
-        == Some(true)
-    {
-        let message = format!("found true, which keeps the lock in Endpoints; {ONLY_LEASE}");
+    let endpoints = if section.has("use_endpoints") {
+        Some(section.boolean("use_endpoints")?)
+    } else {
+        None
+    };
+    if !section.has("lock") {
+        return Some(if endpoints == Some(true) {
+            LockDialect::Endpoints
+        } else {
+            LockDialect::ConfigMap
+        });
+    }
+    let lock = section.text("lock", "lease")?;
+    if lock != "lease" {
+        section.error("lock", format!("found {lock:?}; {CHOICES}"));
+        return None;
+    }
+    if endpoints == Some(true) {
+        let message = format!("found true beside lock: lease, which are two dialects; {CHOICES}");
         section.error("use_endpoints", message);
         return None;
     }
-    if section.has("use_endpoints") && section.boolean("use_endpoints").is_none() {
-        return None;
-    }
-    if !section.has("lock") {
-        let message = format!(
-            "it is missing, which in Patroni's files means a lock in ConfigMaps; {ONLY_LEASE}"
-        );
-        section.error("lock", message);
-        return None;
-    }
-    match section.text("lock", "lease").as_deref() {
-        Some("lease") => Some(LockDialect::Lease),
-        Some(other) => {
-            section.error("lock", format!("found {other:?}; {ONLY_LEASE}"));
-            None
-        }
-        None => None,
-    }
+    Some(LockDialect::Lease)
 }
 
 fn namespace(section: &Section<'_>, env: Env<'_>) -> String {
