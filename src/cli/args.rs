@@ -45,6 +45,9 @@ pub struct PlaygroundArgs {
     /// Synchronous replication.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub sync: Switch,
+    /// Which Kubernetes objects carry the lock.
+    #[arg(long, value_enum, default_value_t = Lock::Lease)]
+    pub lock: Lock,
     /// Where PostgreSQL's programs are; by default they are looked for.
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
@@ -72,6 +75,17 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// A dialect of the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lock {
+    /// A Lease.
+    Lease,
+    /// Endpoints, as Patroni with `use_endpoints`.
+    Endpoints,
+    /// ConfigMaps, as Patroni by default.
+    Configmaps,
 }
 
 /// Whom to ask.

@@ -1,11 +1,11 @@
 //! What people and their tools do to the objects while the cluster runs: delete them, empty them,
 //! write nonsense into them, lower the TTL behind the holder's back.
 
-use super::kubelet::{self, Kubelet};
-use super::member::SCOPE;
+use super::kubelet::Kubelet;
+use crate::dcs::Dialect;
 use crate::dcs::codec::lease::IDENTITY;
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -13,20 +13,29 @@ use tokio::time::sleep;
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Where Patroni keeps what are fields of a Lease.
+const NOTES: [(&str, &str); 5] = [
+    ("holderIdentity", "leader"),
+    ("acquireTime", "acquireTime"),
+    ("renewTime", "renewTime"),
+    ("leaseDurationSeconds", "ttl"),
+    ("leaseTransitions", "transitions"),
+];
+
 /// A TTL that no holder could keep.
 const TOO_SHORT_S: u64 = 1;
 
 /// Lowers the TTL in the lock: in the field alone, as `kubectl edit` would, or so that the
 /// holder's annotation agrees.
 pub(super) async fn lower_the_ttl(kubelet: &Kubelet, agreeing: bool) -> anyhow::Result<()> {
-    let mut change = json!({"spec": {"leaseDurationSeconds": TOO_SHORT_S}});
+    let mut change = in_dialect(kubelet, json!({"leaseDurationSeconds": TOO_SHORT_S}));
     if agreeing {
         let lock = kubelet.lock().await?;
         let note = lock["metadata"]["annotations"][IDENTITY].as_str();
         let mut note: Value = serde_json::from_str(note.unwrap_or_default())
             .with_context(|| format!("read the annotation {IDENTITY}"))?;
         note["ttlMs"] = json!(TOO_SHORT_S * 1_000);
-        change["metadata"] = json!({"annotations": {IDENTITY: note.to_string()}});
+        change["metadata"]["annotations"][IDENTITY] = json!(note.to_string());
     }
     kubelet.change_lock(&change).await
 }
@@ -34,39 +43,55 @@ pub(super) async fn lower_the_ttl(kubelet: &Kubelet, agreeing: bool) -> anyhow::
 /// Writes nonsense into every field of the lock that takes any, or empties it.
 pub(super) async fn damage_the_lock(kubelet: &Kubelet, empty: bool) -> anyhow::Result<()> {
     let change = if empty {
-        json!({"metadata": {"annotations": null}, "spec": null})
+        let spec = (kubelet.dialect() == Dialect::Lease).then_some(json!({"spec": null}));
+        let mut change = spec.unwrap_or_else(|| json!({}));
+        change["metadata"] = json!({"annotations": null});
+        change
     } else {
-        json!({
-            "metadata": {"annotations": {IDENTITY: "}\u{0}{ \u{fffd}"}},
-            "spec": {
+        let mut change = in_dialect(
+            kubelet,
+            json!({
                 "holderIdentity": "nobody, or somebody; \" \\ \n",
                 "acquireTime": "1970-01-01T00:00:00.000000Z",
                 "renewTime": "2999-12-31T23:59:59.999999Z",
                 "leaseDurationSeconds": i32::MAX,
                 "leaseTransitions": 0,
-            },
-        })
+            }),
+        );
+        change["metadata"]["annotations"][IDENTITY] = json!("}\u{0}{ \u{fffd}");
+        change
     };
     kubelet.change_lock(&change).await
 }
 
+/// Lock fields of a Lease as a change of the lock object, whatever it is.
+fn in_dialect(kubelet: &Kubelet, spec: Value) -> Value {
+    if kubelet.dialect() == Dialect::Lease {
+        return json!({"spec": spec});
+    }
+    let texts = NOTES.iter().filter_map(|(field, note)| match &spec[field] {
+        Value::Null => None,
+        Value::String(text) => Some(((*note).to_owned(), json!(text))),
+        count => Some(((*note).to_owned(), json!(count.to_string()))),
+    });
+    json!({"metadata": {"annotations": texts.collect::<Map<_, _>>()}})
+}
+
 /// Deletes the lock.
 pub(super) async fn delete_the_lock(kubelet: &Kubelet) -> anyhow::Result<()> {
-    kubelet.delete(&kubelet::lock_uri()).await
+    kubelet.delete(&kubelet.lock_uri()).await
 }
 
 /// Deletes the object with the cluster's configuration and identity.
 pub(super) async fn delete_the_config(kubelet: &Kubelet) -> anyhow::Result<()> {
-    kubelet
-        .delete(&kubelet::uri("configmaps", &format!("/{SCOPE}-config")))
-        .await
+    kubelet.delete(&kubelet.config_uri()).await
 }
 
 /// Waits until the configuration is there again, with the cluster's identity in it: without it the
 /// cluster would be taken for a new one when all members are lost.
 pub(super) async fn until_config_is_back(kubelet: &Kubelet) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let uri = kubelet::uri("configmaps", &format!("/{SCOPE}-config"));
+    let uri = kubelet.config_uri();
     loop {
         let read = kubelet.read(&uri).await;
         let notes = read.map(|config| config["metadata"]["annotations"].clone());

@@ -75,7 +75,7 @@ impl Cluster {
             .map(|number| format!("pg-{number}"))
             .collect();
         let api = Api::open(plan, serving).await?;
-        let kubelet = Kubelet::new(api.client().await?, plan.terminated);
+        let kubelet = Kubelet::new(api.client().await?, plan.dialect, plan.terminated);
         let ips = &plan.addresses[..plan.members];
         let ports = stage::free_ports(&[ips, ips].concat())?;
         let password = random_incarnation().context("choose a password")?;

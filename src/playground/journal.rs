@@ -30,9 +30,8 @@ pub(super) async fn read(member: &Member, last: usize) -> Vec<Entry> {
 /// Why the leader of now was allowed to take the lock, if it took it since then.
 pub(super) async fn proof(cluster: &Cluster, leader: &Member, since: Timestamp) -> String {
     let journal = read(leader, ENTRIES_MAX).await;
-    let epoch =
-        cluster.kubelet.lock().await.unwrap_or_default()["spec"]["leaseTransitions"].as_u64();
-    let Some(epoch) = epoch else {
+    let lock = cluster.kubelet.lock_fields().await.unwrap_or_default();
+    let Some(epoch) = lock["leaseTransitions"].as_u64() else {
         return "the lock cannot be read".to_owned();
     };
     proof_in(&journal, epoch, since)

@@ -2,6 +2,8 @@
 //! chart would have made. Written through a client, so that it is the same for a real API server.
 
 use super::member::{Member, NAMESPACE, SCOPE};
+use crate::dcs::Dialect;
+use crate::dcs::codec::lease;
 use crate::sys::host::random_incarnation;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
@@ -20,6 +22,7 @@ const CALL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Kubelet {
     client: Client,
+    dialect: Dialect,
     terminated: bool,
 }
 
@@ -35,17 +38,28 @@ pub(super) struct Container {
 
 impl Kubelet {
     /// `terminated`: the end of a container is reported.
-    pub(super) fn new(client: Client, terminated: bool) -> Self {
-        Self { client, terminated }
+    pub(super) fn new(client: Client, dialect: Dialect, terminated: bool) -> Self {
+        Self {
+            client,
+            dialect,
+            terminated,
+        }
     }
 
-    /// The selector-less Service of the leader.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The Service of the leader: without a selector, unless the pods' label is the route.
     pub(super) async fn create_service(&self, port: u16) -> anyhow::Result<()> {
-        let body = json!({
+        let mut body = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": SCOPE, "labels": {"cluster-name": SCOPE}},
             "spec": {"ports": [{"name": "postgresql", "port": 5432, "targetPort": port}]},
         });
+        if self.dialect == Dialect::ConfigMap {
+            body["spec"]["selector"] = json!({"cluster-name": SCOPE, "role": "primary"});
+        }
         let uri = uri("services", "");
         let created = self.call("POST", &uri, "application/json", &body);
         created.await.map(drop)
@@ -124,7 +138,12 @@ impl Kubelet {
 
     /// The lock as it is stored.
     pub(super) async fn lock(&self) -> anyhow::Result<Value> {
-        self.read(&lock_uri()).await
+        self.read(&self.lock_uri()).await
+    }
+
+    /// Its fields, as a Lease has them.
+    pub(super) async fn lock_fields(&self) -> anyhow::Result<Value> {
+        Ok(lease::spec(self.dialect, &self.lock().await?))
     }
 
     /// An object as it is stored.
@@ -136,8 +155,20 @@ impl Kubelet {
 
     /// Changes the lock behind everybody's back.
     pub(super) async fn change_lock(&self, change: &Value) -> anyhow::Result<()> {
-        let uri = lock_uri();
+        let uri = self.lock_uri();
         self.call("PATCH", &uri, MERGE, change).await.map(drop)
+    }
+
+    /// Where the lock is.
+    pub(super) fn lock_uri(&self) -> String {
+        let (place, name) = (self.dialect.lock(), self.dialect.lock_name(SCOPE));
+        let (group, resource) = (place.group, place.resource);
+        format!("/{group}/namespaces/{NAMESPACE}/{resource}/{name}")
+    }
+
+    /// Where the configuration is.
+    pub(super) fn config_uri(&self) -> String {
+        uri(self.dialect.state().resource, &format!("/{SCOPE}-config"))
     }
 
     /// Deletes an object.
@@ -169,13 +200,8 @@ impl Kubelet {
     }
 }
 
-/// Where the lock is.
-pub(super) fn lock_uri() -> String {
-    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SCOPE}")
-}
-
 /// Where objects of the core group are.
-pub(super) fn uri(plural: &str, path: &str) -> String {
+fn uri(plural: &str, path: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/{plural}{path}")
 }
 

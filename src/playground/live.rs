@@ -5,6 +5,7 @@ use super::member::Member;
 use super::{journal, report};
 use crate::api::client;
 use crate::cli::exit::Exit;
+use crate::dcs::codec::lease;
 use crate::sys::clock::boottime_ms;
 use comfy_table::presets::ASCII_FULL_CONDENSED;
 use comfy_table::{LineStyle, Table};
@@ -168,7 +169,8 @@ impl Lock {
             self.version = version;
             self.changed_ms = now_ms;
         }
-        let holder = plain(&lock["spec"]["holderIdentity"]);
+        let fields = lease::spec(cluster.kubelet.dialect(), &lock);
+        let holder = plain(&fields["holderIdentity"]);
         format!(
             "lock: {}, epoch {}, unchanged for {:.1} s",
             if holder.is_empty() {
@@ -176,7 +178,7 @@ impl Lock {
             } else {
                 &holder
             },
-            plain(&lock["spec"]["leaseTransitions"]),
+            plain(&fields["leaseTransitions"]),
             (now_ms - self.changed_ms) as f64 / 1000.0,
         )
     }

@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::stage::Stage;
+use crate::dcs::Dialect;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -100,6 +101,11 @@ impl Member {
         let (dir, data) = (quoted(&self.dir), quoted(&self.data_dir()));
         let (kubeconfig, bin_dir) = (quoted(&self.kubeconfig()), quoted(bin_dir));
         let (ttl_s, sync) = (plan.ttl_s, plan.sync);
+        let lock = match plan.dialect {
+            Dialect::Lease => "lock: lease",
+            Dialect::Endpoints => "use_endpoints: true",
+            Dialect::ConfigMap => "use_endpoints: false",
+        };
         let api = SocketAddr::new(*ip, *api_port);
         let pg = SocketAddr::new(*ip, *pg_port);
         format!(
@@ -108,7 +114,7 @@ name: {name}
 restapi:
   listen: "{api}"
 kubernetes:
-  lock: lease
+  {lock}
   namespace: {NAMESPACE}
   labels: {{application: pgwarden}}
   pod_ip: "{ip}"
@@ -183,6 +189,7 @@ mod tests {
             members: 3,
             ttl_s: 6,
             sync: true,
+            dialect: Dialect::ConfigMap,
             bin_dir: None,
             accidents: Vec::new(),
             kubeconfig: None,

@@ -33,8 +33,9 @@ mod sql;
 mod stage;
 mod writer;
 
-use crate::cli::args::{PlaygroundArgs, Switch};
+use crate::cli::args::{Lock, PlaygroundArgs, Switch};
 use crate::cli::exit::Exit;
+use crate::dcs::Dialect;
 use accident::Accident;
 use anyhow::{Context, bail};
 use cluster::Cluster;
@@ -52,6 +53,7 @@ struct Plan {
     members: usize,
     ttl_s: u64,
     sync: bool,
+    dialect: Dialect,
     bin_dir: Option<PathBuf>,
     accidents: Vec<Accident>,
     /// A real API server's administrator; without it the embedded API serves.
@@ -95,6 +97,11 @@ impl Plan {
             members,
             ttl_s: args.ttl,
             sync: args.sync == Switch::On,
+            dialect: match args.lock {
+                Lock::Lease => Dialect::Lease,
+                Lock::Endpoints => Dialect::Endpoints,
+                Lock::Configmaps => Dialect::ConfigMap,
+            },
             bin_dir: args.bin_dir.clone(),
             accidents,
             kubeconfig: args.kubeconfig.clone(),

@@ -180,6 +180,11 @@ pub fn decode(dialect: Dialect, object: Option<&Value>) -> LockSnapshot {
     }
 }
 
+/// The lock fields as the spec of a Lease, whatever the dialect.
+pub fn spec(dialect: Dialect, object: &Value) -> Value {
+    annotated::as_lease(dialect, object)["spec"].clone()
+}
+
 /// All lock fields of L1 as one text, for equality only. The release annotation belongs to them: it
 /// decides what an empty holder means.
 fn fields(object: &Value) -> String {
