@@ -112,6 +112,8 @@ pub enum Effect {
     CrashRecover,
     /// Write a checkpoint so that the stop that follows is short.
     Checkpoint,
+    /// Write the files of a running primary anew, and reload it → `OpDone`.
+    Configure,
     /// Enforce this synchronous set → `SyncNamesSet`.
     SetSyncNames {
         /// The names.
@@ -260,6 +262,7 @@ impl fmt::Display for Effect {
             Self::CompareWal { with } => write!(f, "compare my last WAL with that of {with}"),
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),
+            Self::Configure => write!(f, "write the settings and reload"),
             Self::SetSyncNames { names } => write!(f, "enforce the synchronous set {names:?}"),
             Self::SetSlots { members } => write!(f, "keep slots for {members:?}"),
             Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),

@@ -129,6 +129,8 @@ pub enum Event {
         /// What.
         ask: Ask,
     },
+    /// What PostgreSQL is configured with changed.
+    SettingsChanged,
     /// SIGTERM: hand over and stop.
     Terminate,
 }
@@ -147,6 +149,11 @@ pub enum Ask {
     Failover {
         /// To whom.
         to: Name,
+    },
+    /// Restart this member's PostgreSQL.
+    Restart {
+        /// How long it may take.
+        timeout_ms: Ms,
     },
 }
 
@@ -200,6 +207,8 @@ pub enum Op {
     CrashRecover,
     /// A checkpoint before a switchover.
     Checkpoint,
+    /// Changed settings written and reloaded.
+    Configure,
 }
 
 /// What a peer says of itself: the race's question.

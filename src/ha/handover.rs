@@ -68,6 +68,9 @@ pub struct Succession {
 
 impl Turn<'_> {
     pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {
+        if let Ask::Restart { timeout_ms } = ask {
+            return self.absorb_restart(id, timeout_ms);
+        }
         let busy = self
             .s
             .shared
@@ -85,6 +88,7 @@ impl Turn<'_> {
         let (failover, from, to) = match ask {
             Ask::Switchover { from, to } => (false, Some(from), to),
             Ask::Failover { to } => (true, None, Some(to)),
+            Ask::Restart { .. } => return,
         };
         let until = self.now + ASK_MAX_MS + 2 * self.s.rules.ttl_ms;
         let words = format!(

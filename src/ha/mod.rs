@@ -24,6 +24,7 @@
 mod belief;
 pub mod budgets;
 mod cloning;
+pub mod configure;
 pub mod effect;
 mod election;
 pub mod event;

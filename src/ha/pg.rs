@@ -53,6 +53,9 @@ pub struct Pg {
     pub failed_clones: (u32, Option<u64>),
     /// Starts as the primary that failed in a row.
     pub failed_starts: u32,
+    /// The settings changed since its files were written.
+    #[serde(default)]
+    pub settings_stale: bool,
     /// G9's verdict.
     pub not_serving: Option<String>,
 }

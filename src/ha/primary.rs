@@ -138,6 +138,7 @@ impl Turn<'_> {
         if data.standby_signal {
             if self.may("StartReplica", self.s.budgets.renew_ms) {
                 self.s.pg.upstream = None;
+                self.s.pg.settings_stale = false;
                 self.begin(Op::StartReplica, Effect::StartReplica { upstream: None });
             }
             return;
@@ -157,6 +158,8 @@ impl Turn<'_> {
                 "start as the primary under an acknowledged lock",
             );
             self.s.sync.asked.clone_from(&sync_names);
+            self.s.pg.settings_stale = false;
+            self.note_admission();
             self.begin(Op::StartPrimary, Effect::StartPrimary { sync_names });
         }
     }
@@ -210,6 +213,7 @@ impl Turn<'_> {
             );
             self.s.sync.asked.clear();
             self.s.sync.in_force = None;
+            self.note_admission();
             self.begin(Op::Promote, Effect::Promote);
         }
     }
@@ -228,6 +232,7 @@ impl Turn<'_> {
             self.s.routed_epoch = Some(epoch);
             self.emit(Effect::PublishRoute { epoch });
         }
+        self.configure();
         self.keep_slots(shared.members.keys().cloned().collect());
         self.keep_sync(facts);
         let config = &shared.config;

@@ -87,9 +87,16 @@ impl Turn<'_> {
 
     /// The server runs as the primary, and the lock is mine.
     pub(super) fn note_lead(&mut self) {
-        if self.s.is_primary()
-            && let Some(held) = &self.s.lease.held
-        {
+        if self.s.is_primary() {
+            self.note_admission();
+        }
+    }
+
+    /// From the order to become writable on I count as the last leader: I was admitted with every
+    /// commit, and under my lock nobody but me acknowledges another. Whether I came to it before I was
+    /// frozen or killed is nothing that those who see only the record can know.
+    pub(super) fn note_admission(&mut self) {
+        if let Some(held) = &self.s.lease.held {
             self.s.pg.led_in = Some(held.epoch);
         }
     }

@@ -257,11 +257,13 @@ impl Turn<'_> {
     fn follow_leader(&mut self, leader: Name) {
         let at = self.address_of(&leader);
         let moved = at.is_some() && at != self.s.pg.upstream_at;
-        if (moved || self.s.pg.upstream.as_ref() != Some(&leader))
+        let stale = self.s.pg.settings_stale;
+        if (moved || stale || self.s.pg.upstream.as_ref() != Some(&leader))
             && self.may("Follow", self.s.budgets.renew_ms / 2)
         {
             self.s.pg.upstream_at = at;
             self.s.pg.upstream = Some(leader.clone());
+            self.s.pg.settings_stale = false;
             self.begin(Op::Follow, Effect::Follow { upstream: leader });
         }
     }
@@ -332,6 +334,7 @@ impl Turn<'_> {
         if self.may("StartReplica", self.s.budgets.renew_ms) {
             self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);
+            self.s.pg.settings_stale = false;
             self.begin(Op::StartReplica, Effect::StartReplica { upstream });
         }
     }

@@ -1,6 +1,7 @@
 //! What a member remembers between two steps.
 
 use super::budgets::{Budgets, Overrides};
+use super::configure::Restart;
 use super::event::{Op, PeerStatus};
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
@@ -82,6 +83,9 @@ pub struct State {
     pub routed_epoch: Option<u64>,
     /// A rule that must stay quiet until its words change: what was explained last, by topic.
     pub explained: BTreeMap<String, String>,
+    /// A restart that a person asked for.
+    #[serde(default)]
+    pub restart: Option<Restart>,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
 }
@@ -204,6 +208,7 @@ impl State {
             slots: BTreeSet::new(),
             routed_epoch: None,
             explained: BTreeMap::new(),
+            restart: None,
             sabotage: Sabotage::None,
         }
     }

@@ -159,6 +159,7 @@ impl Turn<'_> {
             Event::ProofFound(proof) => self.absorb_proof(proof),
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
             Event::Asked { id, ask } => self.absorb_ask(id, ask),
+            Event::SettingsChanged => self.s.pg.settings_stale = true,
             Event::Terminate => {
                 if !self.s.terminating {
                     self.explain(Rule::Handover, "asked to terminate");
@@ -192,6 +193,7 @@ impl Turn<'_> {
                     | Op::Promote
                     | Op::Follow
                     | Op::Checkpoint
+                    | Op::Configure
                     | Op::StartPrimary
                     | Op::StartReplica
             )
@@ -246,6 +248,7 @@ impl Turn<'_> {
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
             }
+            Op::Configure | Op::Follow => self.s.pg.settings_stale |= failed,
             Op::Initdb | Op::Clone | Op::CrashRecover => {
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
@@ -344,6 +347,7 @@ impl Turn<'_> {
         self.press_stop();
         self.tend_lease();
         self.answer_asks();
+        self.tend_restart();
         if self.s.holds(self.now) {
             self.lead();
         } else {

@@ -89,6 +89,7 @@ impl Runner {
             }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
+            Effect::Configure => self.spawn(server::run_configure(context)),
             Effect::SetSyncNames { names } => {
                 // The turn is taken here, in the order of the decisions.
                 let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;

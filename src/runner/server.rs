@@ -265,15 +265,32 @@ pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
     let written =
         blocking(move || config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words));
     let result = match written.await {
-        Ok(()) => {
-            let hup = Request::Signal {
-                signal: PostmasterSignal::Hup,
-            };
-            context.link.request(&hup).await.map_err(words)
-        }
+        Ok(()) => reload(&context).await,
         Err(error) => Err(error),
     };
     report(&context, Op::Follow, result).await;
+}
+
+/// A disk that takes no writes must not hold up the operations that come after.
+const CONFIGURE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run_configure(context: Arc<Context>) {
+    let pg = context.checked_postgres().await;
+    let written =
+        blocking(move || config::write(&pg, &pg.data_dir, &Follow::Nobody).map_err(words));
+    let result = match tokio::time::timeout(CONFIGURE, written).await {
+        Ok(Ok(())) => reload(&context).await,
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err("the settings could not be written in time".to_owned()),
+    };
+    report(&context, Op::Configure, result).await;
+}
+
+async fn reload(context: &Context) -> Done {
+    let hup = Request::Signal {
+        signal: PostmasterSignal::Hup,
+    };
+    context.link.request(&hup).await.map_err(words)
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {

@@ -52,6 +52,11 @@ pub(crate) enum Act {
     WatchShared {
         node: usize,
     },
+    /// The route is written into the lock object itself.
+    ApplyRoute {
+        node: usize,
+        epoch: u64,
+    },
     PublishMember {
         node: usize,
         life: Life,

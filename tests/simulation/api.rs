@@ -139,6 +139,14 @@ impl Store {
         });
     }
 
+    /// Something else of the object was written: its version changes, the lock fields do not.
+    pub(crate) fn touch_lock(&mut self) {
+        let version = self.next();
+        if let Some(lock) = &mut self.lock {
+            lock.version = version;
+        }
+    }
+
     pub(crate) fn delete_lock(&mut self) {
         self.next();
         self.lock = None;

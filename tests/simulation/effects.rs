@@ -13,10 +13,8 @@ impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
         let life = self.nodes[node].life;
         match effect {
-            Effect::Explain { .. }
-            | Effect::SetSlots { .. }
-            | Effect::PublishRoute { .. }
-            | Effect::Answer { .. } => {}
+            Effect::Explain { .. } | Effect::SetSlots { .. } | Effect::Answer { .. } => {}
+            Effect::PublishRoute { epoch } => self.send_route(node, epoch),
             Effect::Wake { at } => {
                 let n = &mut self.nodes[node];
                 n.tick_generation += 1;
@@ -160,6 +158,7 @@ impl World {
             }
             Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),
             Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
+            Effect::Configure => self.finish(node, Op::Configure, None, (1, 200)),
             Effect::SetSyncNames { names } => {
                 if let Some(generation) = generation {
                     self.order_sync_names(node, generation, names);

@@ -18,7 +18,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 35) {
+        match world.rng.range(0, 39) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -94,6 +94,13 @@ impl Fault {
             32 => Self::falsify_history(world),
             34 | 35 => Self::scale_down(world, any, long),
             33 => Self::falsify_identifier(world),
+            36 | 37 => Self::reconfigure(world),
+            38 => {
+                world.note(|| "FAULT a stranger labels the lock object".into());
+                world.store.touch_lock();
+                world.lock_changed();
+            }
+            39 => Self::restart(world, target),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -268,6 +275,22 @@ impl Fault {
         world.note(|| format!("FAULT {asked} is asked for {ask:?}"));
         let (id, life): (u64, Life) = (world.next_id(), world.nodes[asked].life);
         world.tell(1, asked, life, Event::Asked { id, ask });
+    }
+
+    /// Other parameters are stored: everybody hears of it, in no order.
+    fn reconfigure(world: &mut World) {
+        world.note(|| "FAULT the parameters are changed".into());
+        for node in 0..world.nodes.len() {
+            let (delay, life) = (world.rng.range(1, 3_000), world.nodes[node].life);
+            world.tell(delay, node, life, Event::SettingsChanged);
+        }
+    }
+
+    fn restart(world: &mut World, node: usize) {
+        world.note(|| format!("FAULT a restart of {node} is asked for"));
+        let ask = Ask::Restart { timeout_ms: 20_000 };
+        let (id, life): (u64, Life) = (world.next_id(), world.nodes[node].life);
+        world.tell(1, node, life, Event::Asked { id, ask });
     }
 
     /// A second pod under the name of another: two UIDs, one name.

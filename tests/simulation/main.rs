@@ -30,7 +30,7 @@ use std::time::Instant;
 use world::{Bug, Failure, Options, World};
 
 /// How many seeds `make test` runs at least, for each mode of replication.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 5_000;
 /// The seeds within which a bug put in on purpose must be found.
 const SABOTAGE_SEEDS: u64 = 2_000;
 
@@ -43,6 +43,8 @@ fn run(seed: u64, bug: Bug, trace: bool) -> (Result<(), Failure>, u64) {
     let options = Options {
         seed,
         synchronous: seed.is_multiple_of(2),
+        // And each in both kinds of dialect.
+        route_in_lock: seed % 4 >= 2,
         bug,
         trace,
     };

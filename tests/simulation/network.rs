@@ -9,6 +9,35 @@ use pgwarden::ha::model::{Member, Name};
 use pgwarden::ha::shared::{Shared, SharedWrite};
 
 impl World {
+    /// With Endpoints the route is a part of the lock object; elsewhere it is an object of its own.
+    pub(crate) fn send_route(&mut self, node: usize, epoch: u64) {
+        if self.options.route_in_lock && !self.nodes[node].cut_api {
+            let delay = self.rng.range(
+                2,
+                if self.now < self.slow_until {
+                    3_000
+                } else {
+                    80
+                },
+            );
+            self.schedule(delay, Act::ApplyRoute { node, epoch });
+        }
+    }
+
+    /// Another version of the lock object with the same lock fields, if it is still this holder's.
+    fn apply_route(&mut self, node: usize, epoch: u64) {
+        let lock = self.store.lock_snapshot();
+        let name = &self.nodes[node].name;
+        if lock
+            .held()
+            .is_some_and(|held| held.epoch == epoch && held.holder.name == *name)
+        {
+            self.note(|| format!("store: the route of node {node}, epoch {epoch}"));
+            self.store.touch_lock();
+            self.lock_changed();
+        }
+    }
+
     pub(crate) fn act_on_network(&mut self, act: Act) {
         match act {
             Act::ApplyLock {
@@ -77,6 +106,7 @@ impl World {
                     self.deliver_if_alive(node, event);
                 }
             }
+            Act::ApplyRoute { node, epoch } => self.apply_route(node, epoch),
             Act::PublishMember { node, life } => self.publish_member(node, life),
             Act::PeerReply {
                 node,

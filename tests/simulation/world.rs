@@ -56,6 +56,8 @@ impl Bug {
 pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) synchronous: bool,
+    /// The Endpoints dialect: writing the route changes the version of the lock.
+    pub(crate) route_in_lock: bool,
     pub(crate) bug: Bug,
     pub(crate) trace: bool,
 }

@@ -1,0 +1,96 @@
+//! What is done to a server that is as it should be: taking up changed settings, and a restart that a
+//! person asked for.
+//!
+//! Settings change at any moment, and their files may only be written while nothing else works on
+//! the data directory: hence an operation like any other. A restart is a stop after which the member
+//! does what it does after any stop of its server: as the leader it starts again under a lock that
+//! was acknowledged later (L2), as a replica it follows.
+
+use super::effect::{Effect, Rule, Stop};
+use super::event::Op;
+use super::model::Ms;
+use super::state::Process;
+use super::step::Turn;
+use serde::{Deserialize, Serialize};
+
+/// A restart in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Restart {
+    /// The question to be answered.
+    pub id: u64,
+    /// The server has been down since it was asked.
+    pub stopped: bool,
+    /// Who asks stops waiting then.
+    pub until: Ms,
+}
+
+impl Turn<'_> {
+    /// The primary's files follow the settings; a replica's do with the order to follow its leader.
+    pub(super) fn configure(&mut self) {
+        let busy = self.s.pg.op.is_some() || self.s.pg.stopping.is_some();
+        if self.s.pg.settings_stale && !busy && self.may("Configure", self.s.budgets.renew_ms) {
+            self.s.pg.settings_stale = false;
+            self.explain(
+                Rule::Primary,
+                "the settings changed: write them, and reload",
+            );
+            self.begin(Op::Configure, Effect::Configure);
+        }
+    }
+
+    /// Stop the server, and let it start again.
+    pub(super) fn absorb_restart(&mut self, id: u64, timeout_ms: Ms) {
+        if let Err(why) = self.may_restart() {
+            return self.emit(Effect::Answer {
+                id,
+                done: false,
+                text: why.to_owned(),
+            });
+        }
+        self.s.restart = Some(Restart {
+            id,
+            stopped: false,
+            until: self.now + timeout_ms,
+        });
+        self.stop(Stop::Fast, Rule::Handover, "a restart was asked for");
+    }
+
+    fn may_restart(&self) -> Result<(), &'static str> {
+        if self.s.restart.is_some() {
+            return Err("a restart is in progress already");
+        }
+        if self.s.terminating || self.s.handover.is_some() {
+            return Err("the leader's role is being handed over; try again");
+        }
+        if !matches!(self.s.pg.process, Process::Running { .. }) || self.s.pg.facts.is_none() {
+            return Err("PostgreSQL does not run, or does not answer yet");
+        }
+        if self.s.pg.op.is_some() || self.s.pg.stopping.is_some() {
+            return Err("another operation is in progress; try again");
+        }
+        Ok(())
+    }
+
+    /// Answer once the server is back.
+    pub(super) fn tend_restart(&mut self) {
+        let Some(mut restart) = self.s.restart else {
+            return;
+        };
+        restart.stopped |= self.s.pg.process == Process::Down;
+        self.s.restart = Some(restart);
+        let up = matches!(self.s.pg.process, Process::Running { .. }) && self.s.pg.op.is_none();
+        let (done, text) = if restart.stopped && up && self.s.pg.facts.is_some() {
+            (true, "restarted successfully")
+        } else if self.now >= restart.until {
+            (false, "restart failed: the server is not back in time")
+        } else {
+            return self.wake_at(restart.until);
+        };
+        self.s.restart = None;
+        self.emit(Effect::Answer {
+            id: restart.id,
+            done,
+            text: text.to_owned(),
+        });
+    }
+}
