@@ -286,7 +286,8 @@ pub fn dcs(
             .is_object()
             .then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local).0))
     };
-    let initial_config = settings.bootstrap.dcs_document.clone();
+    let copy = crate::runner::configuration::read_copy(&settings.postgresql.data_dir);
+    let initial_config = copy.unwrap_or_else(|| settings.bootstrap.dcs_document.clone());
     let options = DcsOptions {
         call_ms,
         resolve: Arc::new(resolve),

@@ -1,5 +1,6 @@
 //! What a mutating request becomes: a value in a bounded queue, with a deadline and a way back.
 
+use super::config::ConfigChange;
 use crate::ha::model::{Ms, Name};
 use tokio::sync::oneshot;
 
@@ -18,6 +19,23 @@ pub enum Ask {
         /// Who shall lead.
         candidate: Name,
     },
+    /// Restart this member's PostgreSQL.
+    Restart {
+        /// How long it may take.
+        timeout_ms: Ms,
+    },
+    /// Change the dynamic configuration.
+    Config(ConfigChange),
+}
+
+impl Ask {
+    /// How long who asks should wait, where that is not the same for all.
+    pub(super) fn patience_ms(&self) -> Option<Ms> {
+        match self {
+            Self::Restart { timeout_ms } => Some(*timeout_ms),
+            Self::Switchover { .. } | Self::Failover { .. } | Self::Config(_) => None,
+        }
+    }
 }
 
 /// One request on its way to the decision loop.
@@ -38,6 +56,8 @@ pub struct Reply {
     pub status: u16,
     /// The text.
     pub body: String,
+    /// The text is JSON.
+    pub json: bool,
 }
 
 impl Reply {
@@ -46,6 +66,15 @@ impl Reply {
         Self {
             status,
             body: body.into(),
+            json: false,
+        }
+    }
+
+    /// An answer that programs read.
+    pub fn json(status: u16, body: impl Into<String>) -> Self {
+        Self {
+            json: true,
+            ..Self::new(status, body)
         }
     }
 
@@ -54,6 +83,7 @@ impl Reply {
         let (words, wanted) = match ask {
             Ask::Switchover { candidate, .. } => ("switched over", candidate.as_deref()),
             Ask::Failover { candidate } => ("failed over", Some(candidate.as_str())),
+            Ask::Restart { .. } | Ask::Config(_) => return Self::new(200, "done"),
         };
         match wanted {
             Some(name) if name != new_leader => Self::new(

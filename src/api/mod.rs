@@ -1,5 +1,5 @@
 //! The REST interface: probes for the kubelet and load balancers, questions of peers, operators
-//! and people, and the two verbs that change who leads.
+//! and people, and the verbs that change who leads, how it is configured and whether it runs anew.
 //!
 //! It exists apart from the decision loop because a probe must be answered whatever that loop,
 //! PostgreSQL or the Kubernetes API is doing: every answer is computed from the last published
@@ -11,10 +11,12 @@ pub mod auth;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod config;
 mod connections;
 pub mod health;
 pub mod peer;
 pub mod query;
+mod restart;
 mod routes;
 pub mod server;
 pub mod spelling;
@@ -24,6 +26,7 @@ pub mod view;
 
 pub use auth::Credentials;
 pub use command::{Ask, Command, Reply};
+pub use config::ConfigChange;
 pub use peer::PeerStatus;
 pub use server::{Journal, Limits, Parts, Server, bind};
 pub use view::{ReplicationRow, View, Xlog};

@@ -1,13 +1,14 @@
 //! From a request to an answer: the table of routes, and the two that change something.
 
 use super::auth::Credentials;
-use super::command::{Command, Reply};
+use super::command::{Ask, Command, Reply};
+use super::config::ConfigChange;
 use super::connections::Slot;
 use super::query::Query;
 use super::server::{Journal, Limits, Parts};
 use super::switchover::{self, Verb};
 use super::view::View;
-use super::{cluster, health, status};
+use super::{cluster, config, health, restart, status};
 use crate::ha::model::Ms;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -94,6 +95,7 @@ impl Routes {
             "/readiness" => bare(health::readiness(query, &view, now_ms)),
             "/patroni" => full(200, JSON, status::body(&view)),
             "/cluster" => full(200, JSON, cluster::cluster(&view).to_string()),
+            "/config" => reply_answer(config::stored(&view)),
             "/history" => full(200, JSON, cluster::history(&view).to_string()),
             _ => full(
                 health::status(path, query, &view, now_ms),
@@ -131,8 +133,12 @@ impl Routes {
         match (method.as_str(), path) {
             ("POST", "/switchover") => self.decide(request, Verb::Switchover, slot).await,
             ("POST", "/failover") => self.decide(request, Verb::Failover, slot).await,
+            ("POST", "/restart") => self.restart(request, slot).await,
+            ("PATCH", "/config") => self.configure(request, ConfigChange::Merge, slot).await,
+            ("PUT", "/config") => self.configure(request, ConfigChange::Replace, slot).await,
             // This version keeps no schedule, so there is never one to delete.
             ("DELETE", "/switchover") => text(404, "no switchover is scheduled"),
+            ("DELETE", "/restart") => text(404, "no restarts are scheduled"),
             _ => {
                 let mut answer = text(501, format!("Unsupported method ('{method}')"));
                 answer
@@ -172,6 +178,44 @@ impl Routes {
         } else {
             "Failover"
         };
+        self.forward(ask, word, slot).await
+    }
+
+    /// An empty body is no body: `curl -X POST` sends neither a length nor anything.
+    async fn restart(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
+        let headers = request.headers();
+        let bare =
+            !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
+        let body = match self.body(request).await {
+            Ok(body) => body,
+            Err(_) if bare => Bytes::new(),
+            Err(refusal) => return close_after(refusal),
+        };
+        match restart::read(&body, &self.view()) {
+            Ok(ask) => self.forward(ask, "Restart", slot).await,
+            Err(reply) => reply_answer(reply),
+        }
+    }
+
+    async fn configure(
+        &self,
+        request: Request<Incoming>,
+        how: fn(serde_json::Map<String, serde_json::Value>) -> ConfigChange,
+        slot: &Slot,
+    ) -> Answer {
+        let body = match self.body(request).await {
+            Ok(body) => body,
+            Err(refusal) => return close_after(refusal),
+        };
+        match config::parse(&body) {
+            Ok(change) => self.forward(Ask::Config(how(change)), "Change", slot).await,
+            Err(reply) => reply_answer(reply),
+        }
+    }
+
+    /// Into the decision loop's queue, and wait for its answer.
+    async fn forward(&self, ask: Ask, word: &str, slot: &Slot) -> Answer {
+        let patience_ms = ask.patience_ms().unwrap_or(self.limits.decision_ms);
         let busy = || {
             text(
                 503,
@@ -184,7 +228,7 @@ impl Routes {
         let _protected = slot.decide();
         tracing::info!(?ask, "asked over the REST API");
         let (reply, answered) = oneshot::channel();
-        let deadline_ms = (self.now)() + self.limits.decision_ms;
+        let deadline_ms = (self.now)() + patience_ms;
         if self
             .commands
             .try_send(Command {
@@ -196,7 +240,7 @@ impl Routes {
         {
             return busy();
         }
-        match timeout(Duration::from_millis(self.limits.decision_ms), answered).await {
+        match timeout(Duration::from_millis(patience_ms), answered).await {
             Ok(Ok(reply)) => reply_answer(reply),
             // Dropped or late: it may still happen, and nobody here can say.
             _ => text(503, format!("{word} status unknown: look at /cluster")),
@@ -253,6 +297,9 @@ fn first_segment(path: &str) -> &str {
 }
 
 fn reply_answer(reply: Reply) -> Answer {
+    if reply.json {
+        return full(reply.status, JSON, reply.body);
+    }
     text(reply.status, reply.body)
 }
 

@@ -56,6 +56,8 @@ pub struct View {
     pub history: Vec<HistoryEntry>,
     /// When the Kubernetes API answered last, in seconds since 1970; for people only.
     pub dcs_last_seen: u64,
+    /// The dynamic configuration as stored, JSON; `None`: none was seen yet.
+    pub config: Option<std::sync::Arc<str>>,
     /// PostgreSQL's system identifier.
     pub system_id: Option<String>,
     /// The decision loop's last sign of life.
@@ -135,6 +137,7 @@ impl View {
             pause: false,
             history: Vec::new(),
             dcs_last_seen: 0,
+            config: None,
             system_id: None,
             beat_ms: now_ms,
             ttl_ms: 30_000,

@@ -28,7 +28,7 @@ pub struct DcsOptions {
     pub call_ms: u64,
     /// Dynamic configuration → rules.
     pub resolve: Arc<Resolve>,
-    /// The dynamic configuration that `SharedWrite::Config` stores.
+    /// The dynamic configuration that `SharedWrite::Config` stores until a newer one is known.
     pub initial_config: Value,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct DcsInner {
     pub(super) client: Client,
     pub(super) names: DcsNames,
     pub(super) resolve: Arc<Resolve>,
-    pub(super) initial_config: Value,
+    pub(super) initial_config: Mutex<Value>,
     /// The newest version of the lock known: a watch event from before it is old news.
     newest_lock: AtomicU64,
     pub(super) own_pod: Mutex<OwnPod>,
@@ -66,7 +66,7 @@ impl Dcs {
             client,
             names,
             resolve,
-            initial_config,
+            initial_config: Mutex::new(initial_config),
             newest_lock: AtomicU64::new(0),
             own_pod: Mutex::default(),
             events: Semaphore::new(EVENTS_UNDER_WAY),

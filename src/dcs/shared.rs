@@ -5,9 +5,12 @@ use super::client::Dcs;
 use super::codec::config::{self, ConfigView};
 use super::codec::object::{Meta, Notes, create_body, patch_body};
 use super::codec::{failover, sync};
+use super::error::DcsError;
+use super::request::Ask;
 use crate::ha::lock::Outcome;
 use crate::ha::shared::{ConfigRecord, FailoverRecord, SharedWrite, SyncRecord};
 use serde_json::Value;
+use std::sync::PoisonError;
 use tokio::time::Instant;
 
 /// The shared object as stored by a write.
@@ -46,7 +49,7 @@ impl Dcs {
                 Part::Config,
             ),
             SharedWrite::Config { expect } => (
-                config::config_notes(&self.shared.initial_config),
+                config::config_notes(&self.known_config()),
                 expect,
                 Part::Config,
             ),
@@ -69,6 +72,44 @@ impl Dcs {
             ),
         };
         self.write_part(part, &notes, expect.as_deref()).await
+    }
+
+    /// The dynamic configuration as stored, and the version of its object, by a quorum read.
+    pub async fn read_config(&self) -> Result<(Option<String>, Option<String>), DcsError> {
+        let (names, deadline) = (self.names(), Instant::now() + self.call);
+        let (group, resource) = names.dialect.state().path();
+        let path = self.path(group, resource, &names.config_name());
+        match self
+            .read_until(&Ask::get("read the configuration", &path), deadline)
+            .await
+        {
+            Ok(object) => {
+                let meta = Meta::of(&object);
+                Ok((meta.note(config::CONFIG).map(str::to_owned), meta.version()))
+            }
+            Err(DcsError::Missing { .. }) => Ok((None, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What [`SharedWrite::Config`] stores from now on: the newest document known.
+    pub fn remember_config(&self, document: Value) {
+        let mut known = self
+            .shared
+            .initial_config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = document;
+    }
+
+    /// The newest document known.
+    pub fn known_config(&self) -> Value {
+        let known = self
+            .shared
+            .initial_config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.clone()
     }
 
     /// Store a dynamic configuration.

@@ -1,6 +1,6 @@
 //! What comes from outside as events: from the guardian, from the watches, from people.
 
-use super::Runner;
+use super::{Runner, configuration};
 use crate::api;
 use crate::dcs::SharedView;
 use crate::dcs::watch::Seen;
@@ -64,15 +64,19 @@ impl Runner {
 
     fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
         if let Some(raw) = &view.config_raw
-            && self.config_raw.as_ref() != Some(raw)
+            && self.config_raw.as_deref() != Some(raw)
             && let Ok(mut dynamic) = self.context.dynamic.write()
         {
             let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings);
             for problem in problems {
                 tracing::error!("the dynamic configuration: {problem}");
             }
+            self.settings_changed |= *dynamic != parsed;
             *dynamic = parsed;
-            self.config_raw = Some(raw.clone());
+            self.config_raw = Some(raw.as_str().into());
+            if let Ok(document) = serde_json::from_str(raw) {
+                self.context.dcs.remember_config(document);
+            }
         }
         Event::SharedSeen {
             shared: view.shared,
@@ -80,7 +84,8 @@ impl Runner {
         }
     }
 
-    pub(super) fn question(&mut self, command: api::Command) -> Event {
+    /// `None`: it is nothing to decide about.
+    pub(super) fn question(&mut self, command: api::Command) -> Option<Event> {
         let ask = match &command.ask {
             api::Ask::Switchover { leader, candidate } => Ask::Switchover {
                 from: leader.clone(),
@@ -89,11 +94,21 @@ impl Runner {
             api::Ask::Failover { candidate } => Ask::Failover {
                 to: candidate.clone(),
             },
+            api::Ask::Restart { timeout_ms } => Ask::Restart {
+                // An answer reaches who asks before that one gives up.
+                timeout_ms: timeout_ms.saturating_sub(500),
+            },
+            api::Ask::Config(change) => {
+                let (context, change) = (self.context.clone(), change.clone());
+                let change = configuration::run_change(context, change, command.reply);
+                self.work.spawn(change);
+                return None;
+            }
         };
         self.questions.retain(|_, (_, reply)| !reply.is_closed());
         let id = self.next_question;
         self.next_question += 1;
         self.questions.insert(id, (command.ask, command.reply));
-        Event::Asked { id, ask }
+        Some(Event::Asked { id, ask })
     }
 }

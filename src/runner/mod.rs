@@ -5,6 +5,7 @@
 //! waits for anything but its inbox, so its heartbeat (G5) says what it is meant to say.
 
 mod complaints;
+pub mod configuration;
 mod container;
 mod effects;
 mod inbound;
@@ -34,7 +35,7 @@ use crate::dcs::watch::Watching;
 use crate::guardian::link::{Link, Words};
 use crate::guardian::protocol::{Hello, Request};
 use crate::ha::effect::{Effect, Rule};
-use crate::ha::event::Event;
+use crate::ha::event::{Event, Op};
 use crate::ha::model::Ms;
 use crate::ha::state::State;
 use crate::ha::step::step;
@@ -187,7 +188,9 @@ pub struct Runner {
     journal: Arc<Journal>,
     epoch_file: std::path::PathBuf,
     dcs_last_seen: u64,
-    config_raw: Option<String>,
+    config_raw: Option<Arc<str>>,
+    /// What PostgreSQL is configured with changed since the last step.
+    settings_changed: bool,
     newsroom: Newsroom,
     troubles: Troubles,
     /// What stands in the way on the Kubernetes side.
@@ -265,6 +268,7 @@ impl Runner {
             epoch_file: parts.epoch_file,
             dcs_last_seen: 0,
             config_raw: None,
+            settings_changed: false,
             newsroom: Newsroom::default(),
             troubles: Troubles::default(),
             obstacle: None,
@@ -304,7 +308,7 @@ impl Runner {
                 },
                 Some(event) = self.inbox.recv() => Some(event),
                 Some(seen) = self.watching.seen.recv() => Some(self.seen(seen)),
-                Some(command) = self.commands.recv() => Some(self.question(command)),
+                Some(command) = self.commands.recv() => self.question(command),
                 Ok(()) = terminate.changed() => Some(Event::Terminate),
                 Some(ended) = self.work.join_next() => {
                     if let Err(error) = ended {
@@ -316,6 +320,9 @@ impl Runner {
             };
             if let Some(event) = event {
                 self.decide(event);
+                if std::mem::take(&mut self.settings_changed) {
+                    self.decide(Event::SettingsChanged);
+                }
             } else if boottime_ms() >= self.wake_at {
                 self.decide(Event::Tick);
             }
@@ -356,7 +363,9 @@ impl Runner {
     }
 
     fn tell_everybody(&mut self, now: Ms) {
-        let op = self.state.pg.op.is_some() || self.state.pg.stopping.is_some();
+        // Writing files is no phase in which a server may be silent (G9).
+        let quiet = |op: &Op| *op != Op::Configure;
+        let op = self.state.pg.op.as_ref().is_some_and(quiet) || self.state.pg.stopping.is_some();
         let next = Watchful {
             running: matches!(
                 self.state.pg.process,
@@ -379,6 +388,7 @@ impl Runner {
             self.dcs_last_seen,
             now,
         );
+        view.config.clone_from(&self.config_raw);
         self.tell_of_volumes(now);
         self.tell_of_obstacles(now);
         let trouble = self.troubles.words(

@@ -2,9 +2,9 @@
 //!
 //! The guardian forks and kills; what is done here prepares the ground for it and reports back.
 
-use super::Context;
 use super::effects::ms;
 use super::pace::{LOOK, next_look};
+use super::{Context, configuration};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
@@ -55,7 +55,12 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// Write the files, ask the guardian, wait for its answer.
 async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>) -> Done {
     let pg = context.checked_postgres().await;
-    let prepared = blocking(move || prepare(&pg, &follow, primary, &sync)).await?;
+    let known = context.dcs.known_config();
+    let prepared = blocking(move || {
+        configuration::keep_copy(&pg.data_dir, &known);
+        prepare(&pg, &follow, primary, &sync)
+    });
+    let prepared = prepared.await?;
     for note in &prepared.notes {
         tracing::warn!("{note}");
     }
@@ -262,8 +267,7 @@ async fn complete_promotion(context: &Context) {
 
 pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
     let pg = context.checked_postgres().await;
-    let written =
-        blocking(move || config::write(&pg, &pg.data_dir, &Follow::Leader(source)).map_err(words));
+    let written = write_files(&context, pg, Follow::Leader(source));
     let result = match written.await {
         Ok(()) => reload(&context).await,
         Err(error) => Err(error),
@@ -276,14 +280,22 @@ const CONFIGURE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run_configure(context: Arc<Context>) {
     let pg = context.checked_postgres().await;
-    let written =
-        blocking(move || config::write(&pg, &pg.data_dir, &Follow::Nobody).map_err(words));
+    let written = write_files(&context, pg, Follow::Nobody);
     let result = match tokio::time::timeout(CONFIGURE, written).await {
         Ok(Ok(())) => reload(&context).await,
         Ok(Err(error)) => Err(error),
         Err(_) => Err("the settings could not be written in time".to_owned()),
     };
     report(&context, Op::Configure, result).await;
+}
+
+async fn write_files(context: &Context, pg: Postgres, follow: Follow) -> Done {
+    let known = context.dcs.known_config();
+    blocking(move || {
+        configuration::keep_copy(&pg.data_dir, &known);
+        config::write(&pg, &pg.data_dir, &follow).map_err(words)
+    })
+    .await
 }
 
 async fn reload(context: &Context) -> Done {

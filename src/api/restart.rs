@@ -1,0 +1,120 @@
+//! POST `/restart`: the body, and whether its conditions hold here. Codes and words are Patroni's.
+
+use super::command::{Ask, Reply};
+use super::spelling::nearest;
+use super::view::View;
+use serde_json::{Map, Value};
+
+const KEYS: [&str; 5] = [
+    "postgres_version",
+    "restart_pending",
+    "role",
+    "schedule",
+    "timeout",
+];
+/// Who names no time waits this long for the server to be back, in seconds.
+const TIMEOUT_S: u64 = 600;
+
+/// Read and judge: what shall be done, or the refusal. An empty body is one without conditions.
+pub(super) fn read(body: &[u8], view: &View) -> Result<Ask, Reply> {
+    let fields = fields(body)?;
+    if let Some(unknown) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let hint = nearest(unknown, &KEYS).map_or_else(
+            || format!("the keys are {}", KEYS.join(", ")),
+            |known| format!("did you mean \"{known}\"?"),
+        );
+        return Err(Reply::new(
+            400,
+            format!("unknown key \"{unknown}\"; {hint}"),
+        ));
+    }
+    let role = role(fields.get("role"))?;
+    let version = version(fields.get("postgres_version"))?;
+    let timeout_s = timeout(fields.get("timeout"))?;
+    let pending = match fields.get("restart_pending") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(wanted)) => *wanted,
+        Some(other) => {
+            let text = format!("\"restart_pending\" must be true or false, found {other}");
+            return Err(Reply::new(400, text));
+        }
+    };
+    if fields.get("schedule").is_some_and(|value| !value.is_null()) {
+        let text = "Scheduled restarts are not supported by this version: leave out schedule and \
+                    the restart is done at once";
+        return Err(Reply::new(400, text));
+    }
+    let fits = role.is_none_or(|role| role == view.role)
+        && (!pending || view.pending_restart)
+        && version.is_none_or(|wanted| view.server_version.is_some_and(|is| is < wanted));
+    if !fits {
+        return Err(Reply::new(503, "restart conditions are not satisfied"));
+    }
+    Ok(Ask::Restart {
+        timeout_ms: timeout_s * 1_000,
+    })
+}
+
+fn fields(body: &[u8]) -> Result<Map<String, Value>, Reply> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Reply::new(
+            400,
+            "the body is not a JSON object; expected {} or conditions",
+        )),
+        Err(error) => {
+            let text = format!("the body is not JSON ({error}); expected {{}} or conditions");
+            Err(Reply::new(400, text))
+        }
+    }
+}
+
+fn role(value: Option<&Value>) -> Result<Option<&str>, Reply> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(role)) if role == "master" => Ok(Some("primary")),
+        Some(Value::String(role))
+            if matches!(role.as_str(), "primary" | "standby_leader" | "replica") =>
+        {
+            Ok(Some(role))
+        }
+        Some(_) => Err(Reply::new(
+            400,
+            "PostgreSQL role should be either primary, standby_leader, or replica",
+        )),
+    }
+}
+
+/// `15.4` as the server's number, 150004: who runs an older one is restarted.
+fn version(value: Option<&Value>) -> Result<Option<u32>, Reply> {
+    let text = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+    match parts.as_deref() {
+        Some([major]) => Ok(major.checked_mul(10_000)),
+        Some([major, minor]) if *minor < 10_000 => {
+            Ok(major.checked_mul(10_000).map(|number| number + minor))
+        }
+        _ => Err(Reply::new(
+            400,
+            format!("Invalid PostgreSQL version: {text}"),
+        )),
+    }
+}
+
+fn timeout(value: Option<&Value>) -> Result<u64, Reply> {
+    let seconds = match value {
+        None | Some(Value::Null) => return Ok(TIMEOUT_S),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(other) => other.as_u64(),
+    };
+    seconds
+        .filter(|seconds| (1..=86_400).contains(seconds))
+        .ok_or_else(|| Reply::new(400, "Timeout should be a positive number of seconds"))
+}

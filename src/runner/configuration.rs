@@ -1,0 +1,176 @@
+//! The dynamic configuration: changed when people ask, and kept beside the data for the day when the
+//! stored one is lost.
+//!
+//! A change is judged before it is stored: a key of a wrong type, one that would break a promise, a
+//! parameter that this PostgreSQL refuses. What was wrong before is not held against it.
+
+use super::Context;
+use crate::agent::wiring;
+use crate::api::{ConfigChange, Reply};
+use crate::ha::lock::Outcome;
+use crate::postgres::parameters;
+use crate::settings::Dynamic;
+use crate::sys::durable;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Patroni's name for the copy in the data directory.
+const COPY: &str = "patroni.dynamic.json";
+/// Other writers of the object are waited out this often.
+const TRIES: usize = 5;
+
+type Document = Map<String, Value>;
+
+pub(super) async fn run_change(
+    context: Arc<Context>,
+    change: ConfigChange,
+    reply: oneshot::Sender<Reply>,
+) {
+    let answer = changed(&context, &change).await;
+    tracing::info!("a change of the dynamic configuration: {}", answer.status);
+    // Who asked may have gone.
+    let _ = reply.send(answer);
+}
+
+async fn changed(context: &Context, change: &ConfigChange) -> Reply {
+    for _ in 0..TRIES {
+        let (raw, version) = match context.dcs.read_config().await {
+            Ok(stored) => stored,
+            Err(error) => return Reply::new(503, error.to_string()),
+        };
+        let stored = raw.as_deref().and_then(document);
+        let Some(next) = change.apply(stored.as_ref()) else {
+            return Reply::new(
+                503,
+                "no dynamic configuration is stored yet; PUT one, or wait",
+            );
+        };
+        if stored.as_ref() == Some(&next) {
+            return Reply::json(200, Value::Object(next).to_string());
+        }
+        if let Some(why) = refusal(context, stored.as_ref(), &next).await {
+            return Reply::new(400, why);
+        }
+        let next = Value::Object(next);
+        match context.dcs.write_config(&next, version.as_deref()).await {
+            Outcome::Done(_) => return Reply::json(200, next.to_string()),
+            Outcome::Conflict => {}
+            Outcome::Refused { status, why, .. } => {
+                return Reply::new(502, format!("the API refused it ({status}): {why}"));
+            }
+            Outcome::Unknown { why } => {
+                let text = format!("it may have been stored, look at GET /config: {why}");
+                return Reply::new(503, text);
+            }
+        }
+    }
+    Reply::new(409, "others keep changing the object; try again")
+}
+
+fn document(raw: &str) -> Option<Document> {
+    match serde_json::from_str(raw) {
+        Ok(Value::Object(document)) => Some(document),
+        _ => None,
+    }
+}
+
+/// Why the document cannot be stored, where the one before did not have the same fault.
+async fn refusal(context: &Context, before: Option<&Document>, next: &Document) -> Option<String> {
+    let in_force = context
+        .dynamic
+        .read()
+        .map(|d| d.clone())
+        .unwrap_or_default();
+    let read = |document: &Document| {
+        let text = Value::Object(document.clone()).to_string();
+        let (dynamic, problems) = Dynamic::parse(&text, &in_force, &context.settings);
+        let errors = problems
+            .into_iter()
+            .filter(crate::settings::Problem::is_error);
+        let words = |problem: crate::settings::Problem| {
+            let key = problem
+                .path
+                .trim_start_matches("bootstrap.dcs")
+                .trim_start_matches('.');
+            format!("{key}: {}", problem.message)
+        };
+        (dynamic, errors.map(words).collect::<Vec<_>>())
+    };
+    let (old, known) = before.map(read).unwrap_or_default();
+    let (new, found) = read(next);
+    let mut news: Vec<String> = found
+        .into_iter()
+        .filter(|words| !known.contains(words))
+        .collect();
+    news.extend(refused_parameters(context, &old, &new).await);
+    (!news.is_empty()).then(|| news.join("; "))
+}
+
+/// Asked of PostgreSQL itself, as with the file.
+async fn refused_parameters(context: &Context, old: &Dynamic, new: &Dynamic) -> Vec<String> {
+    let effective = |dynamic: &Dynamic| {
+        wiring::postgres(&context.settings, dynamic, &context.installation).parameters
+    };
+    let (before, after) = (effective(old), effective(new));
+    if before == after {
+        return Vec::new();
+    }
+    let refused = parameters::refused(&context.installation, &after).await;
+    let changed: BTreeMap<_, _> = after
+        .iter()
+        .filter(|(name, value)| before.get(*name) != Some(value))
+        .collect();
+    let refused = refused.unwrap_or_default().into_iter();
+    refused
+        .filter(|(name, _)| changed.contains_key(name))
+        .map(|(name, why)| {
+            let value = after.get(&name).map_or("", String::as_str);
+            format!(
+                "postgresql.parameters.{name}: found {value:?}, which PostgreSQL refuses: {why}"
+            )
+        })
+        .collect()
+}
+
+/// Where the copy is.
+pub fn copy_in(data_dir: &Path) -> PathBuf {
+    data_dir.join(COPY)
+}
+
+/// The copy, if there is a good one.
+pub fn read_copy(data_dir: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(copy_in(data_dir)).ok()?;
+    document(&text).map(Value::Object)
+}
+
+/// Keep the copy beside the files that are being written anyway; losing it loses nothing in force.
+pub(super) fn keep_copy(data_dir: &Path, document: &Value) {
+    if document.is_null() || read_copy(data_dir).as_ref() == Some(document) {
+        return;
+    }
+    let path = copy_in(data_dir);
+    if let Err(error) = durable::write_atomic(&path, document.to_string().as_bytes(), 0o600) {
+        tracing::warn!(%error, "{} was not written", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_copy_is_read_back_and_a_damaged_one_is_none() {
+        let dir = std::env::temp_dir().join(format!("pgw-copy-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("a directory");
+        assert_eq!(read_copy(&dir), None);
+        keep_copy(&dir, &json!({ "ttl": 20 }));
+        assert_eq!(read_copy(&dir), Some(json!({ "ttl": 20 })));
+        std::fs::write(copy_in(&dir), "[1]").expect("it is writable");
+        assert_eq!(read_copy(&dir), None);
+        std::fs::remove_dir_all(&dir).expect("it is ours");
+    }
+}
