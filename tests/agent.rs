@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "agent/dynamic.rs"]
+mod dynamic;
 #[path = "agent/kubectl.rs"]
 mod kubectl;
 #[path = "agent/parameters.rs"]

@@ -61,6 +61,10 @@ fn row(view: &View, name: &str, member: &Member) -> Value {
     if let Some(timeline) = member.timeline {
         put("timeline", Value::from(timeline));
     }
+    if !member.pending_restart.is_empty() {
+        put("pending_restart", Value::Bool(true));
+        put("pending_restart_reason", json!(member.pending_restart));
+    }
     if !member.tags.is_empty() {
         put("tags", Value::Object(tag_values(&member.tags)));
     }

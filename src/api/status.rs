@@ -4,6 +4,7 @@
 //! `role`. Under `pgwarden` stands what only our own peers ask: who exactly this is.
 
 use super::view::{ReplicationRow, View, Xlog};
+use crate::ha::model::PendingRestart;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ struct Status<'a> {
     tags: Map<String, Value>,
     #[serde(skip_serializing_if = "is_false")]
     pending_restart: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pending_restart_reason: &'a BTreeMap<String, PendingRestart>,
     dcs_last_seen: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     database_system_identifier: Option<&'a str>,
@@ -93,6 +96,7 @@ pub fn body(view: &View) -> String {
         cluster_unlocked: view.leader.is_none(),
         tags: tag_values(&view.tags),
         pending_restart: view.pending_restart,
+        pending_restart_reason: &view.pending_restart_reason,
         dcs_last_seen: view.dcs_last_seen,
         database_system_identifier: view.system_id.as_deref(),
         patroni: Program {

@@ -4,7 +4,7 @@
 //! publishing a new value (the lock, the loop's liveness) is kept as an instant of the boottime
 //! clock and compared when the question comes.
 
-use crate::ha::model::{HistoryEntry, Identity, Lsn, Member, Ms, Name, Timeline};
+use crate::ha::model::{HistoryEntry, Identity, Lsn, Member, Ms, Name, PendingRestart, Timeline};
 use std::collections::BTreeMap;
 
 /// The snapshot every answer is made from.
@@ -50,6 +50,8 @@ pub struct View {
     pub tags: BTreeMap<String, String>,
     /// A setting waits for a restart.
     pub pending_restart: bool,
+    /// Which, with what is in use and what is wanted.
+    pub pending_restart_reason: BTreeMap<String, PendingRestart>,
     /// Automatic failover is suspended.
     pub pause: bool,
     /// The timelines' history.
@@ -134,6 +136,7 @@ impl View {
             optime: None,
             tags: BTreeMap::new(),
             pending_restart: false,
+            pending_restart_reason: BTreeMap::new(),
             pause: false,
             history: Vec::new(),
             dcs_last_seen: 0,

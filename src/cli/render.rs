@@ -1,6 +1,7 @@
 //! Tables as patronictl prints them, so that eyes and scripts find what they know.
 
 use super::args::Format;
+use crate::ha::model::PendingRestart;
 use comfy_table::presets::ASCII_FULL_CONDENSED;
 use comfy_table::{CellAlignment, LineStyle, Table};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ struct Row {
     receive_lag: Option<Value>,
     replay_lsn: Option<String>,
     replay_lag: Option<Value>,
+    pending_restart: bool,
+    pending_restart_reason: BTreeMap<String, PendingRestart>,
     tags: Map<String, Value>,
 }
 
@@ -94,14 +97,24 @@ struct Line {
     replay_lsn: Option<String>,
     #[serde(rename = "Replay Lag", skip_serializing_if = "Option::is_none")]
     replay_lag: Option<u64>,
+    #[serde(rename = "Pending restart", skip_serializing_if = "Option::is_none")]
+    pending_restart: Option<&'static str>,
+    #[serde(
+        rename = "Pending restart reason",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pending_restart_reason: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     tags: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
 }
 
-/// Print the members. The Tags column is there only if somebody has one; what keeps somebody from
-/// running is too long for a column of a table, and stands below.
+/// The first column that is there only if somebody has something in it.
+const OPTIONAL_FROM: usize = 9;
+
+/// Print the members. What keeps somebody from running is too long for a column of a table, and
+/// stands below.
 pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Result<()> {
     let lines: Vec<Line> = cluster
         .members
@@ -111,7 +124,6 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
     if format == Format::Json {
         return json_line(&lines, out);
     }
-    let tagged = lines.iter().any(|line| !line.tags.is_empty());
     let mut rows: Vec<Vec<String>> = lines.iter().map(cells).collect();
     // The two lags share a heading where the column beside them tells which is which.
     let lags = if format == Format::Tsv {
@@ -127,13 +139,16 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
         "TL",
         "Receive LSN",
         lags[0],
+        "Replay LSN",
+        lags[1],
+        "Pending restart",
+        "Pending restart reason",
+        "Tags",
     ];
-    heads.extend(["Replay LSN", lags[1]]);
-    if tagged {
-        heads.push("Tags");
-    } else {
-        for row in &mut rows {
-            row.truncate(heads.len());
+    for at in (OPTIONAL_FROM..heads.len()).rev() {
+        if rows.iter().all(|row| row[at].is_empty()) {
+            heads.remove(at);
+            rows.iter_mut().for_each(|row| drop(row.remove(at)));
         }
     }
     if format == Format::Tsv {
@@ -174,9 +189,19 @@ fn line(cluster: &Cluster, row: &Row) -> Line {
         receive_lag: lag(&row.receive_lag),
         replay_lsn: row.replay_lsn.clone(),
         replay_lag: lag(&row.replay_lag),
+        pending_restart: row.pending_restart.then_some("*"),
+        pending_restart_reason: reasons(&row.pending_restart_reason),
         tags: row.tags.clone(),
         trouble: cluster.pgwarden.troubles.get(&row.name).cloned(),
     }
+}
+
+/// `max_connections: 100->120`, a line each.
+fn reasons(settings: &BTreeMap<String, PendingRestart>) -> Option<String> {
+    let lines = settings
+        .iter()
+        .map(|(name, change)| format!("{name}: {}->{}", change.old_value, change.new_value));
+    (!settings.is_empty()).then(|| lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn cells(line: &Line) -> Vec<String> {
@@ -196,6 +221,8 @@ fn cells(line: &Line) -> Vec<String> {
         number(line.receive_lag),
         line.replay_lsn.clone().unwrap_or_default(),
         number(line.replay_lag),
+        line.pending_restart.unwrap_or_default().to_owned(),
+        line.pending_restart_reason.clone().unwrap_or_default(),
         if tags.is_empty() {
             String::new()
         } else {
@@ -258,7 +285,8 @@ fn json_line(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 fn tsv(heads: &[&str], rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", heads.join("\t"))?;
     for row in rows {
-        writeln!(out, "{}", row.join("\t"))?;
+        // A line stays a line.
+        writeln!(out, "{}", row.join("\t").replace('\n', ", "))?;
     }
     Ok(())
 }

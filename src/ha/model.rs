@@ -156,6 +156,15 @@ pub struct DataFacts {
     pub history: Vec<HistoryEntry>,
 }
 
+/// A setting that waits for a restart, as Patroni publishes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PendingRestart {
+    /// In use.
+    pub old_value: String,
+    /// Wanted.
+    pub new_value: String,
+}
+
 /// A member as the shared state shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
@@ -189,6 +198,9 @@ pub struct Member {
     pub tags: BTreeMap<String, String>,
     /// False from a promotion until the checkpoint that completes it: no rewind against it before.
     pub checkpoint_after_promote: Option<bool>,
+    /// Settings that wait for a restart, for people only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pending_restart: BTreeMap<String, PendingRestart>,
     /// Its Pod is being deleted: it will be gone soon, whatever it does.
     #[serde(default)]
     pub leaving: bool,

@@ -24,6 +24,7 @@ pub mod data_dir;
 pub mod history;
 pub mod lines;
 pub mod parameters;
+pub mod pending;
 pub mod probe;
 pub mod quote;
 pub mod rewind;

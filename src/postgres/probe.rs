@@ -5,9 +5,11 @@
 //! its own deadline.
 
 use super::Postgres;
+use super::pending;
 use super::session::{Session, SqlError};
-use crate::ha::model::{Lsn, Timeline, Walsender};
+use crate::ha::model::{Lsn, PendingRestart, Timeline, Walsender};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The reading of a running server.
@@ -27,6 +29,8 @@ pub struct Facts {
     pub wal_segment_bytes: u64,
     /// Some setting waits for a restart.
     pub pending_restart: bool,
+    /// Which, and what for; filled in from time to time ([`super::pending`]).
+    pub pending: BTreeMap<String, PendingRestart>,
     /// The setting as the server has it now.
     pub synchronous_standby_names: String,
     /// Backends that wait for WAL to reach the disk at this moment.
@@ -142,6 +146,20 @@ impl Probe {
         parse(&text)
     }
 
+    /// What waits for a restart, over the session of the last answer; without one nothing is asked.
+    pub async fn pending(
+        &mut self,
+        pg: &Postgres,
+        deadline: Duration,
+    ) -> Result<Option<BTreeMap<String, PendingRestart>>, SqlError> {
+        let Some(session) = self.session.take() else {
+            return Ok(None);
+        };
+        let settings = pending::settings(&session, pg, deadline).await?;
+        self.session = Some(session);
+        Ok(Some(settings))
+    }
+
     /// Gives the session up, as before stopping the server.
     pub fn disconnect(&mut self) {
         self.session = None;
@@ -210,6 +228,7 @@ fn parse(text: &str) -> Result<Facts, SqlError> {
         timeline: raw.timeline,
         wal_segment_bytes: raw.wal_segment_bytes,
         pending_restart: raw.pending_restart,
+        pending: BTreeMap::new(),
         synchronous_standby_names: raw.synchronous_standby_names,
         wal_waiters: raw.wal_waiters,
         write_lsn: lsn(raw.write_lsn)?,

@@ -16,6 +16,7 @@ mod lines;
 mod news;
 mod pace;
 mod parameters;
+mod pending;
 mod prober;
 mod publisher;
 mod replay;
@@ -113,6 +114,8 @@ pub struct Context {
     sync_setter: tokio::sync::Mutex<()>,
     /// Members that ever got a slot from this process.
     slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
+    /// How often the files of a running server were written anew.
+    configured: AtomicU64,
     complaints: Complaints,
     /// The parameters that were checked last.
     checked: tokio::sync::Mutex<parameters::Checked>,
@@ -229,6 +232,7 @@ impl Runner {
             sync_turn: AtomicU64::new(0),
             sync_setter: tokio::sync::Mutex::default(),
             slots_owned: tokio::sync::Mutex::default(),
+            configured: AtomicU64::new(0),
             complaints: Complaints::default(),
             checked: tokio::sync::Mutex::default(),
         });
@@ -400,8 +404,9 @@ impl Runner {
             let own = view.members.entry(self.state.me.name.clone());
             own.or_default().trouble.clone_from(&trouble);
         }
-        self.publish
-            .send_if_modified(|current| current.update(&self.context, &self.state, trouble));
+        self.publish.send_if_modified(|current| {
+            current.update(&self.context, &self.state, facts.as_deref(), trouble)
+        });
         self.view.send_replace(Arc::new(view));
     }
 }

@@ -4,6 +4,7 @@
 //! an error answer counts as an answer, and a full disk is not a dead one.
 
 use super::effects::ms;
+use super::pending::Pending;
 use super::{Context, Watchful};
 use crate::ha::event::{Event, PgFacts};
 use crate::ha::model::{HistoryEntry, Ms, Timeline};
@@ -100,6 +101,7 @@ pub(super) async fn run(
     let mut health = Health::fresh(boottime_ms());
     let mut history: (Timeline, Vec<HistoryEntry>) = (0, Vec::new());
     let mut newest = Newest::default();
+    let mut pending = Pending::default();
     let mut connect_due = boottime_ms() + SESSION_MS;
     loop {
         let task = watchful.borrow_and_update().clone();
@@ -125,6 +127,9 @@ pub(super) async fn run(
             Ok(mut facts) => {
                 correct_timeline(&context, &mut facts).await;
                 newest.correct(&mut facts);
+                pending
+                    .complete(&context, &mut probe, &mut facts, now)
+                    .await;
                 if history.0 != facts.timeline {
                     history = (facts.timeline, read_history(&context, facts.timeline).await);
                 }

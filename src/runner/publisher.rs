@@ -7,6 +7,7 @@ use super::effects::ms;
 use crate::ha::lock::Outcome;
 use crate::ha::model::{Member, Ms};
 use crate::ha::state::State;
+use crate::postgres::probe::Facts;
 use crate::settings::Settings;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -23,9 +24,16 @@ pub(super) struct Publication {
 
 impl Publication {
     /// Take over the state; true when something changed.
-    pub(super) fn update(&mut self, context: &Context, state: &State, trouble: String) -> bool {
+    pub(super) fn update(
+        &mut self,
+        context: &Context,
+        state: &State,
+        facts: Option<&Facts>,
+        trouble: String,
+    ) -> bool {
         let base = Member {
             trouble,
+            pending_restart: facts.map(|facts| facts.pending.clone()).unwrap_or_default(),
             ..base(&context.settings)
         };
         let member = state.public_member(&base);

@@ -302,7 +302,9 @@ async fn reload(context: &Context) -> Done {
     let hup = Request::Signal {
         signal: PostmasterSignal::Hup,
     };
-    context.link.request(&hup).await.map_err(words)
+    context.link.request(&hup).await.map_err(words)?;
+    context.configured.fetch_add(1, SeqCst);
+    Ok(())
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {

@@ -47,6 +47,7 @@ pub(super) fn build(
         optime: state.lock.snapshot.as_ref().and_then(|lock| lock.optime),
         tags: settings.tags.clone(),
         pending_restart: facts.is_some_and(|facts| facts.pending_restart),
+        pending_restart_reason: facts.map(|facts| facts.pending.clone()).unwrap_or_default(),
         history: shared
             .map(|shared| shared.config.history.clone())
             .unwrap_or_default(),

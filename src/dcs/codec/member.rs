@@ -7,7 +7,7 @@
 use super::SCHEMA;
 use super::object::{Meta, Notes};
 use super::trouble;
-use crate::ha::model::{Lsn, Member};
+use crate::ha::model::{Lsn, Member, PendingRestart};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -124,6 +124,7 @@ fn of_status(status: &Value) -> Member {
         version: text("version"),
         tags: status["tags"].as_object().map(tags).unwrap_or_default(),
         checkpoint_after_promote: status["checkpoint_after_promote"].as_bool(),
+        pending_restart: pending(status),
         ..Member::default()
     }
 }
@@ -152,6 +153,22 @@ fn port_of(text: Option<&str>) -> Option<u16> {
     text.map_or(Some(5432), |text| {
         text.parse().ok().filter(|port| *port > 0)
     })
+}
+
+/// Reasons that are none of ours in form are left out: they are for people.
+fn pending(status: &Value) -> BTreeMap<String, PendingRestart> {
+    let reasons = status["pending_restart_reason"].as_object();
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let change = |change: &Value| PendingRestart {
+        old_value: text(&change["old_value"]),
+        new_value: text(&change["new_value"]),
+    };
+    let all = reasons.into_iter().flatten();
+    all.map(|(name, reason)| (name.clone(), change(reason)))
+        .collect()
 }
 
 fn tags(tags: &Map<String, Value>) -> BTreeMap<String, String> {
@@ -223,6 +240,10 @@ fn status_text(member: &Member) -> String {
     }
     if member.checkpoint_after_promote == Some(false) {
         put("checkpoint_after_promote", json!(false));
+    }
+    if !member.pending_restart.is_empty() {
+        put("pending_restart", json!(true));
+        put("pending_restart_reason", json!(member.pending_restart));
     }
     let tags = tag_values(&member.tags);
     if !tags.is_empty() {

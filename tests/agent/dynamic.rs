@@ -1,0 +1,153 @@
+//! The dynamic configuration of a running member: changed over REST, applied at once, restarted for,
+//! kept through the loss of its object.
+
+use super::{
+    ANYWHERE, BIN_DIR, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member,
+    wait_for,
+};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Status and body of a request with a JSON body.
+async fn ask(port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+async fn own_status(port: u16) -> Value {
+    let (_, body) = ask(port, "GET", "/patroni", "").await;
+    serde_json::from_str(&body).unwrap_or_default()
+}
+
+/// Wait until the member says so.
+async fn until(port: u16, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let status = own_status(port).await;
+        if so(&status) {
+            return status;
+        }
+        assert!(Instant::now() < end, "{what}: {status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn show(home: &Home, port: u16, setting: &str) -> String {
+    let mut psql = Command::new(format!("{BIN_DIR}/psql"));
+    psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"]);
+    psql.args(["-d", "postgres", "-XAtc", &format!("SHOW {setting}")]);
+    let output = psql
+        .env("PGPASSWORD", "s")
+        .current_dir(&home.0)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_judged_applied_restarted_for_and_outlives_its_object() {
+    if !has_postgres() {
+        return;
+    }
+    let home = Home::new("dynamic");
+    let api = api_with_pod(ANYWHERE, "uid-1").await;
+    let config = config_with(&home, &api);
+    let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    let port = |section: &str| -> u16 {
+        let listen = text[section]["listen"].as_str().unwrap();
+        listen.rsplit(':').next().unwrap().parse().unwrap()
+    };
+    let (rest, sql) = (port("restapi"), port("postgresql"));
+    let (member, _) = logging_member(&home, &config);
+    wait_for("at first", rest, "/primary", 200).await;
+    let started = until(rest, "it runs", |s| s["postmaster_start_time"].is_string()).await;
+    let started = started["postmaster_start_time"].clone();
+
+    // Judged: nothing of this is stored.
+    wait_for("once it is stored", rest, "/config", 200).await;
+    let (_, before) = ask(rest, "GET", "/config", "").await;
+    for (change, words) in [
+        ("[1]", "the body is not a JSON object"),
+        ("{", "the body is not JSON"),
+        (r#"{"ttl": "x"}"#, "ttl: found"),
+        (r#"{"ttl": 2}"#, "ttl:"),
+        (r#"{"synchronous_mode": 7}"#, "synchronous_mode: found"),
+        (r#"{"standby_cluster": {"host": "a"}}"#, "standby_cluster:"),
+        (
+            r#"{"postgresql": {"parameters": {"work_mem": "banana"}}}"#,
+            "postgresql.parameters.work_mem: found \"banana\", which PostgreSQL refuses",
+        ),
+    ] {
+        let (status, said) = ask(rest, "PATCH", "/config", change).await;
+        assert_eq!(status, 400, "{change}: {said}");
+        assert!(said.contains(words), "{change}: {said}");
+    }
+    assert_eq!(ask(rest, "GET", "/config", "").await, (200, before));
+
+    // Applied at once, or once restarted.
+    let change = json!({ "postgresql": { "parameters": {
+        "work_mem": "7MB", "max_connections": 120, "max_wal_size": "200MB" } } });
+    let (status, said) = ask(rest, "PATCH", "/config", &change.to_string()).await;
+    assert_eq!(status, 200, "{said}");
+    let pending = until(rest, "it waits for a restart", |s| {
+        s["pending_restart"] == true
+    })
+    .await;
+    assert_eq!(
+        pending["pending_restart_reason"],
+        json!({ "max_connections": { "old_value": "100", "new_value": "120" } })
+    );
+    assert_eq!(show(&home, sql, "work_mem"), "7MB");
+    assert_eq!(show(&home, sql, "max_connections"), "100");
+    assert_eq!(
+        own_status(rest).await["postmaster_start_time"],
+        started,
+        "a reload is enough"
+    );
+
+    let epoch = pending["pgwarden"]["epoch"].clone();
+    let (status, said) = ask(rest, "POST", "/restart", r#"{"role": "replica"}"#).await;
+    assert_eq!(
+        (status, said.as_str()),
+        (503, "restart conditions are not satisfied")
+    );
+    let (status, said) = ask(rest, "POST", "/restart", r#"{"restart_pending": true}"#).await;
+    assert_eq!((status, said.as_str()), (200, "restarted successfully"));
+    let after = until(rest, "nothing waits", |s| s["pending_restart"].is_null()).await;
+    assert_ne!(after["postmaster_start_time"], started);
+    assert_eq!(after["pgwarden"]["epoch"], epoch, "under the same lock");
+    assert_eq!(show(&home, sql, "max_connections"), "120");
+
+    // Lost by a hand: the leader writes back what was in force, not what the file once said.
+    assert!(api.remove("configmaps", "default", "solo-config"));
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let stored = api.object("configmaps", "default", "solo-config");
+        let notes = stored.map(|map| map["metadata"]["annotations"].clone());
+        let document = notes.as_ref().and_then(|notes| notes["config"].as_str());
+        if let Some(document) = document {
+            assert!(document.contains("7MB"), "{document}");
+            break;
+        }
+        assert!(Instant::now() < end, "it is not written back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let copy = fs::read_to_string(home.0.join("member/data/patroni.dynamic.json")).unwrap();
+    assert!(copy.contains("7MB"), "{copy}");
+    drop(member);
+    api.stop().await;
+}
