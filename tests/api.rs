@@ -4,6 +4,8 @@
 
 #[path = "api/changes.rs"]
 mod changes;
+#[path = "api/configuring.rs"]
+mod configuring;
 #[path = "api/harness.rs"]
 mod harness;
 #[path = "api/probes.rs"]

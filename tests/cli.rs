@@ -4,6 +4,8 @@
 
 #[path = "cli/change.rs"]
 mod change;
+#[path = "cli/config.rs"]
+mod config;
 // The server of the API's own tests; not all of it is needed here.
 #[allow(dead_code)]
 #[path = "api/harness.rs"]

@@ -121,14 +121,22 @@ pub async fn post_json(
     credentials: Option<&Credentials>,
     deadline: Duration,
 ) -> Result<Answer, Error> {
-    exchange(
-        Method::POST,
-        url,
-        Some(body.to_string()),
-        credentials,
-        deadline,
-    )
-    .await
+    send_json("POST", url, body, credentials, deadline).await
+}
+
+/// The same with another method: PATCH, PUT.
+pub async fn send_json(
+    method: &str,
+    url: &str,
+    body: &Value,
+    credentials: Option<&Credentials>,
+    deadline: Duration,
+) -> Result<Answer, Error> {
+    let method = method.parse().map_err(|_| Error::Url {
+        url: url.to_owned(),
+        why: format!("{method:?} is no method"),
+    })?;
+    exchange(method, url, Some(body.to_string()), credentials, deadline).await
 }
 
 async fn exchange(

@@ -173,6 +173,28 @@ pub enum CtlVerb {
         #[command(flatten)]
         act: Act,
     },
+    /// Show the dynamic configuration that the cluster has stored
+    #[command(
+        name = "show-config",
+        after_help = "Example:\n  pgwarden ctl show-config --api http://pg-0:8008"
+    )]
+    ShowConfig {
+        /// How to print.
+        #[arg(short, long, value_enum, default_value_t = DocumentFormat::Yaml)]
+        format: DocumentFormat,
+    },
+    /// Change the dynamic configuration: keys, parameters, a file, or in your editor
+    #[command(
+        name = "edit-config",
+        after_help = "Examples:\n  pgwarden ctl edit-config --set ttl=20 --pg work_mem=8MB --force\n  \
+                      pgwarden ctl edit-config --pg work_mem=null      (takes it away)\n  \
+                      pgwarden ctl edit-config                         (opens $EDITOR)"
+    )]
+    EditConfig(EditConfig),
+    /// Restart PostgreSQL on members: all of them, some by name, or those of a role
+    #[command(after_help = "Examples:\n  pgwarden ctl restart --pending --force\n  \
+                      pgwarden ctl restart pg-1 pg-2\n  pgwarden ctl restart --role replica")]
+    Restart(RestartArgs),
     /// Show where each timeline ended, and who led after it
     #[command(after_help = "Example:\n  pgwarden ctl history --api http://pg-0:8008 -f tsv")]
     History {
@@ -180,6 +202,69 @@ pub enum CtlVerb {
         #[arg(short, long, value_enum, default_value_t = Format::Pretty)]
         format: Format,
     },
+}
+
+/// `ctl edit-config`.
+#[derive(Args, Clone, Debug)]
+pub struct EditConfig {
+    /// Set a key, as ttl=20 or postgresql.use_slots=true; null takes it away.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Set a parameter of PostgreSQL, as work_mem=8MB; null takes it away.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub pg: Vec<String>,
+    /// Lay this YAML file over the stored document; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "replace")]
+    pub apply: Option<PathBuf>,
+    /// Replace the stored document by this YAML file; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "pg"])]
+    pub replace: Option<PathBuf>,
+    /// Do not show what changes.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `ctl restart`.
+#[derive(Args, Clone, Debug)]
+pub struct RestartArgs {
+    /// The members; without a name, all of them.
+    pub members: Vec<String>,
+    /// Only members of this role.
+    #[arg(short, long, value_enum, default_value_t = Role::Any)]
+    pub role: Role,
+    /// Only where a setting waits for a restart.
+    #[arg(long)]
+    pub pending: bool,
+    /// How long each may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A role as `ctl` chooses by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// The leader.
+    #[value(alias = "primary")]
+    Leader,
+    /// All others.
+    Replica,
+    /// Everybody.
+    Any,
+}
+
+/// How to print a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DocumentFormat {
+    /// As in the configuration file.
+    Yaml,
+    /// For programs.
+    Json,
 }
 
 /// How a change is carried out.

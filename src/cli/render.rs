@@ -37,6 +37,7 @@ struct Extras {
 #[serde(default)]
 struct Row {
     name: String,
+    api_url: String,
     role: String,
     state: String,
     host: String,
@@ -59,6 +60,12 @@ impl Cluster {
             system_id,
             ..cluster
         })
+    }
+
+    /// Name and REST address of each member, and whether it leads.
+    pub fn addresses(&self) -> Vec<(String, String, bool)> {
+        let one = |row: &Row| (row.name.clone(), row.api_url.clone(), row.role == "leader");
+        self.members.iter().map(one).collect()
     }
 
     /// The leader's name.

@@ -83,7 +83,7 @@ pub(super) async fn run(
     }
 }
 
-fn confirm(question: &str, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn confirm(question: &str, out: &mut dyn Write) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         let what = "nobody is at the terminal to confirm; use --force";
         return Err(Failure::new(Exit::Usage, what));

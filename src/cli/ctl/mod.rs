@@ -1,9 +1,11 @@
 //! `pgwarden ctl`: the verbs that ask and steer a cluster, over any member's REST API.
 
 mod change;
+mod config;
 mod history;
 mod list;
 mod remote;
+mod restart;
 
 pub use remote::Remote;
 
@@ -19,6 +21,9 @@ pub fn run(dispatch: &Dispatch, args: &CtlArgs, out: &mut dyn Write) -> Result<E
         match &args.verb {
             CtlVerb::List { format } => list::run(&remote, *format, out).await,
             CtlVerb::History { format } => history::run(&remote, *format, out).await,
+            CtlVerb::ShowConfig { format } => config::show(&remote, *format, out).await,
+            CtlVerb::EditConfig(args) => config::edit(&remote, args, out).await,
+            CtlVerb::Restart(args) => restart::run(&remote, args, out).await,
             CtlVerb::Switchover {
                 leader,
                 candidate,

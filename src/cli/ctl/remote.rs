@@ -50,10 +50,37 @@ impl Remote {
     /// POST to the first member that can be reached. `None`: it was sent and nobody answered, so
     /// another member must not be asked: it would be asked twice.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Option<Answer>, Failure> {
+        self.send("POST", path, body).await
+    }
+
+    /// The same with another method.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Option<Answer>, Failure> {
+        self.send_within(method, path, body, CHANGE).await
+    }
+
+    /// The same credentials towards this member alone, by its `api_url`.
+    pub fn at(&self, api_url: &str) -> Self {
+        let base = api_url.trim_end_matches('/').trim_end_matches("/patroni");
+        Self::new(vec![base.to_owned()], self.credentials.clone())
+    }
+
+    /// The same with another deadline.
+    pub async fn send_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<Option<Answer>, Failure> {
         let mut errors = Vec::new();
         for base in &self.urls {
             let url = format!("{base}{path}");
-            match client::post_json(&url, body, self.credentials.as_ref(), CHANGE).await {
+            match client::send_json(method, &url, body, self.credentials.as_ref(), deadline).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error @ (Error::Connect { .. } | Error::Url { .. })) => {
                     errors.push(error.to_string());
