@@ -8,6 +8,8 @@ mod changes;
 mod configuring;
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/metrics.rs"]
+mod metrics;
 #[path = "api/probes.rs"]
 mod probes;
 mod recorded;

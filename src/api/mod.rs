@@ -14,6 +14,7 @@ pub mod command;
 pub mod config;
 mod connections;
 pub mod health;
+mod metrics;
 pub mod peer;
 pub mod query;
 mod restart;

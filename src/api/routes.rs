@@ -8,7 +8,7 @@ use super::query::Query;
 use super::server::{Journal, Limits, Parts};
 use super::switchover::{self, Verb};
 use super::view::View;
-use super::{cluster, config, health, restart, status};
+use super::{cluster, config, health, metrics, restart, status};
 use crate::ha::model::Ms;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// As many entries as the journal keeps in memory.
 const JOURNAL_ENTRIES_MAX: usize = 10_000;
@@ -96,6 +97,7 @@ impl Routes {
             "/patroni" => full(200, JSON, status::body(&view)),
             "/cluster" => full(200, JSON, cluster::cluster(&view).to_string()),
             "/config" => reply_answer(config::stored(&view)),
+            "/metrics" => full(200, EXPOSITION, metrics::page(&view, now_ms)),
             "/history" => full(200, JSON, cluster::history(&view).to_string()),
             _ => full(
                 health::status(path, query, &view, now_ms),
