@@ -54,8 +54,8 @@ pub struct Loaded {
 
 /// Reads a configuration file, or a directory of `*.yml` and `*.yaml` files merged in the order of
 /// their names. `env` answers for `POD_NAME`, `POD_NAMESPACE`, `POD_IP`, `POD_UID` (the downward
-/// API, where the file has no value), for `HOME`, and for Patroni's variables of user names and
-/// passwords (`PATRONI_SUPERUSER_PASSWORD`, …), which win over the file.
+/// API, where the file has no value), for `HOME`, and for Patroni's variables
+/// (`PATRONI_SUPERUSER_PASSWORD`, …), which win over the file.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let problems = Problems::default();
     finish(source::read(path, &problems), env, problems)
@@ -75,7 +75,7 @@ pub fn process_env(name: &str) -> Option<String> {
 
 fn finish(node: Option<Node>, env: resolve::Env<'_>, problems: Problems) -> Loaded {
     let settings = node.and_then(|mut node| {
-        environment::overlay(&mut node, env);
+        environment::overlay(&mut node, env, &problems);
         resolve::resolve(&node, env, &problems)
     });
     let settings = settings.filter(|_| !problems.has_errors());

@@ -285,6 +285,75 @@ fn controlled_parameters_come_from_the_dynamic_configuration_alone() {
 }
 
 #[test]
+fn patronis_variables_win_over_the_file_whatever_their_type() {
+    let env = |name: &str| {
+        let value = match name {
+            "PATRONI_SCOPE" => "main",
+            "PATRONI_NAME" => "pg-7",
+            "PATRONI_KUBERNETES_NAMESPACE" => "db",
+            "PATRONI_KUBERNETES_USE_ENDPOINTS" => "true",
+            "PATRONI_KUBERNETES_LABELS" => "{application: spilo, team: a}",
+            "PATRONI_KUBERNETES_PORTS" => r#"[{"name": "postgresql", "port": 5433}]"#,
+            "PATRONI_KUBERNETES_SCOPE_LABEL" => "cluster",
+            "PATRONI_KUBERNETES_POD_IP" => "10.1.2.3",
+            "PATRONI_RESTAPI_LISTEN" => "0.0.0.0:8018",
+            "PATRONI_RESTAPI_CONNECT_ADDRESS" => "10.1.2.3:8018",
+            "PATRONI_POSTGRESQL_DATA_DIR" => "/data/pg",
+            "PATRONI_POSTGRESQL_LISTEN" => "*:5433",
+            "PATRONI_POSTGRESQL_CONNECT_ADDRESS" => "10.1.2.3:5433",
+            "PATRONI_SUPERUSER_SSLMODE" => "disable",
+            "PATRONI_LOGLEVEL" => "ERROR",
+            "PATRONI_LOG_LEVEL" => "DEBUG",
+            "PATRONI_LOG_DIR" => "",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let text = "scope: other\nname: other-0\nkubernetes: {labels: {old: x}}\npostgresql:\n  \
+                data_dir: /elsewhere\n  authentication:\n    superuser: {username: postgres, password: s}\n    \
+                replication: {username: r, password: r}\n";
+    let loaded = settings::from_text("pgwarden.yml", text, &env);
+    let s = loaded
+        .settings
+        .unwrap_or_else(|| panic!("{:#?}", loaded.problems));
+    assert_eq!((s.scope.as_str(), s.name.as_str()), ("main", "pg-7"));
+    assert_eq!(s.kubernetes.lock, LockDialect::Endpoints);
+    assert_eq!(s.kubernetes.namespace, "db");
+    assert_eq!(
+        s.kubernetes.label_selector("main"),
+        "application=spilo,cluster=main,old=x,team=a"
+    );
+    assert_eq!(
+        (s.kubernetes.ports.len(), s.kubernetes.ports[0].port),
+        (1, 5433)
+    );
+    assert_eq!(s.kubernetes.pod_ip, "10.1.2.3".parse().ok());
+    assert_eq!(s.restapi.listen.port, 8018);
+    assert_eq!(s.postgresql.data_dir, std::path::Path::new("/data/pg"));
+    assert_eq!(s.postgresql.port, 5433);
+    let superuser = &s.postgresql.authentication.superuser;
+    assert_eq!(
+        superuser.conninfo.get("sslmode").map(String::as_str),
+        Some("disable")
+    );
+    assert_eq!(s.log.level, LogLevel::Debug, "the newer name counts");
+}
+
+#[test]
+fn a_variable_that_is_no_yaml_is_named() {
+    let env = |name: &str| (name == "PATRONI_KUBERNETES_LABELS").then(|| "{a: [".to_owned());
+    let loaded = settings::from_text("pgwarden.yml", "scope: main\n", &env);
+    let words: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        words
+            .iter()
+            .any(|words| words.starts_with("error: kubernetes.labels:")
+                && words.contains("expected YAML or JSON (environment PATRONI_KUBERNETES_LABELS)")),
+        "{words:#?}"
+    );
+}
+
+#[test]
 fn credentials_of_the_environment_win_over_the_file() {
     let env = |name: &str| {
         let value = match name {
