@@ -2,6 +2,7 @@
 
 use super::config::ConfigChange;
 use crate::ha::model::{Ms, Name};
+use std::fmt;
 use tokio::sync::oneshot;
 
 /// What is asked. It has passed every check that the view allows.
@@ -26,6 +27,21 @@ pub enum Ask {
     },
     /// Change the dynamic configuration.
     Config(ConfigChange),
+}
+
+impl fmt::Display for Ask {
+    /// For the log: a configuration by its keys alone, since its values may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switchover { leader, candidate } => {
+                let to = candidate.as_deref().unwrap_or("the best");
+                write!(f, "a switchover from {leader} to {to}")
+            }
+            Self::Failover { candidate } => write!(f, "a failover to {candidate}"),
+            Self::Restart { timeout_ms } => write!(f, "a restart within {timeout_ms} ms"),
+            Self::Config(change) => write!(f, "a change of {}", change.keys()),
+        }
+    }
 }
 
 impl Ask {

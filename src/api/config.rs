@@ -17,6 +17,13 @@ pub enum ConfigChange {
 }
 
 impl ConfigChange {
+    /// The keys at the top, for the log.
+    pub fn keys(&self) -> String {
+        let (Self::Merge(fields) | Self::Replace(fields)) = self;
+        let keys: Vec<_> = fields.keys().map(String::as_str).collect();
+        keys.join(", ")
+    }
+
     /// The document it makes of the stored one; `None`: there is none to lay it over.
     pub fn apply(&self, stored: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
         match self {

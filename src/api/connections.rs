@@ -25,6 +25,11 @@ impl Slot {
             .store(clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    /// A decision is being waited for on it.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.deciding.load(Ordering::Relaxed)
+    }
+
     /// Protect this connection while the guard lives.
     pub(super) fn decide(&self) -> Deciding<'_> {
         self.deciding.store(true, Ordering::Relaxed);

@@ -108,10 +108,25 @@ fn version(value: Option<&Value>) -> Result<Option<u32>, Reply> {
     }
 }
 
+/// `90`, `90s`, `10min`, `1h`, `1d`: PostgreSQL's units, of which milliseconds are too fine here.
+fn duration_s(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" | "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 fn timeout(value: Option<&Value>) -> Result<u64, Reply> {
     let seconds = match value {
         None | Some(Value::Null) => return Ok(TIMEOUT_S),
-        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(Value::String(text)) => duration_s(text),
         Some(other) => other.as_u64(),
     };
     seconds

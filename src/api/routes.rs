@@ -228,7 +228,7 @@ impl Routes {
             return busy();
         };
         let _protected = slot.decide();
-        tracing::info!(?ask, "asked over the REST API");
+        tracing::info!("asked over the REST API: {ask}");
         let (reply, answered) = oneshot::channel();
         let deadline_ms = (self.now)() + patience_ms;
         if self

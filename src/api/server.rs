@@ -202,6 +202,17 @@ impl Server {
     }
 }
 
+/// How often an old connection that waits for a decision is looked at.
+const DECIDING_LOOK: Duration = Duration::from_millis(250);
+
+/// Until the connection is old, and nobody waits on it for a decision that takes long: a restart.
+async fn outlived(slot: &Slot, connection_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(connection_ms)).await;
+    while slot.is_deciding() {
+        tokio::time::sleep(DECIDING_LOOK).await;
+    }
+}
+
 struct Connection {
     routes: Arc<Routes>,
     slot: Arc<Slot>,
@@ -219,6 +230,7 @@ impl Connection {
         } = self;
         // Answers are one small write each; waiting for more helps nobody.
         let _ = stream.set_nodelay(true);
+        let seen = Arc::clone(&slot);
         let service = service_fn(move |request| {
             slot.touch(&clock);
             let (routes, slot) = (Arc::clone(&routes), Arc::clone(&slot));
@@ -234,7 +246,7 @@ impl Connection {
             // A client that goes away or talks nonsense is its own affair.
             _ = connection.as_mut() => return,
             _ = stopping.wait_for(|stop| *stop) => {}
-            () = tokio::time::sleep(Duration::from_millis(limits.connection_ms)) => {}
+            () = outlived(&seen, limits.connection_ms) => {}
         }
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(Duration::from_millis(limits.drain_ms), connection).await;

@@ -27,7 +27,7 @@ impl Dcs {
         match self.names().dialect {
             Dialect::Lease => {}
             Dialect::Endpoints => return self.publish_subsets(epoch, target).await,
-            Dialect::ConfigMap => return self.unlabel_others(epoch).await,
+            Dialect::ConfigMap => return self.publish_label(epoch).await,
         }
         let mut changed = false;
         for family in Family::ALL {

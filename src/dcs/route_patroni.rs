@@ -44,40 +44,79 @@ impl Dcs {
         Outcome::Conflict
     }
 
-    /// Take the leader's label from every other pod: one whose node is gone keeps it, and the Service
-    /// would go on sending clients there. The own label is [`Dcs::set_role`]'s.
+    /// Give the own pod the leader's label, and take it from every other: one whose node is gone keeps
+    /// it, and the Service would go on sending clients there.
     ///
-    /// The pods are listed before the lock is read: one that carries the label now and got it from a
-    /// later leader has another version by then, and its swap is refused.
-    pub(super) async fn unlabel_others(&self, epoch: u64) -> Outcome<bool> {
+    /// The pods are read before the lock, and swapped in the version read: a later leader that has
+    /// changed one since then is not overwritten, and a PATCH that arrives late is refused.
+    pub(super) async fn publish_label(&self, epoch: u64) -> Outcome<bool> {
         let deadline = Instant::now() + self.call;
-        let others = match self.others_with_the_leaders_label(deadline).await {
-            Ok(others) => others,
-            Err(error) => return of_error(error),
-        };
-        if others.is_empty() {
-            return Outcome::Done(false);
-        }
-        match self.read_lock_object(deadline).await {
-            Ok(lock) if subsets::is_mine(self.names(), &lock, epoch) => {}
-            Ok(_) | Err(DcsError::Missing { .. }) => return Outcome::Conflict,
-            Err(error) => return of_error(error),
-        }
-        for pod in &others {
-            let body = json!({ "metadata": {
-                "resourceVersion": pod.resource_version,
-                "labels": { &self.names().role_label: null },
-            }});
-            let what = format!("take the leader's label from pod {}", pod.name);
-            let ask = Ask::patch(&what, &self.path("api/v1", "pods", &pod.name), &body);
-            match self.write_until(&ask, deadline).await.0 {
-                Outcome::Done(_) => tracing::warn!("{what}: the lock is mine"),
-                // It changed: the next look tells whether it still carries the label.
-                Outcome::Conflict => {}
-                other => return other.without_value(),
+        let mut changed = false;
+        for _ in 0..LOOKS {
+            let pods = match self.mislabelled(deadline).await {
+                Ok(pods) => pods,
+                Err(error) => return of_error(error),
+            };
+            if pods.is_empty() {
+                return Outcome::Done(changed);
+            }
+            match self.read_lock_object(deadline).await {
+                Ok(lock) if subsets::is_mine(self.names(), &lock, epoch) => {}
+                Ok(_) | Err(DcsError::Missing { .. }) => return Outcome::Conflict,
+                Err(error) => return of_error(error),
+            }
+            for pod in &pods {
+                match self.relabel(pod, deadline).await {
+                    Outcome::Done(()) => changed = true,
+                    // It changed: the next look tells whether it is still wrong.
+                    Outcome::Conflict => {}
+                    other => return other.without_value(),
+                }
             }
         }
-        Outcome::Done(true)
+        Outcome::Conflict
+    }
+
+    async fn relabel(&self, pod: &Meta, deadline: Instant) -> Outcome<()> {
+        let names = self.names();
+        let own = pod.name == names.pod_name;
+        let label = own.then_some(&names.leader_label_value);
+        let body = json!({ "metadata": {
+            "uid": pod.uid,
+            "resourceVersion": pod.resource_version,
+            "labels": { &names.role_label: label },
+        }});
+        let what = if own {
+            "set the leader's label".to_owned()
+        } else {
+            format!("take the leader's label from pod {}", pod.name)
+        };
+        let ask = Ask::patch(&what, &self.path("api/v1", "pods", &pod.name), &body);
+        match self.write_until(&ask, deadline).await.0 {
+            Outcome::Done(pod) => {
+                if own {
+                    self.note_own_pod(serde_json::from_value(pod).ok().as_ref());
+                } else {
+                    tracing::warn!("{what}: the lock is mine");
+                }
+                Outcome::Done(())
+            }
+            other => other.without_value(),
+        }
+    }
+
+    /// The own pod without the leader's label, and others with it.
+    async fn mislabelled(&self, deadline: Instant) -> Result<Vec<Meta>, DcsError> {
+        let names = self.names();
+        let path = self.path("api/v1", "pods", &names.pod_name);
+        let ask = Ask::get("read the own pod's label", &path);
+        let own = slim(&self.read_until(&ask, deadline).await?);
+        let is_leaders =
+            |pod: &Meta| pod.labels.get(&names.role_label) == Some(&names.leader_label_value);
+        let own = own.filter(|pod| !is_leaders(pod));
+        let mut all = self.others_with_the_leaders_label(deadline).await?;
+        all.extend(own);
+        Ok(all)
     }
 
     async fn others_with_the_leaders_label(

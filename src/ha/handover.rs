@@ -230,6 +230,10 @@ impl Turn<'_> {
     }
 
     fn begin_handover(&mut self) {
+        // It ends soon, and the checkpoint before the stop is worth the wait.
+        if self.s.pg.op == Some(Op::Configure) {
+            return;
+        }
         if self.s.terminating {
             if let Some(until) = self.heir_awaited_until() {
                 let words = "terminating: the synchronous set moves to a member that stays first";

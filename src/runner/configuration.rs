@@ -51,8 +51,10 @@ async fn changed(context: &Context, change: &ConfigChange) -> Reply {
         if stored.as_ref() == Some(&next) {
             return Reply::json(200, Value::Object(next).to_string());
         }
-        if let Some(why) = refusal(context, stored.as_ref(), &next).await {
-            return Reply::new(400, why);
+        match refusal(context, stored.as_ref(), &next).await {
+            Ok(None) => {}
+            Ok(Some(why)) => return Reply::new(400, why),
+            Err(why) => return Reply::new(503, why),
         }
         let next = Value::Object(next);
         match context.dcs.write_config(&next, version.as_deref()).await {
@@ -77,8 +79,13 @@ fn document(raw: &str) -> Option<Document> {
     }
 }
 
-/// Why the document cannot be stored, where the one before did not have the same fault.
-async fn refusal(context: &Context, before: Option<&Document>, next: &Document) -> Option<String> {
+/// Why the document cannot be stored, where the one before did not have the same fault. An error: it
+/// could not be judged.
+async fn refusal(
+    context: &Context,
+    before: Option<&Document>,
+    next: &Document,
+) -> Result<Option<String>, String> {
     let in_force = context
         .dynamic
         .read()
@@ -105,26 +112,32 @@ async fn refusal(context: &Context, before: Option<&Document>, next: &Document) 
         .into_iter()
         .filter(|words| !known.contains(words))
         .collect();
-    news.extend(refused_parameters(context, &old, &new).await);
-    (!news.is_empty()).then(|| news.join("; "))
+    news.extend(refused_parameters(context, &old, &new).await?);
+    Ok((!news.is_empty()).then(|| news.join("; ")))
 }
 
 /// Asked of PostgreSQL itself, as with the file.
-async fn refused_parameters(context: &Context, old: &Dynamic, new: &Dynamic) -> Vec<String> {
+async fn refused_parameters(
+    context: &Context,
+    old: &Dynamic,
+    new: &Dynamic,
+) -> Result<Vec<String>, String> {
     let effective = |dynamic: &Dynamic| {
         wiring::postgres(&context.settings, dynamic, &context.installation).parameters
     };
     let (before, after) = (effective(old), effective(new));
     if before == after {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let refused = parameters::refused(&context.installation, &after).await;
+    let refused = parameters::refused(&context.installation, &after)
+        .await
+        .map_err(|error| format!("PostgreSQL could not be asked about the parameters: {error}"))?;
     let changed: BTreeMap<_, _> = after
         .iter()
         .filter(|(name, value)| before.get(*name) != Some(value))
         .collect();
-    let refused = refused.unwrap_or_default().into_iter();
-    refused
+    let refused = refused.into_iter();
+    let told = refused
         .filter(|(name, _)| changed.contains_key(name))
         .map(|(name, why)| {
             let value = after.get(&name).map_or("", String::as_str);
@@ -132,7 +145,8 @@ async fn refused_parameters(context: &Context, old: &Dynamic, new: &Dynamic) -> 
                 "postgresql.parameters.{name}: found {value:?}, which PostgreSQL refuses: {why}"
             )
         })
-        .collect()
+        .collect();
+    Ok(told)
 }
 
 /// Where the copy is.

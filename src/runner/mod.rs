@@ -8,6 +8,7 @@ mod complaints;
 pub mod configuration;
 mod container;
 mod effects;
+mod files;
 mod inbound;
 mod inspect;
 mod journal;
@@ -53,6 +54,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use complaints::Complaints;
+use files::Files;
 use news::Newsroom;
 use troubles::Troubles;
 
@@ -116,6 +118,7 @@ pub struct Context {
     slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
     /// How often the files of a running server were written anew.
     configured: AtomicU64,
+    files: Arc<Files>,
     complaints: Complaints,
     /// The parameters that were checked last.
     checked: tokio::sync::Mutex<parameters::Checked>,
@@ -233,6 +236,7 @@ impl Runner {
             sync_setter: tokio::sync::Mutex::default(),
             slots_owned: tokio::sync::Mutex::default(),
             configured: AtomicU64::new(0),
+            files: Arc::default(),
             complaints: Complaints::default(),
             checked: tokio::sync::Mutex::default(),
         });

@@ -31,9 +31,12 @@ impl Context {
                     }
                 }
                 Err(error) => {
-                    // Asked again the next time.
-                    tracing::warn!(%error, "the parameters cannot be checked; used as they are");
-                    return pg;
+                    // Asked again the next time. What was good once is good enough until then.
+                    if checked.asked.is_none() {
+                        tracing::warn!(%error, "the parameters cannot be checked; used as they are");
+                        return pg;
+                    }
+                    tracing::warn!(%error, "the parameters cannot be checked; the last good ones stay");
                 }
             }
         }

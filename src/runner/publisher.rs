@@ -8,17 +8,32 @@ use crate::ha::lock::Outcome;
 use crate::ha::model::{Member, Ms};
 use crate::ha::state::State;
 use crate::postgres::probe::Facts;
-use crate::settings::Settings;
+use crate::settings::{LockDialect, Settings};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 const OWN_POD: &str = "the own Pod does not show this member's role and status";
 
+/// The pod's role label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RoleLabel {
+    /// Set, or without a value removed.
+    Is(Option<String>),
+    /// Left alone: where the label is the route (L7), the holder of the lock writes it with the route.
+    Routes,
+}
+
+impl Default for RoleLabel {
+    fn default() -> Self {
+        Self::Is(None)
+    }
+}
+
 /// What is to be published.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Publication {
     member: Member,
-    role: Option<String>,
+    label: RoleLabel,
     renew_ms: Ms,
 }
 
@@ -38,28 +53,34 @@ impl Publication {
         };
         let member = state.public_member(&base);
         let kubernetes = &context.settings.kubernetes;
+        let by_label = kubernetes.lock == LockDialect::ConfigMap;
         let role = match member.role.as_str() {
             "primary" if state.lease.held.is_some() => Some(kubernetes.leader_label_value.clone()),
             "replica" if member.state == "running" => Some(kubernetes.follower_label_value.clone()),
             _ => None,
         };
-        let changed = member != self.member || role != self.role;
+        let label = if by_label && state.lease.held.is_some() {
+            RoleLabel::Routes
+        } else {
+            RoleLabel::Is(role)
+        };
+        let changed = member != self.member || label != self.label;
         *self = Self {
             member,
-            role,
+            label,
             renew_ms: state.budgets.renew_ms,
         };
         changed
     }
 
-    fn without_positions(&self) -> (Member, Option<String>) {
+    fn without_positions(&self) -> (Member, RoleLabel) {
         let bare = Member {
             lsn: None,
             receive_lsn: None,
             replay_lsn: None,
             ..self.member.clone()
         };
-        (bare, self.role.clone())
+        (bare, self.label.clone())
     }
 }
 
@@ -110,7 +131,10 @@ pub(super) async fn run(context: Arc<Context>, mut publications: watch::Receiver
 
 async fn publish(context: &Context, what: &Publication) -> bool {
     let member = context.dcs.publish_member(&what.member).await;
-    let role = context.dcs.set_role(what.role.as_deref()).await;
+    let role = match &what.label {
+        RoleLabel::Is(role) => context.dcs.set_role(role.as_deref()).await,
+        RoleLabel::Routes => Outcome::Done(false),
+    };
     for outcome in [member, role] {
         match outcome {
             Outcome::Done(_) => {}

@@ -54,11 +54,14 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Write the files, ask the guardian, wait for its answer.
 async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>) -> Done {
+    let (files, turn) = (Arc::clone(&context.files), context.files.turn());
     let pg = context.checked_postgres().await;
     let known = context.dcs.known_config();
     let prepared = blocking(move || {
-        configuration::keep_copy(&pg.data_dir, &known);
-        prepare(&pg, &follow, primary, &sync)
+        files.write(turn, || {
+            configuration::keep_copy(&pg.data_dir, &known);
+            prepare(&pg, &follow, primary, &sync)
+        })
     });
     let prepared = prepared.await?;
     for note in &prepared.notes {
@@ -266,8 +269,7 @@ async fn complete_promotion(context: &Context) {
 }
 
 pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
-    let pg = context.checked_postgres().await;
-    let written = write_files(&context, pg, Follow::Leader(source));
+    let written = write_files(&context, Follow::Leader(source));
     let result = match written.await {
         Ok(()) => reload(&context).await,
         Err(error) => Err(error),
@@ -279,8 +281,7 @@ pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
 const CONFIGURE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run_configure(context: Arc<Context>) {
-    let pg = context.checked_postgres().await;
-    let written = write_files(&context, pg, Follow::Nobody);
+    let written = write_files(&context, Follow::Nobody);
     let result = match tokio::time::timeout(CONFIGURE, written).await {
         Ok(Ok(())) => reload(&context).await,
         Ok(Err(error)) => Err(error),
@@ -289,11 +290,15 @@ pub(super) async fn run_configure(context: Arc<Context>) {
     report(&context, Op::Configure, result).await;
 }
 
-async fn write_files(context: &Context, pg: Postgres, follow: Follow) -> Done {
+async fn write_files(context: &Context, follow: Follow) -> Done {
+    let (files, turn) = (Arc::clone(&context.files), context.files.turn());
+    let pg = context.checked_postgres().await;
     let known = context.dcs.known_config();
     blocking(move || {
-        configuration::keep_copy(&pg.data_dir, &known);
-        config::write(&pg, &pg.data_dir, &follow).map_err(words)
+        files.write(turn, || {
+            configuration::keep_copy(&pg.data_dir, &known);
+            config::write(&pg, &pg.data_dir, &follow).map_err(words)
+        })
     })
     .await
 }
@@ -308,6 +313,7 @@ async fn reload(context: &Context) -> Done {
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {
+    context.files.turn();
     let pg = context.checked_postgres().await;
     let result = bootstrap::initdb(&pg, &context.installation, REPAIR)
         .await
@@ -317,6 +323,7 @@ pub(super) async fn run_initdb(context: Arc<Context>) {
 }
 
 pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
+    context.files.turn();
     let pg = context.checked_postgres().await;
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
     let proof = stage::ReplaceProof::granted(format!(
@@ -350,6 +357,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
 }
 
 pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
+    context.files.turn();
     let pg = context.checked_postgres().await;
     let result = async {
         leader_is_ready(&pg, &source).await?;
@@ -379,6 +387,7 @@ async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {
+    context.files.turn();
     let pg = context.checked_postgres().await;
     let result = rewind::recover(&pg, &context.installation, REPAIR).await;
     report(&context, Op::CrashRecover, result.map(drop).map_err(words)).await;

@@ -160,7 +160,7 @@ async fn restarts_are_refused_with_patronis_codes_and_words() {
         ("", 600_000),
         ("{}", 600_000),
         (
-            r#"{"role": "master", "timeout": "7", "postgres_version": "15.19"}"#,
+            r#"{"role": "master", "timeout": "7s", "postgres_version": "15.19"}"#,
             7_000,
         ),
     ] {

@@ -1,7 +1,8 @@
 //! Patroni's two dialects: the lock in annotations, the route in the subsets or in the pods' label.
 
 use super::support::{
-    NAMESPACE, SCOPE, acquire, api, create, create_pod, done, lock_until, member_of, renew, version,
+    NAMESPACE, SCOPE, acquire, api, claim, create, create_pod, done, lock_until, member_of, renew,
+    version,
 };
 use pgwarden::dcs::codec::lease_write::is_result_of;
 use pgwarden::dcs::codec::route::RouteTarget;
@@ -199,18 +200,18 @@ async fn the_subsets_lead_to_the_holder_from_its_promotion_to_its_release() {
 }
 
 #[tokio::test]
-async fn the_leaders_label_is_taken_from_a_pod_that_leads_no_more() {
+async fn only_the_holders_pod_carries_the_leaders_label() {
     let api = api().await;
     for pod in ["pg-0", "pg-1", "pg-2"] {
         create_pod(&api, pod).await;
-        let role = if pod == "pg-2" { "replica" } else { "primary" };
+        let role = if pod == "pg-1" { "primary" } else { "replica" };
         api.edit("pods", NAMESPACE, pod, |pod| {
             pod["metadata"]["labels"]["role"] = json!(role);
         });
     }
-    let label = |pod: &str| {
-        api.object("pods", NAMESPACE, pod).unwrap()["metadata"]["labels"]["role"].clone()
-    };
+    let pod = |pod: &str| api.object("pods", NAMESPACE, pod).unwrap();
+    let labels =
+        || ["pg-0", "pg-1", "pg-2"].map(|name| pod(name)["metadata"]["labels"]["role"].clone());
     let dcs = member_of(&api, Dialect::ConfigMap, "pg-0").await;
     let aim = target("10.0.0.1", "pg-0");
     assert_eq!(
@@ -218,26 +219,41 @@ async fn the_leaders_label_is_taken_from_a_pod_that_leads_no_more() {
         Outcome::Conflict,
         "nobody leads"
     );
-    let write = LockWrite::Acquire(pgwarden::ha::lock::Claim {
-        holder: pgwarden::ha::model::Identity {
-            pod_uid: dcs.names().pod_uid.clone(),
-            ..super::support::claim("pg-0", 1, 1).holder
-        },
-        ..super::support::claim("pg-0", 1, 1)
-    });
-    done(dcs.write_lock(&write, None).await);
+    let mut claim = claim("pg-0", 1, 1);
+    claim.holder.pod_uid = dcs.names().pod_uid.clone();
+    done(dcs.write_lock(&LockWrite::Acquire(claim), None).await);
     assert_eq!(
         dcs.publish_route(2, Some(&aim)).await,
         Outcome::Conflict,
         "another epoch"
     );
-    assert_eq!(label("pg-1"), "primary");
-    assert!(done(dcs.publish_route(1, Some(&aim)).await));
     assert_eq!(
-        [label("pg-0"), label("pg-1"), label("pg-2")],
-        [json!("primary"), json!(null), json!("replica")]
+        labels(),
+        [json!("replica"), json!("primary"), json!("replica")]
     );
+    assert!(done(dcs.publish_route(1, Some(&aim)).await));
+    assert_eq!(labels(), [json!("primary"), json!(null), json!("replica")]);
     assert!(!done(dcs.publish_route(1, Some(&aim)).await));
+
+    // L7: what was decided on an older sight of a pod is refused when it arrives.
+    api.edit("pods", NAMESPACE, "pg-0", |pod| {
+        pod["metadata"]["labels"]["role"] = json!("replica");
+    });
+    let late = Rule::new(Fault::DelayBefore { ms: 300 }).client("pg-0");
+    api.inject(late.verbs(&[Verb::Patch]).resource("pods").times(1));
+    let publishing = dcs.publish_route(1, Some(&aim));
+    let meanwhile = async {
+        while api.calls("pg-0", Verb::Patch, "pods") < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        api.edit("pods", NAMESPACE, "pg-0", |pod| {
+            pod["metadata"]["labels"]["seen"] = json!("by the next leader");
+        });
+        assert!(api.remove("configmaps", NAMESPACE, "demo-leader"));
+    };
+    let (outcome, ()) = tokio::join!(publishing, meanwhile);
+    assert_eq!(outcome, Outcome::Conflict);
+    assert_eq!(labels()[0], json!("replica"));
 }
 
 #[tokio::test]

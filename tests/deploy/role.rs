@@ -48,7 +48,7 @@ fn calls(names: &DcsNames, members: usize) -> Vec<(Call, &'static str)> {
         names.sync_name(),
         names.failover_name(),
     ] {
-        add(&["patch"], ("", "configmaps"), &map, "shared.rs");
+        add(&["patch", "get"], ("", "configmaps"), &map, "shared.rs");
     }
     for ordinal in 0..members {
         let pod = format!("{scope}-{ordinal}");

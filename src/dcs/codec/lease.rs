@@ -36,6 +36,9 @@ pub(super) struct IdentityNote {
     pub(super) transitions: u64,
     pub(super) ttl_ms: u64,
     pub(super) nonce: u64,
+    /// Repeated where Patroni may renew under our name and leave this note in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) renew_time: Option<String>,
     #[serde(default)]
     pub(super) place: PlaceNote,
 }
@@ -263,7 +266,7 @@ fn held(
     epoch: u64,
 ) -> Result<LockState, String> {
     let acquire_time = instant(spec, "acquireTime")?;
-    instant(spec, "renewTime")?;
+    let renew_time = instant(spec, "renewTime")?;
     let stranger = |why: &str| format!("\"{holder}\" holds it without an identity of ours: {why}");
     let raw = meta
         .note(IDENTITY)
@@ -285,6 +288,10 @@ fn held(
     }
     if note.transitions != epoch {
         return Err(stranger("the annotation is about another epoch"));
+    }
+    let renewed = note.renew_time.as_deref().map(instant_of);
+    if renewed.is_some_and(|renewed| renewed != instant_of(renew_time)) {
+        return Err(stranger("somebody else renewed it"));
     }
     if note.pod_uid.is_empty() || note.incarnation.is_empty() {
         return Err(stranger("pod UID or incarnation is empty"));

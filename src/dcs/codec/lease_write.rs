@@ -23,16 +23,16 @@ pub fn encode(
     now: jiff::Timestamp,
 ) -> Result<Value, EncodeError> {
     let now = format!("{now:.6}");
+    let patronis = names.dialect != Dialect::Lease;
     let (mut notes, spec) = match write {
-        LockWrite::Acquire(claim) => claimed(claim, &now, &now)?,
+        LockWrite::Acquire(claim) => claimed(claim, &now, &now, patronis)?,
         LockWrite::Renew {
             claim,
             acquire_time,
-        } => claimed(claim, acquire_time, &now)?,
+        } => claimed(claim, acquire_time, &now, patronis)?,
         LockWrite::Release { release, optime } => given_up(release, *optime, &now)?,
     };
-    let annotated = names.dialect != Dialect::Lease;
-    if annotated {
+    if patronis {
         annotated::into_notes(&spec, &mut notes);
     }
     let mut body = match expect {
@@ -43,7 +43,7 @@ pub fn encode(
     if names.dialect == Dialect::Endpoints && !matches!(write, LockWrite::Renew { .. }) {
         body["subsets"] = json!([]);
     }
-    if annotated {
+    if patronis {
         return Ok(body);
     }
     body["spec"] = spec;
@@ -71,7 +71,13 @@ pub fn decode_answer(dialect: Dialect, object: &Value) -> LockSnapshot {
     decode(dialect, Some(object))
 }
 
-fn claimed(claim: &Claim, acquire_time: &str, now: &str) -> Result<(Notes, Value), EncodeError> {
+/// `patronis`: readers and writers of Patroni may be about.
+fn claimed(
+    claim: &Claim,
+    acquire_time: &str,
+    now: &str,
+    patronis: bool,
+) -> Result<(Notes, Value), EncodeError> {
     let Claim {
         holder,
         epoch,
@@ -110,6 +116,7 @@ fn claimed(claim: &Claim, acquire_time: &str, now: &str) -> Result<(Notes, Value
         transitions: *epoch,
         ttl_ms: *ttl_ms,
         nonce: *nonce,
+        renew_time: patronis.then(|| now.to_owned()),
         place: PlaceNote::from(place),
     };
     let mut notes: Notes = vec![(IDENTITY, Some(json!(note).to_string())), (RELEASE, None)];
