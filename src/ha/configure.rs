@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 pub struct Restart {
     /// The question to be answered.
     pub id: u64,
-    /// The server has been down since it was asked.
+    /// The stop was ordered.
+    pub begun: bool,
+    /// The server has been down since.
     pub stopped: bool,
     /// Who asks stops waiting then.
     pub until: Ms,
@@ -38,6 +40,26 @@ impl Turn<'_> {
         }
     }
 
+    /// A standby with less than its primary had replays nothing and cannot be promoted: it is started
+    /// again, with as much. True: it is being stopped.
+    pub(super) fn feed_starved(&mut self) -> bool {
+        let starved = self
+            .s
+            .pg
+            .facts
+            .as_ref()
+            .and_then(|facts| facts.starved.clone());
+        let Some(why) = starved.filter(|_| self.s.pg.stopping.is_none()) else {
+            return false;
+        };
+        if !self.may("Starved", 10 * self.s.budgets.renew_ms) {
+            return false;
+        }
+        let words = format!("replay stands still until a restart: {why}");
+        self.stop(Stop::Fast, Rule::Replica, &words);
+        true
+    }
+
     /// Stop the server, and let it start again.
     pub(super) fn absorb_restart(&mut self, id: u64, timeout_ms: Ms) {
         if let Err(why) = self.may_restart() {
@@ -49,10 +71,10 @@ impl Turn<'_> {
         }
         self.s.restart = Some(Restart {
             id,
+            begun: false,
             stopped: false,
             until: self.now + timeout_ms,
         });
-        self.stop(Stop::Fast, Rule::Handover, "a restart was asked for");
     }
 
     fn may_restart(&self) -> Result<(), &'static str> {
@@ -65,8 +87,8 @@ impl Turn<'_> {
         if !matches!(self.s.pg.process, Process::Running { .. }) || self.s.pg.facts.is_none() {
             return Err("PostgreSQL does not run, or does not answer yet");
         }
-        if self.s.pg.op.is_some() || self.s.pg.stopping.is_some() {
-            return Err("another operation is in progress; try again");
+        if self.s.pg.stopping.is_some() {
+            return Err("PostgreSQL is being stopped; try again");
         }
         Ok(())
     }
@@ -76,7 +98,13 @@ impl Turn<'_> {
         let Some(mut restart) = self.s.restart else {
             return;
         };
-        restart.stopped |= self.s.pg.process == Process::Down;
+        // Whatever is under way ends first: settings being written, an order to follow.
+        let idle = self.s.pg.op.is_none() && self.s.handover.is_none();
+        if !restart.begun && idle {
+            restart.begun = true;
+            self.stop(Stop::Fast, Rule::Handover, "a restart was asked for");
+        }
+        restart.stopped |= restart.begun && self.s.pg.process == Process::Down;
         self.s.restart = Some(restart);
         let up = matches!(self.s.pg.process, Process::Running { .. }) && self.s.pg.op.is_none();
         let (done, text) = if restart.stopped && up && self.s.pg.facts.is_some() {

@@ -177,6 +177,18 @@ impl Turn<'_> {
         }
     }
 
+    /// A server in recovery that will not leave it, and another can do better: stop, then release.
+    fn give_up_promoting(&mut self) {
+        self.s.pg.failed_starts = 0;
+        self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
+        self.s.handover = Some(Handover {
+            to: None,
+            because: "PostgreSQL cannot be promoted here".to_owned(),
+            phase: HandoverPhase::Stopping,
+            until: self.now + self.s.rules.primary_start_timeout_ms,
+        });
+    }
+
     fn bootstrap(&mut self) {
         if !self.knows_cluster() {
             return;
@@ -203,7 +215,13 @@ impl Turn<'_> {
     }
 
     fn promote(&mut self) {
-        if self.s.pg.op.is_some() || !self.sync_record_is_mine() {
+        if self.feed_starved() || self.s.pg.op.is_some() {
+            return;
+        }
+        if self.s.pg.failed_starts >= FAILED_STARTS_MAX && self.has_candidate() {
+            return self.give_up_promoting();
+        }
+        if !self.sync_record_is_mine() {
             return;
         }
         if self.may("Promote", self.s.budgets.renew_ms) {

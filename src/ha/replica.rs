@@ -200,6 +200,9 @@ impl Turn<'_> {
                 return self.stop(Stop::Fast, Rule::Replica, &words);
             }
         }
+        if self.feed_starved() {
+            return;
+        }
         self.suspect(&leader, facts.streaming);
         self.follow_leader(leader);
     }

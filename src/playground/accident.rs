@@ -33,6 +33,7 @@ pub(super) enum Accident {
     LockDamaged,
     LockDeleted,
     ConfigDeleted,
+    ParameterRaised,
 }
 
 impl Accident {
@@ -50,11 +51,12 @@ impl Accident {
     ];
 
     /// What people do by hand, only when asked for.
-    pub(super) const BY_HAND: [Self; 4] = [
+    pub(super) const BY_HAND: [Self; 5] = [
         Self::TtlLowered,
         Self::LockDamaged,
         Self::LockDeleted,
         Self::ConfigDeleted,
+        Self::ParameterRaised,
     ];
 
     /// The accident of that name, of either kind.
@@ -79,6 +81,7 @@ impl Accident {
             Self::LockDamaged => "damaged-lock",
             Self::LockDeleted => "deleted-lock",
             Self::ConfigDeleted => "deleted-config",
+            Self::ParameterRaised => "raised-parameter",
         }
     }
 
@@ -147,6 +150,15 @@ impl Accident {
                 byhand::damage_the_lock(&cluster.kubelet, round.is_multiple_of(2)).await
             }
             Self::LockDeleted => byhand::delete_the_lock(&cluster.kubelet).await,
+            Self::ParameterRaised => {
+                let keeper = &cluster.keepers[primary];
+                byhand::raise_a_parameter(&keeper.member.api_url(), round).await?;
+                keeper.hold();
+                let killed = kill_pods(cluster, &[primary]).await;
+                sleep(frozen_for).await;
+                keeper.resume();
+                killed
+            }
             Self::ConfigDeleted => {
                 byhand::delete_the_config(&cluster.kubelet).await?;
                 byhand::until_config_is_back(&cluster.kubelet).await

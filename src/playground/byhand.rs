@@ -2,6 +2,7 @@
 //! write nonsense into them, lower the TTL behind the holder's back.
 
 use super::kubelet::Kubelet;
+use crate::api::client;
 use crate::dcs::Dialect;
 use crate::dcs::codec::lease::IDENTITY;
 use anyhow::{Context, bail};
@@ -106,4 +107,39 @@ pub(super) async fn until_config_is_back(kubelet: &Kubelet) -> anyhow::Result<()
             _ => sleep(PAUSE).await,
         }
     }
+}
+
+/// Stores a larger `max_connections` and restarts the primary alone with it: its standbys replay
+/// nothing from there on, until they are started with as much.
+pub(super) async fn raise_a_parameter(api_url: &str, round: u32) -> anyhow::Result<()> {
+    let wanted = 60 + 10 * round;
+    let change = json!({"postgresql": {"parameters": {"max_connections": wanted}}});
+    let url = format!("{api_url}/config");
+    let answer = client::send_json("PATCH", &url, &change, None, BACK_WITHIN).await?;
+    ensure(answer.status == 200, &answer)?;
+    let begun = Instant::now();
+    loop {
+        let (_, status) = client::get_json(&format!("{api_url}/patroni"), BACK_WITHIN).await?;
+        if status["pending_restart"] == true {
+            break;
+        }
+        if begun.elapsed() > BACK_WITHIN {
+            bail!("the primary does not say that it waits for a restart: {status}");
+        }
+        sleep(PAUSE).await;
+    }
+    let url = format!("{api_url}/restart");
+    let answer = client::post_json(&url, &json!({}), None, BACK_WITHIN).await?;
+    ensure(answer.status == 200, &answer)?;
+    // Odd rounds: the standbys have heard of it and stand still; even ones: they were started anew.
+    let heard = if round.is_multiple_of(2) { 5_000 } else { 300 };
+    sleep(Duration::from_millis(heard)).await;
+    Ok(())
+}
+
+fn ensure(good: bool, answer: &client::Answer) -> anyhow::Result<()> {
+    if !good {
+        bail!("answered with {}: {}", answer.status, answer.text());
+    }
+    Ok(())
 }

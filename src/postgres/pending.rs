@@ -3,6 +3,7 @@
 //! Two kinds: those in the files that the server itself reports (`pg_settings.pending_restart`), and
 //! the controlled ones, which stand on the command line, where the server knows no other value.
 
+use super::control_data::ControlData;
 use super::session::{Session, SqlError};
 use super::{Postgres, start};
 use crate::ha::model::PendingRestart;
@@ -31,12 +32,36 @@ struct Answer {
     running: BTreeMap<String, String>,
 }
 
+/// What the server says of its settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Those that wait for a restart.
+    pub pending: BTreeMap<String, PendingRestart>,
+    /// The controlled ones as they are in use.
+    pub running: BTreeMap<String, String>,
+}
+
+impl Standing {
+    /// What a standby has less of than its primary, in words: its replay stands still, and it cannot
+    /// be promoted, until it is started with as much.
+    pub fn starved(&self, control: &ControlData) -> Option<String> {
+        let short = start::minimums(control)
+            .into_iter()
+            .filter_map(|(name, least)| {
+                let running: u32 = self.running.get(name)?.parse().ok()?;
+                (running < least).then(|| format!("{name} is {running}, the primary had {least}"))
+            });
+        let short: Vec<_> = short.collect();
+        (!short.is_empty()).then(|| short.join(", "))
+    }
+}
+
 /// Ask the server, and compare with the settings.
 pub async fn settings(
     session: &Session,
     pg: &Postgres,
     deadline: Duration,
-) -> Result<BTreeMap<String, PendingRestart>, SqlError> {
+) -> Result<Standing, SqlError> {
     let text: String = session.value(QUESTION, deadline).await?;
     let answer =
         serde_json::from_str(&text).map_err(|error| SqlError::Garbled(error.to_string()))?;
@@ -46,7 +71,7 @@ pub async fn settings(
     ))
 }
 
-fn compare(answer: Answer, wanted: &[(&'static str, String)]) -> BTreeMap<String, PendingRestart> {
+fn compare(answer: Answer, wanted: &[(&'static str, String)]) -> Standing {
     let Answer { mut files, running } = answer;
     for (name, value) in wanted {
         if let Some(current) = running.get(*name).filter(|current| *current != value) {
@@ -57,7 +82,10 @@ fn compare(answer: Answer, wanted: &[(&'static str, String)]) -> BTreeMap<String
             files.insert((*name).to_owned(), change);
         }
     }
-    files
+    Standing {
+        pending: files,
+        running,
+    }
 }
 
 #[cfg(test)]
@@ -76,8 +104,9 @@ mod tests {
             ("wal_level", "replica".to_owned()),
             ("port", "5432".to_owned()),
         ];
-        let pending = compare(answer, &wanted);
-        let shown: Vec<_> = pending
+        let standing = compare(answer, &wanted);
+        let shown: Vec<_> = standing
+            .pending
             .iter()
             .map(|(name, change)| format!("{name} {} {}", change.old_value, change.new_value))
             .collect();

@@ -5,7 +5,7 @@
 //! its own deadline.
 
 use super::Postgres;
-use super::pending;
+use super::pending::{self, Standing};
 use super::session::{Session, SqlError};
 use crate::ha::model::{Lsn, PendingRestart, Timeline, Walsender};
 use serde::Deserialize;
@@ -31,6 +31,8 @@ pub struct Facts {
     pub pending_restart: bool,
     /// Which, and what for; filled in from time to time ([`super::pending`]).
     pub pending: BTreeMap<String, PendingRestart>,
+    /// Why replay stands still until a restart; filled in likewise.
+    pub starved: Option<String>,
     /// The setting as the server has it now.
     pub synchronous_standby_names: String,
     /// Backends that wait for WAL to reach the disk at this moment.
@@ -151,13 +153,13 @@ impl Probe {
         &mut self,
         pg: &Postgres,
         deadline: Duration,
-    ) -> Result<Option<BTreeMap<String, PendingRestart>>, SqlError> {
+    ) -> Result<Option<Standing>, SqlError> {
         let Some(session) = self.session.take() else {
             return Ok(None);
         };
-        let settings = pending::settings(&session, pg, deadline).await?;
+        let standing = pending::settings(&session, pg, deadline).await?;
         self.session = Some(session);
-        Ok(Some(settings))
+        Ok(Some(standing))
     }
 
     /// Gives the session up, as before stopping the server.
@@ -229,6 +231,7 @@ fn parse(text: &str) -> Result<Facts, SqlError> {
         wal_segment_bytes: raw.wal_segment_bytes,
         pending_restart: raw.pending_restart,
         pending: BTreeMap::new(),
+        starved: None,
         synchronous_standby_names: raw.synchronous_standby_names,
         wal_waiters: raw.wal_waiters,
         write_lsn: lsn(raw.write_lsn)?,

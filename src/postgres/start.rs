@@ -108,6 +108,17 @@ pub fn postmaster(pg: &Postgres, standby_of: Option<&ControlData>) -> Launch {
     }
 }
 
+/// What a standby needs at least, by its control file.
+pub(super) fn minimums(control: &ControlData) -> Vec<(&'static str, u32)> {
+    let least = |known: &Controlled| {
+        (
+            known.name,
+            (known.standby_minimum)(&control.standby_minimums),
+        )
+    };
+    NUMBERS.iter().map(least).collect()
+}
+
 /// The controlled settings and their values.
 pub(super) fn controlled(
     pg: &Postgres,

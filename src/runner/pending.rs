@@ -2,7 +2,11 @@
 //! a reload takes its time and says nothing at its end.
 
 use super::Context;
+use super::server::{blocking, words};
 use crate::ha::model::{Ms, PendingRestart};
+use crate::postgres::Postgres;
+use crate::postgres::control_data::ControlData;
+use crate::postgres::pending::Standing;
 use crate::postgres::probe::{Facts, Probe};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
@@ -35,10 +39,17 @@ impl Pending {
             self.of = of;
             self.until = now + WATCHED_MS;
         }
-        if now < self.until {
+        // A standby whose primary was given more stands still: whether that is so is asked each time.
+        let still = facts.in_recovery && facts.replay_paused;
+        if now < self.until || still {
             let pg = context.checked_postgres().await;
             match probe.pending(&pg, Duration::from_secs(2)).await {
-                Ok(Some(known)) => self.known = known,
+                Ok(Some(standing)) => {
+                    if still {
+                        facts.starved = starved(&pg, &standing).await;
+                    }
+                    self.known = standing.pending;
+                }
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "what waits for a restart is not known"),
             }
@@ -46,4 +57,10 @@ impl Pending {
         facts.pending.clone_from(&self.known);
         facts.pending_restart |= !self.known.is_empty();
     }
+}
+
+async fn starved(pg: &Postgres, standing: &Standing) -> Option<String> {
+    let dir = pg.data_dir.clone();
+    let control = blocking(move || ControlData::read(&dir).map_err(words)).await;
+    standing.starved(&control.ok()?)
 }

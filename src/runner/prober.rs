@@ -261,6 +261,7 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         history: history.to_vec(),
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
         sync_setting: facts.synchronous_standby_names.clone(),
+        starved: facts.starved.clone(),
     }
 }
 

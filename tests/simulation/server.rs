@@ -163,6 +163,7 @@ impl Server {
         let position = Lsn(disk.log.len() as u64);
         let heard = self.standbys.iter().filter(|(_, (_, at))| now < at + 500);
         PgFacts {
+            starved: None,
             in_recovery: self.in_recovery,
             timeline: disk.timeline,
             lsn: position,
