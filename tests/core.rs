@@ -16,6 +16,8 @@ use pgwarden::ha::step::step;
 mod cloning;
 #[path = "core/conditions.rs"]
 mod conditions;
+#[path = "core/configuring.rs"]
+mod configuring;
 #[path = "core/divergence.rs"]
 mod divergence;
 #[path = "core/edited.rs"]

@@ -1,5 +1,5 @@
-//! GET `/metrics`: Patroni's names for the dashboards and alerts that people have (contract §2.8), and
-//! the agent's own beside them. Text exposition format 0.0.4; all from memory.
+//! GET `/metrics`: Patroni's names for the dashboards and alerts that people have (contract §2.8),
+//! and the agent's own beside them. Text exposition format 0.0.4; all from memory.
 
 use super::view::{View, Xlog};
 use crate::ha::model::Ms;
@@ -137,6 +137,10 @@ fn patronis(page: &mut Page, view: &View, now_ms: Ms) {
             state == Some("in archive recovery"),
         );
     }
+    of_the_cluster(page, view);
+}
+
+fn of_the_cluster(page: &mut Page, view: &View) {
     page.gauge(
         "patroni_postgres_server_version",
         "PostgreSQL's version as a number; 0: it does not run.",
@@ -261,7 +265,10 @@ fn version(text: &str) -> String {
     let parts = text
         .split(['.', '-'])
         .filter_map(|part| part.parse::<u32>().ok());
-    parts.take(3).map(|part| format!("{part:02}")).collect()
+    parts.take(3).fold(String::new(), |mut text, part| {
+        let _ = write!(text, "{part:02}");
+        text
+    })
 }
 
 /// A label's value may hold anything but these three.

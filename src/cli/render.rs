@@ -155,7 +155,9 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
     for at in (OPTIONAL_FROM..heads.len()).rev() {
         if rows.iter().all(|row| row[at].is_empty()) {
             heads.remove(at);
-            rows.iter_mut().for_each(|row| drop(row.remove(at)));
+            for row in &mut rows {
+                row.remove(at);
+            }
         }
     }
     if format == Format::Tsv {

@@ -20,8 +20,8 @@ pub struct Checked {
 }
 
 impl Dcs {
-    /// L7 and L8: the leader Service is as the dialect needs it, and no other dialect's lock is held
-    /// here.
+    /// L7 and L8: the leader Service is as the dialect needs it, and no other dialect's lock is
+    /// held here.
     ///
     /// An object that may not be read (403) cannot be judged: a warning, not a refusal, for the
     /// rights of lease mode do not need Endpoints.
@@ -62,8 +62,9 @@ impl Dcs {
         Ok(checked)
     }
 
-    /// The headless Service that Patroni makes for its configuration's Endpoints, which a controller
-    /// would take for left-overs without it. As there, it need not be allowed, nor succeed.
+    /// The headless Service that Patroni makes for its configuration's Endpoints, which a
+    /// controller would take for left-overs without it. As there, it need not be allowed, nor
+    /// succeed.
     async fn keep_config_endpoints(&self) {
         let names = self.names();
         let mut body = create_body(

@@ -10,8 +10,8 @@
 //!   [`outcome`].
 //! * [`watch`]: what the API server tells by itself, delivered over one bounded channel.
 //!
-//! The same record in three dialects ([`Dialect`]): a Lease, or Patroni's annotations on Endpoints or
-//! ConfigMaps.
+//! The same record in three dialects ([`Dialect`]): a Lease, or Patroni's annotations on Endpoints
+//! or ConfigMaps.
 
 mod calls;
 mod checks;

@@ -79,8 +79,8 @@ impl Dcs {
         Outcome::Conflict
     }
 
-    /// Whoever publishes a higher epoch has taken the lock under it before. A lock that is read later
-    /// than the slice and still stands at `epoch` shows that a hand wrote the slice's.
+    /// Whoever publishes a higher epoch has taken the lock under it before. A lock that is read
+    /// later than the slice and still stands at `epoch` shows that a hand wrote the slice's.
     async fn is_nobodys(&self, epoch: u64, deadline: Instant) -> Result<bool, DcsError> {
         let lock = self.read_lock_until(deadline).await?;
         Ok(lock.held().is_some_and(|held| held.epoch == epoch))

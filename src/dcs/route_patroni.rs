@@ -1,4 +1,5 @@
-//! The route in Patroni's dialects (L7): the subsets beside the lock, or the role label of the pods.
+//! The route in Patroni's dialects (L7): the subsets beside the lock, or the role label of the
+//! pods.
 
 use super::calls::WithoutValue;
 use super::client::Dcs;
@@ -44,8 +45,8 @@ impl Dcs {
         Outcome::Conflict
     }
 
-    /// Give the own pod the leader's label, and take it from every other: one whose node is gone keeps
-    /// it, and the Service would go on sending clients there.
+    /// Give the own pod the leader's label, and take it from every other: one whose node is gone
+    /// keeps it, and the Service would go on sending clients there.
     ///
     /// The pods are read before the lock, and swapped in the version read: a later leader that has
     /// changed one since then is not overwritten, and a PATCH that arrives late is refused.

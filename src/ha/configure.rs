@@ -1,10 +1,10 @@
-//! What is done to a server that is as it should be: taking up changed settings, and a restart that a
-//! person asked for.
+//! What is done to a server that is as it should be: taking up changed settings, and a restart
+//! that a person asked for.
 //!
 //! Settings change at any moment, and their files may only be written while nothing else works on
-//! the data directory: hence an operation like any other. A restart is a stop after which the member
-//! does what it does after any stop of its server: as the leader it starts again under a lock that
-//! was acknowledged later (L2), as a replica it follows.
+//! the data directory: hence an operation like any other. A restart is a stop after which the
+//! member does what it does after any stop of its server: as the leader it starts again under a
+//! lock that was acknowledged later (L2), as a replica it follows.
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
@@ -40,8 +40,8 @@ impl Turn<'_> {
         }
     }
 
-    /// A standby with less than its primary had replays nothing and cannot be promoted: it is started
-    /// again, with as much. True: it is being stopped.
+    /// A standby with less than its primary had replays nothing and cannot be promoted: it is
+    /// started again, with as much. True: it is being stopped.
     pub(super) fn feed_starved(&mut self) -> bool {
         let starved = self
             .s

@@ -182,7 +182,8 @@ pub struct PgFacts {
     pub checkpointed: bool,
     /// `synchronous_standby_names` as the server has it now.
     pub sync_setting: String,
-    /// Why replay stands still, and no promotion is possible, until a restart with more of something.
+    /// Why replay stands still, and no promotion is possible, until a restart with more of
+    /// something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starved: Option<String>,
 }

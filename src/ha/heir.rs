@@ -92,7 +92,8 @@ impl Turn<'_> {
     }
 
     /// The synchronous standby to be: the published one while it streams and nobody has a better
-    /// outlook, then the one already asked for, so that two equals do not take turns; else the best.
+    /// outlook, then the one already asked for, so that two equals do not take turns; else the
+    /// best.
     pub(super) fn choose_standby(&self, facts: &PgFacts, published: &[Name]) -> Option<Name> {
         let streaming = self.confirming(facts);
         let best = *streaming.first()?;

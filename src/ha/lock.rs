@@ -63,8 +63,9 @@ pub struct Released {
     pub ttl_ms: u64,
     /// A verified stop came before it: no process that could acknowledge a commit is left.
     pub verified: bool,
-    /// Who was the primary last, as far as the one who released knows: itself, or whoever led before
-    /// it when it did not come so far. What that member has is everything that was acknowledged.
+    /// Who was the primary last, as far as the one who released knows: itself, or whoever led
+    /// before it when it did not come so far. What that member has is everything that was
+    /// acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub led_last: Option<Name>,
     /// Where the WAL of whoever led under it ends, when that is known.
@@ -72,8 +73,8 @@ pub struct Released {
     pub end: Option<WalEnd>,
 }
 
-/// The shutdown checkpoint of a primary: whoever has its timeline up to here holds every commit that
-/// this primary or one before it acknowledged.
+/// The shutdown checkpoint of a primary: whoever has its timeline up to here holds every commit
+/// that this primary or one before it acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WalEnd {
     /// The timeline.

@@ -95,8 +95,8 @@ pub struct HistoryEntry {
     pub new_leader: Option<Name>,
 }
 
-/// Whether two histories leave the same timeline at different positions. Whoever promotes chooses the
-/// next number it knows of: two who do not know of each other choose the same.
+/// Whether two histories leave the same timeline at different positions. Whoever promotes chooses
+/// the next number it knows of: two who do not know of each other choose the same.
 pub fn fork_elsewhere(one: &[HistoryEntry], other: &[HistoryEntry]) -> bool {
     one.iter().any(|entry| {
         other

@@ -93,8 +93,8 @@ impl Turn<'_> {
     }
 
     /// From the order to become writable on I count as the last leader: I was admitted with every
-    /// commit, and under my lock nobody but me acknowledges another. Whether I came to it before I was
-    /// frozen or killed is nothing that those who see only the record can know.
+    /// commit, and under my lock nobody but me acknowledges another. Whether I came to it before I
+    /// was frozen or killed is nothing that those who see only the record can know.
     pub(super) fn note_admission(&mut self) {
         if let Some(held) = &self.s.lease.held {
             self.s.pg.led_in = Some(held.epoch);

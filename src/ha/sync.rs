@@ -191,9 +191,9 @@ impl Turn<'_> {
         self.s.sync_seen |= shared.is_some_and(|shared| shared.sync.leader.is_some());
     }
 
-    /// Synchronous mode: only the recorded leader and its published standbys hold every acknowledged
-    /// commit. A record that is gone is no empty one: as in L4, absence is not release. Then only
-    /// the last holder of the lock is known to hold everything.
+    /// Synchronous mode: only the recorded leader and its published standbys hold every
+    /// acknowledged commit. A record that is gone is no empty one: as in L4, absence is not
+    /// release. Then only the last holder of the lock is known to hold everything.
     pub(super) fn sync_admits(&self, name: &str) -> bool {
         let Some(shared) = &self.s.shared else {
             return false;

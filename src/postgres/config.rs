@@ -111,8 +111,8 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
     // A start process that waits for WAL from a dead leader hears a promotion, or finds the next
     // leader's slot, only after this pause; PostgreSQL's own default is five seconds.
     settings.insert("wal_retrieve_retry_interval", "200ms".into());
-    // A stop waits for every standby that is shown, and one that vanished without a word is shown for
-    // as long as this; PostgreSQL's own default is a minute.
+    // A stop waits for every standby that is shown, and one that vanished without a word is shown
+    // for as long as this; PostgreSQL's own default is a minute.
     settings.insert("wal_sender_timeout", "15s".into());
     for (name, value) in pg.recovery.iter().chain(&pg.parameters) {
         if !is_setting_name(name) {

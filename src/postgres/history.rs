@@ -82,7 +82,8 @@ pub async fn read_remote(
     primary: &Session,
     deadline: Duration,
 ) -> Result<Vec<HistoryEntry>, SqlError> {
-    // The control file's timeline may be the one before a promotion; a replica refuses the question.
+    // The control file's timeline may be the one before a promotion; a replica refuses the
+    // question.
     let sql = "SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(\
                pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int";
     let timeline: i32 = primary.value(sql, deadline).await?;

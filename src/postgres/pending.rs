@@ -1,7 +1,8 @@
 //! Which settings wait for a restart, with what is in use and what is wanted.
 //!
-//! Two kinds: those in the files that the server itself reports (`pg_settings.pending_restart`), and
-//! the controlled ones, which stand on the command line, where the server knows no other value.
+//! Two kinds: those in the files that the server itself reports (`pg_settings.pending_restart`),
+//! and the controlled ones, which stand on the command line, where the server knows no other
+//! value.
 
 use super::control_data::ControlData;
 use super::session::{Session, SqlError};
@@ -42,8 +43,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// What a standby has less of than its primary, in words: its replay stands still, and it cannot
-    /// be promoted, until it is started with as much.
+    /// What a standby has less of than its primary, in words: its replay stands still, and it
+    /// cannot be promoted, until it is started with as much.
     pub fn starved(&self, control: &ControlData) -> Option<String> {
         let short = start::minimums(control)
             .into_iter()

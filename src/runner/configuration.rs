@@ -1,5 +1,5 @@
-//! The dynamic configuration: changed when people ask, and kept beside the data for the day when the
-//! stored one is lost.
+//! The dynamic configuration: changed when people ask, and kept beside the data for the day when
+//! the stored one is lost.
 //!
 //! A change is judged before it is stored: a key of a wrong type, one that would break a promise, a
 //! parameter that this PostgreSQL refuses. What was wrong before is not held against it.
@@ -79,8 +79,8 @@ fn document(raw: &str) -> Option<Document> {
     }
 }
 
-/// Why the document cannot be stored, where the one before did not have the same fault. An error: it
-/// could not be judged.
+/// Why the document cannot be stored, where the one before did not have the same fault. An error:
+/// it could not be judged.
 async fn refusal(
     context: &Context,
     before: Option<&Document>,

@@ -1,6 +1,6 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Postmaster, Runner, inspect, kube, lines, server, standbys};
+use super::{Postmaster, Runner, files, inspect, kube, lines, server, standbys};
 use crate::api::Reply;
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
@@ -63,7 +63,7 @@ impl Runner {
             Effect::Promote => self.spawn(server::run_promote(context)),
             Effect::Follow { upstream } => {
                 self.with_source(Op::Follow, &upstream, |context, source| {
-                    server::run_follow(context, source)
+                    files::run_follow(context, source)
                 });
             }
             Effect::Initdb => self.spawn(server::run_initdb(context)),
@@ -89,7 +89,7 @@ impl Runner {
             }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
-            Effect::Configure => self.spawn(server::run_configure(context)),
+            Effect::Configure => self.spawn(files::run_configure(context)),
             Effect::SetSyncNames { names } => {
                 // The turn is taken here, in the order of the decisions.
                 let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;

@@ -1,10 +1,19 @@
 //! Who may write PostgreSQL's files: one at a time, and only the newest operation.
 //!
-//! A disk that stands still holds a write up for longer than its operation is waited for. When it goes
-//! on, another operation may have written other files, for another role: the old one must not be last.
+//! A disk that stands still holds a write up for longer than its operation is waited for. When it
+//! goes on, another operation may have written other files, for another role: the old one must not
+//! be last.
 
+use super::server::{Done, blocking, report, words};
+use super::{Context, configuration};
+use crate::guardian::protocol::{PostmasterSignal, Request};
+use crate::ha::event::Op;
+use crate::postgres::Source;
+use crate::postgres::config::{self, Follow};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -31,6 +40,50 @@ impl Files {
         }
         write()
     }
+}
+
+pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
+    let written = write_files(&context, Follow::Leader(source));
+    let result = match written.await {
+        Ok(()) => reload(&context).await,
+        Err(error) => Err(error),
+    };
+    report(&context, Op::Follow, result).await;
+}
+
+/// A disk that takes no writes must not hold up the operations that come after.
+const CONFIGURE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run_configure(context: Arc<Context>) {
+    let written = write_files(&context, Follow::Nobody);
+    let result = match tokio::time::timeout(CONFIGURE, written).await {
+        Ok(Ok(())) => reload(&context).await,
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err("the settings could not be written in time".to_owned()),
+    };
+    report(&context, Op::Configure, result).await;
+}
+
+async fn write_files(context: &Context, follow: Follow) -> Done {
+    let (files, turn) = (Arc::clone(&context.files), context.files.turn());
+    let pg = context.checked_postgres().await;
+    let known = context.dcs.known_config();
+    blocking(move || {
+        files.write(turn, || {
+            configuration::keep_copy(&pg.data_dir, &known);
+            config::write(&pg, &pg.data_dir, &follow).map_err(words)
+        })
+    })
+    .await
+}
+
+async fn reload(context: &Context) -> Done {
+    let hup = Request::Signal {
+        signal: PostmasterSignal::Hup,
+    };
+    context.link.request(&hup).await.map_err(words)?;
+    context.configured.fetch_add(1, SeqCst);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::dcs::watch::Watching;
 use crate::guardian::link::{Link, Words};
 use crate::guardian::protocol::{Hello, Request};
 use crate::ha::effect::{Effect, Rule};
-use crate::ha::event::{Event, Op};
+use crate::ha::event::Event;
 use crate::ha::model::Ms;
 use crate::ha::state::State;
 use crate::ha::step::step;
@@ -368,49 +368,5 @@ impl Runner {
             self.run_effect(effect);
         }
         self.tell_everybody(now);
-    }
-
-    fn tell_everybody(&mut self, now: Ms) {
-        // Writing files is no phase in which a server may be silent (G9).
-        let quiet = |op: &Op| *op != Op::Configure;
-        let op = self.state.pg.op.as_ref().is_some_and(quiet) || self.state.pg.stopping.is_some();
-        let next = Watchful {
-            running: matches!(
-                self.state.pg.process,
-                crate::ha::state::Process::Running { .. }
-            ),
-            ordered: op,
-            ttl_ms: self.state.budgets.ttl_ms,
-            renew_ms: self.state.budgets.renew_ms,
-        };
-        self.watchful.send_if_modified(|current| {
-            let news = *current != next;
-            *current = next;
-            news
-        });
-        let facts = self.facts.borrow().clone();
-        let mut view = view::build(
-            &self.context,
-            &self.state,
-            facts.as_deref(),
-            self.dcs_last_seen,
-            now,
-        );
-        view.config.clone_from(&self.config_raw);
-        self.tell_of_volumes(now);
-        self.tell_of_obstacles(now);
-        let trouble = self.troubles.words(
-            self.full_volume.borrow().as_deref(),
-            self.obstacle.as_deref(),
-        );
-        if !trouble.is_empty() {
-            // The own word needs no way through the API.
-            let own = view.members.entry(self.state.me.name.clone());
-            own.or_default().trouble.clone_from(&trouble);
-        }
-        self.publish.send_if_modified(|current| {
-            current.update(&self.context, &self.state, facts.as_deref(), trouble)
-        });
-        self.view.send_replace(Arc::new(view));
     }
 }

@@ -1,5 +1,5 @@
-//! Settings that wait for a restart: looked at for a while after anything that may change them, since
-//! a reload takes its time and says nothing at its end.
+//! Settings that wait for a restart: looked at for a while after anything that may change them,
+//! since a reload takes its time and says nothing at its end.
 
 use super::Context;
 use super::server::{blocking, words};
@@ -39,7 +39,8 @@ impl Pending {
             self.of = of;
             self.until = now + WATCHED_MS;
         }
-        // A standby whose primary was given more stands still: whether that is so is asked each time.
+        // A standby whose primary was given more stands still: whether that is so is asked each
+        // time.
         let still = facts.in_recovery && facts.replay_paused;
         if now < self.until || still {
             let pg = context.checked_postgres().await;

@@ -19,7 +19,8 @@ const OWN_POD: &str = "the own Pod does not show this member's role and status";
 enum RoleLabel {
     /// Set, or without a value removed.
     Is(Option<String>),
-    /// Left alone: where the label is the route (L7), the holder of the lock writes it with the route.
+    /// Left alone: where the label is the route (L7), the holder of the lock writes it with the
+    /// route.
     Routes,
 }
 

@@ -34,13 +34,13 @@ const CLONE: Duration = Duration::from_hours(7 * 24);
 /// A rewind, a crash recovery, an initdb.
 const REPAIR: Duration = Duration::from_hours(24);
 
-type Done = Result<(), String>;
+pub(super) type Done = Result<(), String>;
 
 pub(super) fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-async fn report(context: &Context, op: Op, result: Done) {
+pub(super) async fn report(context: &Context, op: Op, result: Done) {
     context.kick.notify_one();
     let result = result.map_err(room::advised);
     context.tell(Event::OpDone { op, result }).await;
@@ -266,50 +266,6 @@ async fn complete_promotion(context: &Context) {
     }
     context.unchecked.store(false, SeqCst);
     context.kick.notify_one();
-}
-
-pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
-    let written = write_files(&context, Follow::Leader(source));
-    let result = match written.await {
-        Ok(()) => reload(&context).await,
-        Err(error) => Err(error),
-    };
-    report(&context, Op::Follow, result).await;
-}
-
-/// A disk that takes no writes must not hold up the operations that come after.
-const CONFIGURE: Duration = Duration::from_secs(10);
-
-pub(super) async fn run_configure(context: Arc<Context>) {
-    let written = write_files(&context, Follow::Nobody);
-    let result = match tokio::time::timeout(CONFIGURE, written).await {
-        Ok(Ok(())) => reload(&context).await,
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err("the settings could not be written in time".to_owned()),
-    };
-    report(&context, Op::Configure, result).await;
-}
-
-async fn write_files(context: &Context, follow: Follow) -> Done {
-    let (files, turn) = (Arc::clone(&context.files), context.files.turn());
-    let pg = context.checked_postgres().await;
-    let known = context.dcs.known_config();
-    blocking(move || {
-        files.write(turn, || {
-            configuration::keep_copy(&pg.data_dir, &known);
-            config::write(&pg, &pg.data_dir, &follow).map_err(words)
-        })
-    })
-    .await
-}
-
-async fn reload(context: &Context) -> Done {
-    let hup = Request::Signal {
-        signal: PostmasterSignal::Hup,
-    };
-    context.link.request(&hup).await.map_err(words)?;
-    context.configured.fetch_add(1, SeqCst);
-    Ok(())
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {

@@ -1,10 +1,56 @@
 //! From the core's state and the probe's last answer to what the REST API answers from.
 
-use super::Context;
+use super::{Context, Runner, Watchful};
 use crate::api::{ReplicationRow, View, Xlog};
+use crate::ha::event::Op;
 use crate::ha::model::{Ms, Walsender};
-use crate::ha::state::State;
+use crate::ha::state::{Process, State};
 use crate::postgres::probe::Facts;
+use std::sync::Arc;
+
+impl Runner {
+    /// The prober, the Pod and the REST API learn what was decided.
+    pub(super) fn tell_everybody(&mut self, now: Ms) {
+        // Writing files is no phase in which a server may be silent (G9).
+        let quiet = |op: &Op| *op != Op::Configure;
+        let op = self.state.pg.op.as_ref().is_some_and(quiet) || self.state.pg.stopping.is_some();
+        let next = Watchful {
+            running: matches!(self.state.pg.process, Process::Running { .. }),
+            ordered: op,
+            ttl_ms: self.state.budgets.ttl_ms,
+            renew_ms: self.state.budgets.renew_ms,
+        };
+        self.watchful.send_if_modified(|current| {
+            let news = *current != next;
+            *current = next;
+            news
+        });
+        let facts = self.facts.borrow().clone();
+        let mut view = build(
+            &self.context,
+            &self.state,
+            facts.as_deref(),
+            self.dcs_last_seen,
+            now,
+        );
+        view.config.clone_from(&self.config_raw);
+        self.tell_of_volumes(now);
+        self.tell_of_obstacles(now);
+        let trouble = self.troubles.words(
+            self.full_volume.borrow().as_deref(),
+            self.obstacle.as_deref(),
+        );
+        if !trouble.is_empty() {
+            // The own word needs no way through the API.
+            let own = view.members.entry(self.state.me.name.clone());
+            own.or_default().trouble.clone_from(&trouble);
+        }
+        self.publish.send_if_modified(|current| {
+            current.update(&self.context, &self.state, facts.as_deref(), trouble)
+        });
+        self.view.send_replace(Arc::new(view));
+    }
+}
 
 pub(super) fn build(
     context: &Context,

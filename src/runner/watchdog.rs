@@ -1,6 +1,6 @@
 //! G6: guardian and agent watch each other. The agent's silence is the guardian's business; a
-//! guardian that somebody stopped (SIGSTOP, a debugger that forgot it) fences nobody, and it is sent
-//! on its way again.
+//! guardian that somebody stopped (SIGSTOP, a debugger that forgot it) fences nobody, and it is
+//! sent on its way again.
 
 use super::Context;
 use crate::sys::process::{Signal, parent_pid, signal};

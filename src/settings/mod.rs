@@ -68,6 +68,16 @@ pub fn from_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
     finish(node, env, problems)
 }
 
+/// YAML as JSON, for documents that people type. The error is one line.
+pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
+    yaml::to_json(text)
+}
+
+/// JSON as YAML, for people. An error says what YAML cannot carry.
+pub fn json_to_yaml(document: &serde_json::Value) -> Result<String, String> {
+    yaml::from_json(document)
+}
+
 /// The environment of this process.
 pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok()

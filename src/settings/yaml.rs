@@ -53,6 +53,21 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, BadYaml> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| explain(&e))
 }
 
+/// A document that is no configuration file, as JSON; the error is one line.
+pub(super) fn to_json(text: &str) -> Result<serde_json::Value, String> {
+    let parsed = serde_saphyr::from_str_with_options::<Option<serde_json::Value>>(text, options());
+    parsed.map(Option::unwrap_or_default).map_err(|error| {
+        let words = error.to_string();
+        let first = words.lines().next().unwrap_or_default();
+        first.trim_start_matches("error: ").to_owned()
+    })
+}
+
+/// The same the other way.
+pub(super) fn from_json(document: &serde_json::Value) -> Result<String, String> {
+    serde_saphyr::to_string(document).map_err(|error| error.to_string())
+}
+
 fn options() -> Options {
     let mut options = Options::default();
     // A snippet of the file in a message could show a password.

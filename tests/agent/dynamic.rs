@@ -1,5 +1,5 @@
-//! The dynamic configuration of a running member: changed over REST, applied at once, restarted for,
-//! kept through the loss of its object.
+//! The dynamic configuration of a running member: changed over REST, applied at once, restarted
+//! for, kept through the loss of its object.
 
 use super::{
     ANYWHERE, BIN_DIR, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member,

@@ -19,10 +19,8 @@ fn scraped(page: &str, labels: &str) -> BTreeMap<String, (String, String)> {
             );
         } else if !line.starts_with('#') {
             let (name, rest) = line.split_once('{').unwrap();
-            let value = rest
-                .strip_prefix(labels)
-                .unwrap_or_else(|| panic!("{line}"));
-            let kind = types.get(name).unwrap_or_else(|| panic!("no type: {line}"));
+            let value = rest.strip_prefix(labels).expect("the two labels");
+            let kind = types.get(name).expect("its type stands above it");
             assert!(value.trim().parse::<f64>().is_ok(), "{line}");
             let known = found.insert(name.to_owned(), (kind.clone(), value.trim().to_owned()));
             assert!(known.is_none(), "{line}");

@@ -65,8 +65,8 @@ fn the_allowed_lag_holds_when_the_record_is_gone() {
 
 #[test]
 fn who_stood_aside_is_a_candidate_again_once_another_has_led() {
-    // Found by the exercise: of three switchovers in a row the third waited for 10 s, since the only
-    // synchronous standby had itself handed over a moment ago.
+    // Found by the exercise: of three switchovers in a row the third waited for 10 s, since the
+    // only synchronous standby had itself handed over a moment ago.
     for led_by_another in [false, true] {
         let mut state = replica();
         state.stand_aside_until = START + 12_000;

@@ -266,7 +266,8 @@ pub(super) fn set_of(standbys: &[&str]) -> SyncRecord {
 #[test]
 fn a_deleted_set_admits_nobody_whom_it_named() {
     // A review found that an absent record was taken for an empty set: 200 acknowledged rows gone.
-    // Simulation (seed 1080) found that what was last seen of it may be older than what was deleted.
+    // Simulation (seed 1080) found that what was last seen of it may be older than what was
+    // deleted.
     for (listed, deleted) in [("a", false), ("a", true), ("c", false), ("c", true)] {
         let (mut state, lock) = after_the_leader(&set_of(&[listed]), deleted);
         let claims = run_until(&mut state, &lock, START + 40, START + 20_000).is_some();

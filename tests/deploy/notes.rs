@@ -1,6 +1,6 @@
-//! The notes that helm prints after an install or an upgrade. `helm template` does not print them and
-//! looks nothing up, so they are rendered as an object of a copy of the chart, with what a cluster
-//! would have answered put in.
+//! The notes that helm prints after an install or an upgrade. `helm template` does not print them
+//! and looks nothing up, so they are rendered as an object of a copy of the chart, with what a
+//! cluster would have answered put in.
 
 use crate::chart::{Objects, chart, helm, root, scratch, template_of};
 use std::fs;

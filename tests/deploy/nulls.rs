@@ -1,5 +1,6 @@
-//! Values that are taken away with null, or are no object where one has to be: Helm removes the chart's
-//! default then, and a template would fail with a message about itself, or render half an object.
+//! Values that are taken away with null, or are no object where one has to be: Helm removes the
+//! chart's default then, and a template would fail with a message about itself, or render half an
+//! object.
 
 use crate::chart::{chart, helm};
 use crate::refusals::refused;

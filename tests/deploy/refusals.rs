@@ -1,4 +1,5 @@
-//! Values that are wrong are refused, each with words that say which, what it was and what is right.
+//! Values that are wrong are refused, each with words that say which, what it was and what is
+//! right.
 
 use crate::chart::{Objects, helm, template};
 use pgwarden::settings::budgets::{MAX_TTL_MS, MIN_TTL_MS};
@@ -408,7 +409,8 @@ fn the_longest_name_fits_everywhere() {
     assert!(format!("{name}-0123456789").len() <= 63);
 }
 
-/// What a crash, or a failover, would not forgive, by whichever way and in whichever words it comes.
+/// What a crash, or a failover, would not forgive, by whichever way and in whichever words it
+/// comes.
 #[test]
 fn parameters_that_lose_data_are_refused() {
     let Some(helm) = helm() else { return };

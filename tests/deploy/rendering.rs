@@ -1,4 +1,5 @@
-//! What the objects say: names, selectors, security, probes, and that the manifests are the chart's.
+//! What the objects say: names, selectors, security, probes, and that the manifests are the
+//! chart's.
 
 use crate::chart::{Objects, chart, helm, root, scratch, selects};
 use pgwarden::dcs::DcsNames;

@@ -174,17 +174,19 @@ fn the_table_knows_every_collection() {
         "watch/mod.rs",
     ] {
         let text = fs::read_to_string(root().join("src/dcs").join(name)).unwrap();
-        for quoted in [
-            "\"leases\"",
-            "\"configmaps\"",
-            "\"pods\"",
-            "\"services\"",
-            "\"endpoints\"",
-            "\"endpointslices\"",
-            "\"events\"",
+        for (words, resource) in [
+            ("\"pods\"", "pods"),
+            ("\"services\"", "services"),
+            ("\"endpointslices\"", "endpointslices"),
+            ("\"events\"", "events"),
+            // In the dialect of the chart, and the lock of each other one.
+            ("dialect.lock()", "leases"),
+            ("dialect.state()", "configmaps"),
+            ("other.lock()", "configmaps"),
+            ("other.lock()", "endpoints"),
         ] {
-            if text.contains(quoted) {
-                found.push((name, quoted.trim_matches('"')));
+            if text.contains(words) {
+                found.push((name, resource));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Where Kubernetes wants a text, whatever a value looks like to YAML: `123` and `true` are texts too.
+//! Where Kubernetes wants a text, whatever a value looks like to YAML: `123` and `true` are texts
+//! too.
 
 use crate::chart::{Objects, helm};
 use serde_json::Value;
@@ -89,7 +90,8 @@ fn values_that_look_like_numbers_are_texts() {
     assert_eq!(objects.container("orders")["image"], "123:15");
 }
 
-/// `-` is no class: the claims wait for volumes that are made by hand. Nothing is the default class.
+/// `-` is no class: the claims wait for volumes that are made by hand. Nothing is the default
+/// class.
 #[test]
 fn a_storage_class_may_be_none() {
     let Some(helm) = helm() else { return };

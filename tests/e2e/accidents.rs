@@ -87,8 +87,8 @@ fn elected(world: &World<'_>, wanted: &str) -> Outcome<String> {
     })
 }
 
-/// The Pod object is gone before the kubelet has told of its container's end; its successor may come
-/// at once on the same volume.
+/// The Pod object is gone before the kubelet has told of its container's end; its successor may
+/// come at once on the same volume.
 pub(crate) fn vanished_pod(world: &World<'_>) -> Outcome<String> {
     world.survives(3, 90, TTL_SECONDS, 1, || {
         let leader = world.release.leader()?;

@@ -119,7 +119,8 @@ impl<'a> Client<'a> {
         self.since(moment)
     }
 
-    /// Every acknowledged row is there where that was promised, and at no time two members acknowledged.
+    /// Every acknowledged row is there where that was promised, and at no time two members
+    /// acknowledged.
     pub(crate) fn audit(&self) -> Outcome<String> {
         let (mut rows, mut lost) = (0, 0);
         for table in ["impatient", "patient"] {

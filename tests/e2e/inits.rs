@@ -141,8 +141,8 @@ fn is_first(first: First, release: &Release) -> Outcome<()> {
     ensure(wanted, || format!("process 1 is {said}"))
 }
 
-/// tests/guardian, in a container: with PID namespaces of its own where the pod may make them, as an
-/// ordinary process below the pod's first one elsewhere.
+/// tests/guardian, in a container: with PID namespaces of its own where the pod may make them, as
+/// an ordinary process below the pod's first one elsewhere.
 fn guardian_scenarios(first: First) -> Outcome<String> {
     let program = variable("E2E_GUARDIAN_TESTS")
         .ok_or("SKIPPED: E2E_GUARDIAN_TESTS is not set; make e2e builds them")?;

@@ -34,7 +34,8 @@ fn with_release(
         return outcome;
     }
     release.remove();
-    // What is on the node goes away whatever became of the scenario, whose own failure counts first.
+    // What is on the node goes away whatever became of the scenario, whose own failure counts
+    // first.
     let cleaned = clean();
     let gone = wait_for("the end of the namespace", 180, || {
         let left = kubectl(&["get", "namespace", &release.namespace, "--ignore-not-found"])?;
@@ -58,7 +59,8 @@ fn events_say(release: &Release, of: &str, parts: &[&str]) -> Outcome<()> {
     })
 }
 
-/// The line of `ctl list` about a member, asked of another (or the same), comes to say all of these.
+/// The line of `ctl list` about a member, asked of another (or the same), comes to say all of
+/// these.
 fn list_says(release: &Release, asked: u64, about: u64, parts: &[&str]) -> Outcome<String> {
     let (asked, about) = (release.pod(asked), release.pod(about));
     wait_for("ctl list to say it", SAID_SECONDS, || {
@@ -333,8 +335,8 @@ fn full_replica(release: &Release) -> Outcome<String> {
     Ok(line)
 }
 
-/// Full is not dead: the primary stays while it serves. Once it panics for lack of a WAL segment and
-/// cannot start, the other leads and keeps the lead.
+/// Full is not dead: the primary stays while it serves. Once it panics for lack of a WAL segment
+/// and cannot start, the other leads and keeps the lead.
 fn full_primary(release: &Release) -> Outcome<String> {
     let (pod, epoch) = (release.pod(0), release.epoch()?);
     release.sql(

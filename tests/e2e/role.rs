@@ -1,5 +1,5 @@
-//! Each rule of the Role is needed, and missed in words: a release without one breaks a promise, its
-//! log names the right that is missing, and it heals once the right is given.
+//! Each rule of the Role is needed, and missed in words: a release without one breaks a promise,
+//! its log names the right that is missing, and it heals once the right is given.
 
 use crate::OwnScenario;
 use crate::release::Release;

@@ -115,8 +115,8 @@ impl Fault {
         if world.store.is_bootstrapped() {
             world.note(|| "FAULT the config object is deleted".into());
             world.store.delete_config();
-            // An election without the history may give up a timeline; a backup that knows of it would
-            // then wait for a member that no one but a person can name.
+            // An election without the history may give up a timeline; a backup that knows of it
+            // would then wait for a member that no one but a person can name.
             world.backup = None;
             world.shared_changed();
         }

@@ -1,11 +1,12 @@
-//! `ctl show-config` and `ctl edit-config`: the stored document, and a change of it that is shown before
-//! it is sent. The member that is asked judges it.
+//! `ctl show-config` and `ctl edit-config`: the stored document, and a change of it that is shown
+//! before it is sent. The member that is asked judges it.
 
 use super::Remote;
 use super::change::confirm;
 use crate::api::ConfigChange;
 use crate::cli::args::{DocumentFormat, EditConfig};
 use crate::cli::{Exit, Failure};
+use crate::settings;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -142,9 +143,9 @@ fn split(pair: &str) -> Result<(&str, Value), Failure> {
         .split_once('=')
         .filter(|(key, _)| !key.trim().is_empty() && !key.split('.').any(str::is_empty))
         .ok_or_else(|| usage(format!("{pair:?} is not KEY=VALUE, as ttl=20")))?;
-    let value = serde_saphyr::from_str::<Option<Value>>(text)
-        .map_err(|error| usage(format!("{pair:?}: the value is not YAML: {}", line(&error))))?;
-    Ok((key.trim(), value.unwrap_or_default()))
+    let value = settings::yaml_to_json(text)
+        .map_err(|error| usage(format!("{pair:?}: the value is not YAML: {error}")))?;
+    Ok((key.trim(), value))
 }
 
 fn put(document: &mut Document, path: &[&str], value: Value) {
@@ -179,28 +180,18 @@ fn read(path: &Path) -> Result<Document, Failure> {
 }
 
 fn parse(text: &str, place: &str) -> Result<Document, Failure> {
-    match serde_saphyr::from_str::<Value>(text) {
+    match settings::yaml_to_json(text) {
         Ok(Value::Object(document)) => Ok(document),
         Ok(_) => {
             let what = format!("{place}: not a map of keys; expected lines as \"ttl: 20\"");
             Err(Failure::new(Exit::BadData, what))
         }
-        Err(error) => {
-            let what = format!("{place}: {}", line(&error));
-            Err(Failure::new(Exit::BadData, what))
-        }
+        Err(error) => Err(Failure::new(Exit::BadData, format!("{place}: {error}"))),
     }
 }
 
-/// The parser draws a picture below its first line.
-fn line(error: &serde_saphyr::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    first.trim_start_matches("error: ").to_owned()
-}
-
 fn yaml(document: &Document) -> Result<String, Failure> {
-    serde_saphyr::to_string(document)
+    settings::json_to_yaml(&Value::Object(document.clone()))
         .map_err(|error| Failure::new(Exit::Internal, format!("the document as YAML: {error}")))
 }
 

@@ -64,6 +64,7 @@ impl Remote {
     }
 
     /// The same credentials towards this member alone, by its `api_url`.
+    #[must_use]
     pub fn at(&self, api_url: &str) -> Self {
         let base = api_url.trim_end_matches('/').trim_end_matches("/patroni");
         Self::new(vec![base.to_owned()], self.credentials.clone())

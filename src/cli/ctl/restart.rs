@@ -1,5 +1,5 @@
-//! `ctl restart`: one member after the other, replicas first, so that one of them is back before the
-//! leader goes.
+//! `ctl restart`: one member after the other, replicas first, so that one of them is back before
+//! the leader goes.
 
 use super::Remote;
 use super::change::confirm;

@@ -1,8 +1,8 @@
 //! The subsets of the lock's Endpoints object: the route where Patroni keeps it (contract §1.4).
 //!
-//! Lock and route are one object here, so a compare-and-swap of the one is one of the other: whoever
-//! reads its own epoch in the object and swaps exactly that version never replaces a later leader's
-//! route (L7).
+//! Lock and route are one object here, so a compare-and-swap of the one is one of the other:
+//! whoever reads its own epoch in the object and swaps exactly that version never replaces a later
+//! leader's route (L7).
 
 use super::lease;
 use super::object::Meta;
