@@ -38,6 +38,9 @@ impl Turn<'_> {
         if self.now < self.s.stand_aside_until {
             return self.wake_at(self.s.stand_aside_until);
         }
+        if let Some(until) = self.looks_again_until() {
+            return self.wake_at(until);
+        }
         let fields = self
             .s
             .lock

@@ -14,6 +14,11 @@ use super::step::Turn;
 /// How long a release waits for a look at the directory: a disk that hangs must not keep the lock.
 const LOOK_MAX_MS: Ms = 500;
 
+/// For an answer of the own server, which is asked at once when a release is seen.
+const LOOK_AGAIN_MS: Ms = 300;
+/// How long a listed standby goes first.
+const UNLISTED_MS: Ms = 100;
+
 impl Turn<'_> {
     /// I was the primary under the lock that I hold.
     pub(super) fn has_led(&self) -> bool {
@@ -133,6 +138,25 @@ impl Turn<'_> {
         end.is_some_and(|end| {
             end.is_reached_by(timeline, lsn) || self.s.sabotaged(Sabotage::ReleaseAdmits)
         })
+    }
+
+    /// What I know of my position may be older than the release: who is listed looks again before it
+    /// takes itself for behind, and who is not listed gives it the time, so that the place goes to
+    /// the one that was chosen for it.
+    pub(super) fn looks_again_until(&self) -> Option<Ms> {
+        let end = self.standing_release()?.end?;
+        let seen_at = self.s.lock.changed_at;
+        let listed = self.sync_admits(&self.s.me.name);
+        let (timeline, lsn) = self.s.position()?;
+        let stale = self.s.pg.facts.is_some()
+            && self.s.pg.facts_at <= seen_at
+            && !end.is_reached_by(timeline, lsn);
+        let until = match (listed, stale) {
+            (true, true) => seen_at + LOOK_AGAIN_MS,
+            (true, false) => return None,
+            (false, _) => seen_at + UNLISTED_MS,
+        };
+        (self.now < until).then_some(until)
     }
 
     /// I hold every acknowledged commit: by the published set, or by what was released.

@@ -6,6 +6,7 @@ use crate::dcs::SharedView;
 use crate::dcs::watch::Seen;
 use crate::guardian::protocol::Notice;
 use crate::ha::event::{Ask, Event};
+use crate::ha::lock::LockState;
 use crate::settings::Dynamic;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -54,10 +55,16 @@ impl Runner {
     pub(super) fn seen(&mut self, seen: Seen) -> Event {
         self.dcs_last_seen = jiff::Timestamp::now().as_second().unsigned_abs();
         match seen {
-            Seen::Lock(lock) => Event::LockSeen {
-                lock,
-                quorum: false,
-            },
+            Seen::Lock(lock) => {
+                if matches!(lock.state, LockState::Released(_)) {
+                    // Who follows is decided by positions: mine is asked for at once.
+                    self.context.kick.notify_one();
+                }
+                Event::LockSeen {
+                    lock,
+                    quorum: false,
+                }
+            }
             Seen::Shared(view) => self.shared(*view, false),
         }
     }

@@ -52,6 +52,42 @@ fn a_release_admits_nobody_who_did_not_stream_from_that_leader() {
     assert!(run_until(&mut state, &lock, START + 60, START + 20_000).is_none());
 }
 
+/// Found in pods: three handovers in a rolling update. The standby that was chosen to follow knew its
+/// position of half a second ago, took itself for behind, and the next pod to be deleted led.
+#[test]
+fn a_listed_standby_looks_at_its_position_again_and_goes_before_one_that_is_not_listed() {
+    let claim = |listed: &str, fresh_at: Option<u64>| {
+        let (mut state, _) = after_the_leader(&set_of(&[listed]), false);
+        step(&mut state, Event::PgSeen(facts(true)), START + 40);
+        // `a` stands at 100 as far as it knows.
+        let lock = released(1, if listed == "a" { 140 } else { 100 });
+        read(&mut state, lock.clone(), START + 50);
+        let mut from = START + 50;
+        if let Some(at) = fresh_at {
+            let lsn = Lsn(150);
+            step(
+                &mut state,
+                Event::PgSeen(PgFacts { lsn, ..facts(true) }),
+                at,
+            );
+            from = at;
+        }
+        run_until(&mut state, &lock, from, START + 20_000).expect("a claim") - START - 50
+    };
+    assert!(
+        claim("a", Some(START + 60)) < 100,
+        "at once with a fresh position"
+    );
+    assert!(
+        (300..600).contains(&claim("a", None)),
+        "not for ever without one"
+    );
+    assert!(
+        (100..300).contains(&claim("c", None)),
+        "not listed: after the one that is"
+    );
+}
+
 #[test]
 fn what_was_released_admits_after_the_claim_too() {
     let (mut state, _) = after_the_leader(&set_of(&["c"]), false);
