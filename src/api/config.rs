@@ -3,6 +3,7 @@
 //! PATCH lays a document over the stored one, where null takes a key away; PUT replaces it. Whether
 //! the result can be used is judged where the settings are known, before anything is stored.
 
+use super::body;
 use super::command::Reply;
 use super::view::View;
 use serde_json::{Map, Value};
@@ -59,18 +60,7 @@ fn merge(target: &mut Map<String, Value>, change: &Map<String, Value>) {
 
 /// Read the body of a change.
 pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Reply> {
-    let shape = "expected a JSON object such as {\"ttl\": 30}";
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(change)) => Ok(change),
-        Ok(_) => {
-            let text = format!("the body is not a JSON object; {shape}");
-            Err(Reply::new(400, text))
-        }
-        Err(error) => {
-            let text = format!("the body is not JSON ({error}); {shape}");
-            Err(Reply::new(400, text))
-        }
-    }
+    body::object(body, "expected a JSON object such as {\"ttl\": 30}")
 }
 
 /// GET: the stored document, or Patroni's code for "no valid one".

@@ -8,6 +8,7 @@
 //! Changes travel the other way: as a [`Command`] in a bounded queue, with a deadline.
 
 pub mod auth;
+mod body;
 pub mod client;
 pub mod cluster;
 pub mod command;

@@ -1,7 +1,7 @@
 //! POST `/restart`: the body, and whether its conditions hold here. Codes and words are Patroni's.
 
+use super::body;
 use super::command::{Ask, Reply};
-use super::spelling::nearest;
 use super::view::View;
 use serde_json::{Map, Value};
 
@@ -18,16 +18,7 @@ const TIMEOUT_S: u64 = 600;
 /// Read and judge: what shall be done, or the refusal. An empty body is one without conditions.
 pub(super) fn read(body: &[u8], view: &View) -> Result<Ask, Reply> {
     let fields = fields(body)?;
-    if let Some(unknown) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let hint = nearest(unknown, &KEYS).map_or_else(
-            || format!("the keys are {}", KEYS.join(", ")),
-            |known| format!("did you mean \"{known}\"?"),
-        );
-        return Err(Reply::new(
-            400,
-            format!("unknown key \"{unknown}\"; {hint}"),
-        ));
-    }
+    body::known_keys(&fields, &KEYS)?;
     let role = role(fields.get("role"))?;
     let version = version(fields.get("postgres_version"))?;
     let timeout_s = timeout(fields.get("timeout"))?;
@@ -59,17 +50,7 @@ fn fields(body: &[u8]) -> Result<Map<String, Value>, Reply> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Reply::new(
-            400,
-            "the body is not a JSON object; expected {} or conditions",
-        )),
-        Err(error) => {
-            let text = format!("the body is not JSON ({error}); expected {{}} or conditions");
-            Err(Reply::new(400, text))
-        }
-    }
+    body::object(body, "expected {} or conditions")
 }
 
 fn role(value: Option<&Value>) -> Result<Option<&str>, Reply> {

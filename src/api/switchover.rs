@@ -4,8 +4,8 @@
 //! deliberate differences: a misspelt key is refused (Patroni ignores it and does something else
 //! than was meant), and so is a schedule, which this version does not keep.
 
+use super::body;
 use super::command::{Ask, Reply};
-use super::spelling::nearest;
 use super::view::View;
 use crate::ha::model::{Member, Name};
 use serde_json::{Map, Value};
@@ -34,20 +34,9 @@ const KEYS: [&str; 4] = ["leader", "candidate", "member", "scheduled_at"];
 
 /// Read the body of a request.
 pub fn parse(body: &[u8]) -> Result<Request, Reply> {
-    let bad = |text: String| Reply::new(400, text);
     let shape = "expected a JSON object such as {\"leader\": \"pg-0\", \"candidate\": \"pg-1\"}";
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| bad(format!("the body is not JSON ({error}); {shape}")))?;
-    let Value::Object(fields) = value else {
-        return Err(bad(format!("the body is not a JSON object; {shape}")));
-    };
-    if let Some(unknown) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let hint = nearest(unknown, &KEYS).map_or_else(
-            || format!("the keys are {}", KEYS.join(", ")),
-            |known| format!("did you mean \"{known}\"?"),
-        );
-        return Err(bad(format!("unknown key \"{unknown}\"; {hint}")));
-    }
+    let fields = body::object(body, shape)?;
+    body::known_keys(&fields, &KEYS)?;
     let candidate = text(&fields, "candidate")?;
     let member = text(&fields, "member")?;
     Ok(Request {

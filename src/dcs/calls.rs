@@ -33,6 +33,12 @@ impl Dcs {
         format!("/{group}/namespaces/{}/{resource}", self.names().namespace)
     }
 
+    /// Where the lock is.
+    pub(super) fn lock_path(&self) -> String {
+        let (group, resource) = self.names().dialect.lock().path();
+        self.path(group, resource, &self.names().lock_name())
+    }
+
     pub(super) fn path(&self, group: &str, resource: &str, name: &str) -> String {
         format!("{}/{name}", self.collection(group, resource))
     }

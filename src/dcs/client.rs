@@ -104,11 +104,8 @@ impl Dcs {
     ) -> Result<LockSnapshot, DcsError> {
         let known = self.newest_lock();
         let dialect = self.names().dialect;
-        let (group, resource) = dialect.lock().path();
-        let path = self.path(group, resource, &self.names().lock_name());
-        let read = self
-            .read_until(&Ask::get("read the lock", &path), deadline)
-            .await;
+        let ask = Ask::get("read the lock", &self.lock_path());
+        let read = self.read_until(&ask, deadline).await;
         let snapshot = match read {
             Ok(object) => lease::decode(dialect, Some(&object)),
             Err(DcsError::Missing { .. }) => lease::decode(dialect, None),

@@ -33,9 +33,7 @@ impl Dcs {
                 Plan::NotMine => return Outcome::Conflict,
                 Plan::Patch(body) => body,
             };
-            let (group, resource) = self.names().dialect.lock().path();
-            let path = self.path(group, resource, &self.names().lock_name());
-            let ask = Ask::patch("publish the route in the subsets", &path, &body);
+            let ask = Ask::patch("publish the route in the subsets", &self.lock_path(), &body);
             match self.write_until(&ask, deadline).await.0 {
                 Outcome::Done(_) => return Outcome::Done(true),
                 Outcome::Conflict => {}
@@ -144,10 +142,8 @@ impl Dcs {
     }
 
     async fn read_lock_object(&self, deadline: Instant) -> Result<Value, DcsError> {
-        let (group, resource) = self.names().dialect.lock().path();
-        let path = self.path(group, resource, &self.names().lock_name());
-        self.read_until(&Ask::get("read the lock for its route", &path), deadline)
-            .await
+        let ask = Ask::get("read the lock for its route", &self.lock_path());
+        self.read_until(&ask, deadline).await
     }
 }
 

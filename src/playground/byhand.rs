@@ -4,9 +4,9 @@
 use super::kubelet::Kubelet;
 use crate::api::client;
 use crate::dcs::Dialect;
-use crate::dcs::codec::lease::IDENTITY;
+use crate::dcs::codec::lease::{self, IDENTITY};
 use anyhow::{Context, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -14,22 +14,16 @@ use tokio::time::sleep;
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where Patroni keeps what are fields of a Lease.
-const NOTES: [(&str, &str); 5] = [
-    ("holderIdentity", "leader"),
-    ("acquireTime", "acquireTime"),
-    ("renewTime", "renewTime"),
-    ("leaseDurationSeconds", "ttl"),
-    ("leaseTransitions", "transitions"),
-];
-
 /// A TTL that no holder could keep.
 const TOO_SHORT_S: u64 = 1;
 
 /// Lowers the TTL in the lock: in the field alone, as `kubectl edit` would, or so that the
 /// holder's annotation agrees.
 pub(super) async fn lower_the_ttl(kubelet: &Kubelet, agreeing: bool) -> anyhow::Result<()> {
-    let mut change = in_dialect(kubelet, json!({"leaseDurationSeconds": TOO_SHORT_S}));
+    let mut change = lease::change(
+        kubelet.dialect(),
+        &json!({"leaseDurationSeconds": TOO_SHORT_S}),
+    );
     if agreeing {
         let lock = kubelet.lock().await?;
         let note = lock["metadata"]["annotations"][IDENTITY].as_str();
@@ -49,9 +43,9 @@ pub(super) async fn damage_the_lock(kubelet: &Kubelet, empty: bool) -> anyhow::R
         change["metadata"] = json!({"annotations": null});
         change
     } else {
-        let mut change = in_dialect(
-            kubelet,
-            json!({
+        let mut change = lease::change(
+            kubelet.dialect(),
+            &json!({
                 "holderIdentity": "nobody, or somebody; \" \\ \n",
                 "acquireTime": "1970-01-01T00:00:00.000000Z",
                 "renewTime": "2999-12-31T23:59:59.999999Z",
@@ -63,19 +57,6 @@ pub(super) async fn damage_the_lock(kubelet: &Kubelet, empty: bool) -> anyhow::R
         change
     };
     kubelet.change_lock(&change).await
-}
-
-/// Lock fields of a Lease as a change of the lock object, whatever it is.
-fn in_dialect(kubelet: &Kubelet, spec: Value) -> Value {
-    if kubelet.dialect() == Dialect::Lease {
-        return json!({"spec": spec});
-    }
-    let texts = NOTES.iter().filter_map(|(field, note)| match &spec[field] {
-        Value::Null => None,
-        Value::String(text) => Some(((*note).to_owned(), json!(text))),
-        count => Some(((*note).to_owned(), json!(count.to_string()))),
-    });
-    json!({"metadata": {"annotations": texts.collect::<Map<_, _>>()}})
 }
 
 /// Deletes the lock.

@@ -141,9 +141,7 @@ async fn refused_parameters(
         .filter(|(name, _)| changed.contains_key(name))
         .map(|(name, why)| {
             let value = after.get(&name).map_or("", String::as_str);
-            format!(
-                "postgresql.parameters.{name}: found {value:?}, which PostgreSQL refuses: {why}"
-            )
+            super::parameters::refusal(&name, value, &why)
         })
         .collect();
     Ok(told)

@@ -60,6 +60,11 @@ impl Context {
     }
 }
 
+/// What PostgreSQL says of a parameter, in a sentence.
+pub(super) fn refusal(name: &str, value: &str, why: &str) -> String {
+    format!("postgresql.parameters.{name}: found {value:?}, which PostgreSQL refuses: {why}")
+}
+
 impl Checked {
     /// Keep what is good; a sentence for each that is not.
     fn take(&mut self, asked: Values, refused: &Values) -> Vec<String> {
@@ -71,10 +76,7 @@ impl Checked {
                 Some(kept) => format!("{kept:?} stays in use"),
                 None => "it is left out".to_owned(),
             };
-            told.push(format!(
-                "postgresql.parameters.{name}: found {value:?}, which PostgreSQL refuses: {why}; \
-                 {instead}"
-            ));
+            told.push(format!("{}; {instead}", refusal(name, &value, why)));
             if let Some(kept) = self.good.get(name) {
                 good.insert(name.clone(), kept.clone());
             }

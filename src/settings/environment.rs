@@ -4,6 +4,7 @@
 //! A variable is its key in capitals after `PATRONI_` and the section's name; the table says where
 //! the sections are. Empty variables count as unset.
 
+use super::known::USER_KEYS;
 use super::problem::Problem;
 use super::raw::{Node, Place, Value};
 use super::resolve::Env;
@@ -27,21 +28,6 @@ const fn group(
 }
 
 const LOGIN: &[&str] = &["username", "password"];
-/// What a connection of an account of PostgreSQL may be given.
-const CONNECTION: &[&str] = &[
-    "username",
-    "password",
-    "sslmode",
-    "sslkey",
-    "sslpassword",
-    "sslcert",
-    "sslrootcert",
-    "sslcrl",
-    "sslcrldir",
-    "gssencmode",
-    "channel_binding",
-    "sslnegotiation",
-];
 
 const GROUPS: [Group; 14] = [
     group(
@@ -136,17 +122,17 @@ const GROUPS: [Group; 14] = [
     group(
         "SUPERUSER_",
         &["postgresql", "authentication", "superuser"],
-        CONNECTION,
+        USER_KEYS,
     ),
     group(
         "REPLICATION_",
         &["postgresql", "authentication", "replication"],
-        CONNECTION,
+        USER_KEYS,
     ),
     group(
         "REWIND_",
         &["postgresql", "authentication", "rewind"],
-        CONNECTION,
+        USER_KEYS,
     ),
     group(
         "KUBERNETES_",

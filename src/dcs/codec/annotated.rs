@@ -68,23 +68,39 @@ pub(super) fn in_words(dialect: Dialect, why: String) -> String {
         .fold(why, |why, (field, note)| why.replace(field, note))
 }
 
-/// Moves the record into the annotations, as Patroni writes them: counts as texts, instants with an
-/// offset. A release leaves `renewTime` as it was.
+/// Moves the record into the annotations, as Patroni writes them. A release takes `leader` away, and
+/// leaves `renewTime` as it was.
 pub(super) fn into_notes(spec: &Value, notes: &mut Notes) {
     let released = spec["holderIdentity"].is_null();
-    for (field, note) in FIELDS {
-        let value = match &spec[field] {
-            Value::Null if field == "holderIdentity" => None,
-            Value::Null => continue,
-            Value::String(_) if released && note == RENEW_TIME => continue,
-            Value::String(text) if note == RENEW_TIME || note == ACQUIRE_TIME => {
-                Some(with_offset(text))
-            }
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        };
-        notes.push((note, value));
+    if released {
+        notes.push((LEADER, None));
     }
+    let kept = texts(spec).filter(|(note, _)| !(released && *note == RENEW_TIME));
+    notes.extend(kept.map(|(note, text)| (note, Some(text))));
+}
+
+/// The fields that are there as annotations: counts as texts, instants with an offset.
+fn texts(spec: &Value) -> impl Iterator<Item = (&'static str, String)> {
+    FIELDS.iter().filter_map(|(field, note)| {
+        let text = match &spec[field] {
+            Value::Null => return None,
+            Value::String(text) if matches!(*note, RENEW_TIME | ACQUIRE_TIME) => with_offset(text),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Some((*note, text))
+    })
+}
+
+/// These lock fields as a change of the lock object, for who writes past its holder.
+pub(super) fn as_change(dialect: Dialect, spec: &Value) -> Value {
+    if dialect == Dialect::Lease {
+        return json!({ "spec": spec });
+    }
+    let notes: Map<String, Value> = texts(spec)
+        .map(|(note, text)| (note.to_owned(), json!(text)))
+        .collect();
+    json!({ "metadata": { "annotations": notes } })
 }
 
 /// `…Z` as `…+00:00`.

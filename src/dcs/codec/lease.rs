@@ -188,6 +188,11 @@ pub fn spec(dialect: Dialect, object: &Value) -> Value {
     annotated::as_lease(dialect, object)["spec"].clone()
 }
 
+/// Some lock fields, as the spec of a Lease has them, as a change of the lock object.
+pub fn change(dialect: Dialect, spec: &Value) -> Value {
+    annotated::as_change(dialect, spec)
+}
+
 /// All lock fields of L1 as one text, for equality only. The release annotation belongs to them: it
 /// decides what an empty holder means.
 fn fields(object: &Value) -> String {

@@ -60,6 +60,18 @@ pub struct RouteTarget {
     pub node_name: Option<String>,
 }
 
+impl RouteTarget {
+    /// The pod, as an address of either kind of object names it.
+    pub(super) fn reference(&self, names: &DcsNames) -> Value {
+        json!({
+            "kind": "Pod",
+            "name": self.pod_name,
+            "namespace": names.namespace,
+            "uid": self.pod_uid,
+        })
+    }
+}
+
 /// Selects every slice of the leader Service.
 pub fn of_service(scope: &str) -> String {
     format!("{SERVICE_LABEL}={scope}")
@@ -173,12 +185,7 @@ fn endpoints(names: &DcsNames, family: Family, target: Option<&RouteTarget>) -> 
             let mut endpoint = json!({
                 "addresses": [address],
                 "conditions": { "ready": true },
-                "targetRef": {
-                    "kind": "Pod",
-                    "name": target.pod_name,
-                    "namespace": names.namespace,
-                    "uid": target.pod_uid,
-                },
+                "targetRef": target.reference(names),
             });
             if let Some(node) = &target.node_name {
                 endpoint["nodeName"] = json!(node);

@@ -50,12 +50,7 @@ fn subset(names: &DcsNames, target: &RouteTarget) -> Option<Value> {
     debug_assert_eq!(names.dialect, Dialect::Endpoints, "only they have subsets");
     let mut address = json!({
         "ip": target.ips.first()?.to_string(),
-        "targetRef": {
-            "kind": "Pod",
-            "namespace": names.namespace,
-            "name": target.pod_name,
-            "uid": target.pod_uid,
-        },
+        "targetRef": target.reference(names),
     });
     if let Some(node) = &target.node_name {
         address["nodeName"] = json!(node);
