@@ -16,6 +16,11 @@ impl Runner {
     pub(super) fn run_effect(&mut self, effect: Effect) {
         let context = self.context.clone();
         let call_ms = self.state.budgets.call_ms;
+        let turn = if works_on_files(&effect) {
+            context.files.turn()
+        } else {
+            0
+        };
         match effect {
             Effect::Explain { .. } | Effect::Wake { .. } => {}
             Effect::ReadLock => self.spawn(kube::run_read_lock(context, call_ms)),
@@ -53,17 +58,17 @@ impl Runner {
             Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
             Effect::Inspect => self.spawn(inspect::run_inspect(context)),
             Effect::StartPrimary { sync_names } => {
-                self.spawn(server::run_start_primary(context, sync_names));
+                self.spawn(server::run_start_primary(context, turn, sync_names));
             }
             Effect::StartReplica { upstream } => {
                 let source = upstream.and_then(|name| self.source(&name));
-                self.spawn(server::run_start_replica(context, source));
+                self.spawn(server::run_start_replica(context, turn, source));
             }
             Effect::Stop { how } => self.spawn(server::run_stop(context, how)),
             Effect::Promote => self.spawn(server::run_promote(context)),
             Effect::Follow { upstream } => {
                 self.with_source(Op::Follow, &upstream, |context, source| {
-                    files::run_follow(context, source)
+                    files::run_follow(context, turn, source)
                 });
             }
             Effect::Initdb => self.spawn(server::run_initdb(context)),
@@ -89,7 +94,7 @@ impl Runner {
             }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
-            Effect::Configure => self.spawn(files::run_configure(context)),
+            Effect::Configure => self.spawn(files::run_configure(context, turn)),
             Effect::SetSyncNames { names } => {
                 // The turn is taken here, in the order of the decisions.
                 let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;
@@ -167,6 +172,21 @@ impl Runner {
         let result = Err(format!("the address of {name} is not known"));
         self.spawn(async move { context.tell(Event::OpDone { op, result }).await });
     }
+}
+
+/// It writes PostgreSQL's files, or the whole directory.
+fn works_on_files(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::StartPrimary { .. }
+            | Effect::StartReplica { .. }
+            | Effect::Follow { .. }
+            | Effect::Configure
+            | Effect::Initdb
+            | Effect::Clone { .. }
+            | Effect::Rewind { .. }
+            | Effect::CrashRecover
+    )
 }
 
 /// A duration of integer milliseconds.

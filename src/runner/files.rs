@@ -23,7 +23,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The turn of an operation that begins now; every turn before it is over.
+    /// The turn of an operation that begins now; every turn before it is over. Taken where effects
+    /// are begun, in the order of the decisions: their tasks run in any.
     pub(super) fn turn(&self) -> u64 {
         self.newest.fetch_add(1, SeqCst) + 1
     }
@@ -42,8 +43,8 @@ impl Files {
     }
 }
 
-pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
-    let written = write_files(&context, Follow::Leader(source));
+pub(super) async fn run_follow(context: Arc<Context>, turn: u64, source: Source) {
+    let written = write_files(&context, turn, Follow::Leader(source));
     let result = match written.await {
         Ok(()) => reload(&context).await,
         Err(error) => Err(error),
@@ -54,8 +55,8 @@ pub(super) async fn run_follow(context: Arc<Context>, source: Source) {
 /// A disk that takes no writes must not hold up the operations that come after.
 const CONFIGURE: Duration = Duration::from_secs(10);
 
-pub(super) async fn run_configure(context: Arc<Context>) {
-    let written = write_files(&context, Follow::Nobody);
+pub(super) async fn run_configure(context: Arc<Context>, turn: u64) {
+    let written = write_files(&context, turn, Follow::Nobody);
     let result = match tokio::time::timeout(CONFIGURE, written).await {
         Ok(Ok(())) => reload(&context).await,
         Ok(Err(error)) => Err(error),
@@ -64,8 +65,8 @@ pub(super) async fn run_configure(context: Arc<Context>) {
     report(&context, Op::Configure, result).await;
 }
 
-async fn write_files(context: &Context, follow: Follow) -> Done {
-    let (files, turn) = (Arc::clone(&context.files), context.files.turn());
+async fn write_files(context: &Context, turn: u64, follow: Follow) -> Done {
+    let files = Arc::clone(&context.files);
     let pg = context.checked_postgres().await;
     let known = context.dcs.known_config();
     blocking(move || {

@@ -53,8 +53,14 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Write the files, ask the guardian, wait for its answer.
-async fn fork(context: &Context, follow: Follow, primary: bool, sync: Vec<Name>) -> Done {
-    let (files, turn) = (Arc::clone(&context.files), context.files.turn());
+async fn fork(
+    context: &Context,
+    turn: u64,
+    follow: Follow,
+    primary: bool,
+    sync: Vec<Name>,
+) -> Done {
+    let files = Arc::clone(&context.files);
     let pg = context.checked_postgres().await;
     let known = context.dcs.known_config();
     let prepared = blocking(move || {
@@ -158,13 +164,13 @@ async fn is_up(pg: &Postgres, writable: bool) -> Result<bool, SqlError> {
         .await
 }
 
-pub(super) async fn run_start_primary(context: Arc<Context>, sync_names: Vec<Name>) {
-    let result = start_primary(&context, sync_names).await;
+pub(super) async fn run_start_primary(context: Arc<Context>, turn: u64, sync_names: Vec<Name>) {
+    let result = start_primary(&context, turn, sync_names).await;
     report(&context, Op::StartPrimary, result).await;
 }
 
-async fn start_primary(context: &Context, sync_names: Vec<Name>) -> Done {
-    fork(context, Follow::Nobody, true, sync_names).await?;
+async fn start_primary(context: &Context, turn: u64, sync_names: Vec<Name>) -> Done {
+    fork(context, turn, Follow::Nobody, true, sync_names).await?;
     let limit_ms = context
         .dynamic
         .read()
@@ -200,10 +206,10 @@ async fn make_users(context: &Context) -> Done {
     Ok(())
 }
 
-pub(super) async fn run_start_replica(context: Arc<Context>, source: Option<Source>) {
+pub(super) async fn run_start_replica(context: Arc<Context>, turn: u64, source: Option<Source>) {
     let follow = source.map_or(Follow::Nobody, Follow::Leader);
     let result = async {
-        fork(&context, follow, false, Vec::new()).await?;
+        fork(&context, turn, follow, false, Vec::new()).await?;
         // "Starting up" may last until the leader sends what is missing: not an error.
         wait_up(&context, false, REPLICA_UP).await.map(drop)
     };
@@ -269,7 +275,6 @@ async fn complete_promotion(context: &Context) {
 }
 
 pub(super) async fn run_initdb(context: Arc<Context>) {
-    context.files.turn();
     let pg = context.checked_postgres().await;
     let result = bootstrap::initdb(&pg, &context.installation, REPAIR)
         .await
@@ -279,7 +284,6 @@ pub(super) async fn run_initdb(context: Arc<Context>) {
 }
 
 pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
-    context.files.turn();
     let pg = context.checked_postgres().await;
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
     let proof = stage::ReplaceProof::granted(format!(
@@ -313,7 +317,6 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
 }
 
 pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
-    context.files.turn();
     let pg = context.checked_postgres().await;
     let result = async {
         leader_is_ready(&pg, &source).await?;
@@ -343,7 +346,6 @@ async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {
-    context.files.turn();
     let pg = context.checked_postgres().await;
     let result = rewind::recover(&pg, &context.installation, REPAIR).await;
     report(&context, Op::CrashRecover, result.map(drop).map_err(words)).await;
