@@ -1,19 +1,12 @@
 //! POST /switchover and /failover: refusals, and what reaches the decision loop.
 
-use crate::harness::{Harness, PATIENCE, start};
+use crate::harness::{Harness, start};
 use crate::recorded::{NOW_MS, view};
-use pgwarden::api::{Ask, Command, Credentials, Limits, Reply};
+use pgwarden::api::{Ask, Credentials, Limits, Reply};
 use std::sync::Arc;
 
 async fn leader(state: &str) -> Harness {
     start(view(state, "leader"), Limits::default(), None).await
-}
-
-async fn next(server: &mut Harness) -> Command {
-    tokio::time::timeout(PATIENCE, server.commands.recv())
-        .await
-        .expect("a command")
-        .unwrap()
 }
 
 #[tokio::test]
@@ -209,7 +202,7 @@ async fn what_passes_reaches_the_loop_and_its_reply_the_client() {
         stream.write_all((request + body).as_bytes()).await.unwrap();
         crate::harness::read_response(stream).await
     });
-    let command = next(&mut server).await;
+    let command = server.next().await;
     let wanted = Ask::Switchover {
         leader: "pg-2".to_owned(),
         candidate: Some("pg-0".to_owned()),
@@ -241,7 +234,7 @@ async fn a_loop_that_does_not_answer_is_not_waited_for() {
         answer.body.starts_with("Failover status unknown"),
         "{answer:?}"
     );
-    let command = next(&mut server).await;
+    let command = server.next().await;
     assert_eq!(
         command.ask,
         Ask::Failover {

@@ -1,6 +1,6 @@
 //! /config and /restart: refusals, and what reaches the decision loop.
 
-use crate::harness::{Harness, PATIENCE, start};
+use crate::harness::{Harness, send, start};
 use crate::recorded::view;
 use pgwarden::api::{Ask, ConfigChange, Credentials, Limits, Reply, View};
 use serde_json::json;
@@ -9,16 +9,6 @@ async fn serve(change: impl FnOnce(&mut View)) -> Harness {
     let mut view = view("running", "leader");
     change(&mut view);
     start(view, Limits::default(), None).await
-}
-
-/// Answer the next command, and give what it asked for.
-async fn obey(server: &mut Harness, reply: Reply) -> Ask {
-    let command = tokio::time::timeout(PATIENCE, server.commands.recv())
-        .await
-        .expect("a command")
-        .unwrap();
-    command.reply.send(reply).unwrap();
-    command.ask
 }
 
 fn request(method: &str, path: &str, body: &str) -> String {
@@ -56,15 +46,11 @@ async fn a_change_reaches_the_loop_as_it_was_meant() {
         ("PUT", ConfigChange::Replace(fields.clone())),
     ] {
         let text = request(method, "/config", r#"{"ttl": 20, "pause": null}"#);
-        let client = tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt;
-            let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-            stream.write_all(text.as_bytes()).await.unwrap();
-            crate::harness::read_response(stream).await
-        });
-        let asked = obey(&mut server, Reply::json(200, r#"{"ttl":20}"#)).await;
+        let (answer, asked) = tokio::join!(
+            send(addr, &text),
+            server.obey(Reply::json(200, r#"{"ttl":20}"#))
+        );
         assert_eq!(asked, Ask::Config(wanted));
-        let answer = client.await.unwrap();
         assert_eq!(
             (answer.status, answer.body.as_str()),
             (200, r#"{"ttl":20}"#)
@@ -165,15 +151,11 @@ async fn restarts_are_refused_with_patronis_codes_and_words() {
         ),
     ] {
         let text = request("POST", "/restart", body);
-        let client = tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt;
-            let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-            stream.write_all(text.as_bytes()).await.unwrap();
-            crate::harness::read_response(stream).await
-        });
-        let asked = obey(&mut server, Reply::new(200, "restarted successfully")).await;
+        let (answer, asked) = tokio::join!(
+            send(addr, &text),
+            server.obey(Reply::new(200, "restarted successfully"))
+        );
         assert_eq!(asked, Ask::Restart { timeout_ms });
-        let answer = client.await.unwrap();
         assert_eq!(
             (answer.status, answer.body.as_str()),
             (200, "restarted successfully")

@@ -1,7 +1,7 @@
 //! A real server on a loopback port, and a client that can be as rude as a test needs.
 
 use crate::recorded::now;
-use pgwarden::api::{Command, Credentials, Limits, Parts, Server, View, bind};
+use pgwarden::api::{Ask, Command, Credentials, Limits, Parts, Reply, Server, View, bind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,16 +69,24 @@ impl Harness {
             .unwrap();
     }
 
+    /// The next command that reaches the loop.
+    pub(crate) async fn next(&mut self) -> Command {
+        tokio::time::timeout(PATIENCE, self.commands.recv())
+            .await
+            .expect("a command")
+            .unwrap()
+    }
+
+    /// Answer the next command, and give what it asked for.
+    pub(crate) async fn obey(&mut self, reply: Reply) -> Ask {
+        let command = self.next().await;
+        command.reply.send(reply).unwrap();
+        command.ask
+    }
+
     /// Send text, read until the server closes.
     pub(crate) async fn raw(&self, request: &str) -> Response {
-        let exchange = async {
-            let mut stream = TcpStream::connect(self.addr).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            read_response(stream).await
-        };
-        tokio::time::timeout(PATIENCE, exchange)
-            .await
-            .expect("an answer")
+        send(self.addr, request).await
     }
 
     /// A request without a body.
@@ -103,6 +111,18 @@ impl Harness {
         ))
         .await
     }
+}
+
+/// The same while the server's commands are being answered.
+pub(crate) async fn send(addr: SocketAddr, request: &str) -> Response {
+    let exchange = async {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_response(stream).await
+    };
+    tokio::time::timeout(PATIENCE, exchange)
+        .await
+        .expect("an answer")
 }
 
 /// An answer as it came.

@@ -1,6 +1,6 @@
 //! `ctl switchover` and `ctl failover`: asking, refusing, waiting until it is seen.
 
-use crate::harness::{Harness, PATIENCE, start};
+use crate::harness::{Harness, start};
 use crate::program::{end, program, run};
 use crate::recorded::view;
 use pgwarden::api::{Ask, Credentials, Limits, Reply};
@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 /// Answer one command as a member would: the leader changes, then the reply leaves.
 async fn obey(server: &mut Harness, reply: impl FnOnce(&Ask) -> Option<Reply>) -> Ask {
-    let command = tokio::time::timeout(PATIENCE, server.commands.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let command = server.next().await;
     let reply = reply(&command.ask);
     server
         .view

@@ -1,6 +1,6 @@
 //! `ctl show-config`, `edit-config` and `restart`.
 
-use crate::harness::{Harness, PATIENCE, start};
+use crate::harness::{Harness, start};
 use crate::program::{end, program, run};
 use crate::recorded::view;
 use pgwarden::api::{Ask, ConfigChange, Limits, Reply};
@@ -14,15 +14,6 @@ async fn serve() -> (Harness, String) {
     let server = start(view, Limits::default(), None).await;
     let api = format!("--api={}", server.addr);
     (server, api)
-}
-
-async fn obey(server: &mut Harness, reply: Reply) -> Ask {
-    let command = tokio::time::timeout(PATIENCE, server.commands.recv())
-        .await
-        .expect("a command")
-        .unwrap();
-    command.reply.send(reply).unwrap();
-    command.ask
 }
 
 #[tokio::test]
@@ -56,7 +47,7 @@ async fn a_change_is_shown_sent_and_its_refusal_told() {
         "jit=null",
         "--force",
     ];
-    let (ended, ask) = tokio::join!(run(&args), obey(&mut server, Reply::json(200, "{}")));
+    let (ended, ask) = tokio::join!(run(&args), server.obey(Reply::json(200, "{}")));
     let wanted =
         json!({ "ttl": 20, "postgresql": { "parameters": { "work_mem": "8MB", "jit": null } } });
     assert_eq!(
@@ -70,7 +61,7 @@ async fn a_change_is_shown_sent_and_its_refusal_told() {
     );
     let args = ["ctl", &api, "edit-config", "-q", "-s", "ttl=2", "--force"];
     let refusal = Reply::new(400, "ttl: found 2");
-    let (ended, _) = tokio::join!(run(&args), obey(&mut server, refusal));
+    let (ended, _) = tokio::join!(run(&args), server.obey(refusal));
     assert_eq!((ended.code, ended.out.as_str()), (104, ""), "{ended:?}");
     assert!(ended.err.contains("ttl: found 2 (status 400)"), "{ended:?}");
 
@@ -95,7 +86,7 @@ async fn the_editor_gets_yaml_and_what_it_leaves_replaces_the_document() {
     let (mut server, api) = serve().await;
     let mut command = program(&["ctl", &api, "edit-config", "--force"]);
     command.env("EDITOR", "sed -i s/30/25/");
-    let (ended, ask) = tokio::join!(end(command), obey(&mut server, Reply::json(200, "{}")));
+    let (ended, ask) = tokio::join!(end(command), server.obey(Reply::json(200, "{}")));
     let mut wanted: Value = serde_json::from_str(STORED).unwrap();
     wanted["ttl"] = json!(25);
     assert_eq!(
@@ -144,12 +135,10 @@ async fn members_are_restarted_each_at_its_own_address() {
         "9",
     ];
     let obeyed = async {
-        let first = obey(&mut server, Reply::new(200, "restarted successfully")).await;
-        let second = obey(
-            &mut server,
-            Reply::new(503, "a restart is in progress already"),
-        )
-        .await;
+        let first = server.obey(Reply::new(200, "restarted successfully")).await;
+        let second = server
+            .obey(Reply::new(503, "a restart is in progress already"))
+            .await;
         (first, second)
     };
     let (ended, asked) = tokio::join!(run(&args), obeyed);

@@ -2,10 +2,9 @@
 
 use super::support::{
     NAMESPACE, SCOPE, acquire, api, claim, create, create_pod, done, lock_until, member_of, renew,
-    version,
+    target, version,
 };
 use pgwarden::dcs::codec::lease_write::is_result_of;
-use pgwarden::dcs::codec::route::RouteTarget;
 use pgwarden::dcs::{DcsError, Dialect, WatchOptions};
 use pgwarden::ha::lock::{LockState, LockWrite, Outcome, Released};
 use pgwarden::ha::shared::{SharedWrite, SyncRecord};
@@ -16,41 +15,6 @@ const PATRONIS: [Dialect; 2] = [Dialect::Endpoints, Dialect::ConfigMap];
 
 fn plural(dialect: Dialect) -> &'static str {
     dialect.lock().resource
-}
-
-fn target(ip: &str, pod: &str) -> RouteTarget {
-    RouteTarget {
-        ips: vec![ip.parse().expect("an address")],
-        pod_name: pod.to_owned(),
-        pod_uid: format!("uid-of-{pod}"),
-        node_name: None,
-    }
-}
-
-#[tokio::test]
-async fn of_two_members_exactly_one_creates_and_one_swaps() {
-    for dialect in PATRONIS {
-        let api = api().await;
-        let a = member_of(&api, dialect, "pg-0").await;
-        let b = member_of(&api, dialect, "pg-1").await;
-        assert_eq!(a.read_lock().await.unwrap().state, LockState::Absent);
-        let mut seen = None;
-        for epoch in 1..=20 {
-            let expect = seen.as_deref();
-            let (write_a, write_b) = (acquire("pg-0", epoch, epoch), acquire("pg-1", epoch, epoch));
-            let race = tokio::join!(
-                a.write_lock(&write_a, expect),
-                b.write_lock(&write_b, expect)
-            );
-            let (won, write) = match race {
-                (Outcome::Done(snapshot), Outcome::Conflict) => (snapshot, write_a),
-                (Outcome::Conflict, Outcome::Done(snapshot)) => (snapshot, write_b),
-                other => panic!("{dialect:?}, epoch {epoch}: {other:?}"),
-            };
-            assert!(is_result_of(&a.read_lock().await.unwrap(), &write));
-            seen = won.resource_version;
-        }
-    }
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! Reading and swapping the lock, with every kind of answer and with none.
 
 use super::support::{
-    NAMESPACE, PATIENCE, SCOPE, acquire, acquired, api, create_pod, done, member, renew, version,
+    NAMESPACE, PATIENCE, SCOPE, acquire, acquired, api, create_pod, done, member, member_of, renew,
+    version,
 };
-use pgwarden::dcs::DcsError;
 use pgwarden::dcs::codec::lease_write::is_result_of;
+use pgwarden::dcs::{DcsError, Dialect};
 use pgwarden::ha::lock::{LockState, LockWrite, Outcome, Released};
 use pgwarden::playground::kube_api::{Fault, Rule, Verb};
 use serde_json::json;
@@ -12,30 +13,32 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn of_two_members_exactly_one_creates_and_one_swaps() {
-    let api = api().await;
-    let (a, b) = (
-        member(&api, "pg-0", 5000).await,
-        member(&api, "pg-1", 5000).await,
-    );
-    assert_eq!(a.read_lock().await.unwrap().state, LockState::Absent);
-
-    let mut seen = None;
-    for epoch in 1..=20 {
-        let expect = seen.as_deref();
-        let (write_a, write_b) = (acquire("pg-0", epoch, epoch), acquire("pg-1", epoch, epoch));
-        let race = tokio::join!(
-            a.write_lock(&write_a, expect),
-            b.write_lock(&write_b, expect)
+    for dialect in Dialect::ALL {
+        let api = api().await;
+        let (a, b) = (
+            member_of(&api, dialect, "pg-0").await,
+            member_of(&api, dialect, "pg-1").await,
         );
-        let winner = match race {
-            (Outcome::Done(snapshot), Outcome::Conflict) => (snapshot, write_a),
-            (Outcome::Conflict, Outcome::Done(snapshot)) => (snapshot, write_b),
-            other => panic!("epoch {epoch}: {other:?}"),
-        };
-        let stored = a.read_lock().await.unwrap();
-        assert_eq!(stored, winner.0, "the answer is what is stored");
-        assert!(is_result_of(&stored, &winner.1));
-        seen = stored.resource_version;
+        assert_eq!(a.read_lock().await.unwrap().state, LockState::Absent);
+
+        let mut seen = None;
+        for epoch in 1..=20 {
+            let expect = seen.as_deref();
+            let (write_a, write_b) = (acquire("pg-0", epoch, epoch), acquire("pg-1", epoch, epoch));
+            let race = tokio::join!(
+                a.write_lock(&write_a, expect),
+                b.write_lock(&write_b, expect)
+            );
+            let winner = match race {
+                (Outcome::Done(snapshot), Outcome::Conflict) => (snapshot, write_a),
+                (Outcome::Conflict, Outcome::Done(snapshot)) => (snapshot, write_b),
+                other => panic!("{dialect:?}, epoch {epoch}: {other:?}"),
+            };
+            let stored = a.read_lock().await.unwrap();
+            assert_eq!(stored, winner.0, "the answer is what is stored");
+            assert!(is_result_of(&stored, &winner.1));
+            seen = stored.resource_version;
+        }
     }
 }
 

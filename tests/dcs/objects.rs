@@ -1,8 +1,7 @@
 //! The shared objects, the own pod, the route, the checks at start.
 
-use super::support::{NAMESPACE, SCOPE, api, claim, create, create_pod, done, member};
+use super::support::{NAMESPACE, SCOPE, api, claim, create, create_pod, done, member, target};
 use pgwarden::dcs::codec::pod::terminated_proof;
-use pgwarden::dcs::codec::route::RouteTarget;
 use pgwarden::dcs::{DcsError, SharedPart};
 use pgwarden::ha::lock::{LockWrite, Outcome};
 use pgwarden::ha::model::{HistoryEntry, Lsn, Member};
@@ -182,15 +181,6 @@ async fn a_namesakes_pod_is_not_touched() {
     );
     let pod = api.object("pods", NAMESPACE, "pg-0").unwrap();
     assert_eq!(pod["metadata"]["labels"]["role"], json!(null));
-}
-
-fn target(ip: &str, name: &str) -> RouteTarget {
-    RouteTarget {
-        ips: vec![ip.parse().expect("an address")],
-        pod_name: name.to_owned(),
-        pod_uid: format!("uid-of-{name}"),
-        node_name: None,
-    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A server, members that talk to it, and waiting for what they see.
 
 use pgwarden::dcs::codec::lease_write::is_result_of;
+use pgwarden::dcs::codec::route::RouteTarget;
 use pgwarden::dcs::{
     ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, Seen, SharedView, Watching, connect,
 };
@@ -123,6 +124,16 @@ pub(crate) fn renew(name: &str, nonce: u64, last: &LockSnapshot) -> LockWrite {
     LockWrite::Renew {
         claim: claim(name, held.epoch, nonce),
         acquire_time: held.acquire_time.clone(),
+    }
+}
+
+/// A pod to lead clients to.
+pub(crate) fn target(ip: &str, name: &str) -> RouteTarget {
+    RouteTarget {
+        ips: vec![ip.parse().expect("an address")],
+        pod_name: name.to_owned(),
+        pod_uid: format!("uid-of-{name}"),
+        node_name: None,
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::dcs::codec::lease::tests::{merge, now};
 use crate::dcs::codec::lease::{IDENTITY, RELEASE, decode};
 use crate::dcs::codec::lease_write::{encode, is_result_of};
 use crate::dcs::names::DcsNames;
@@ -12,10 +13,6 @@ fn names(dialect: Dialect) -> DcsNames {
         dialect,
         ..DcsNames::new("bench", "db", "pg-0", "uid-0")
     }
-}
-
-fn now() -> jiff::Timestamp {
-    "2026-11-22T18:15:20.383108Z".parse().unwrap()
 }
 
 fn claim(nonce: u64) -> Claim {
@@ -52,27 +49,9 @@ fn stored(dialect: Dialect, writes: &[LockWrite]) -> Value {
     let mut object = json!({ "metadata": { "uid": "o", "resourceVersion": "10" } });
     for write in writes {
         let body = encode(&names(dialect), write, Some("10"), now()).unwrap();
-        json_merge(&mut object, &body);
+        merge(&mut object, &body);
     }
     object
-}
-
-/// RFC 7386, as the server applies it.
-fn json_merge(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            target.as_object_mut().unwrap().remove(key);
-        } else {
-            json_merge(&mut target[key.as_str()], value);
-        }
-    }
 }
 
 #[test]

@@ -374,7 +374,7 @@ pub(super) fn instant_of(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 #[path = "lease_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 #[path = "lease_fuzz.rs"]

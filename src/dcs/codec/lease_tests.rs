@@ -13,7 +13,7 @@ pub(super) fn names() -> DcsNames {
     DcsNames::new("bench", "db", "pg-0", "uid-0")
 }
 
-pub(super) fn now() -> jiff::Timestamp {
+pub(in crate::dcs::codec) fn now() -> jiff::Timestamp {
     "2026-11-22T18:15:20.383108Z".parse().unwrap()
 }
 
@@ -87,7 +87,7 @@ pub(super) fn store(mut object: Value, version: &str) -> Value {
 }
 
 /// RFC 7386, as the server applies it.
-fn merge(target: &mut Value, patch: &Value) {
+pub(in crate::dcs::codec) fn merge(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
         *target = patch.clone();
         return;
