@@ -26,6 +26,10 @@ mod edited;
 mod election;
 #[path = "core/leaving.rs"]
 mod leaving;
+#[path = "core/planned.rs"]
+mod planned;
+#[path = "core/rebuilding.rs"]
+mod rebuilding;
 #[path = "core/released.rs"]
 mod released;
 #[path = "core/synchronous.rs"]

@@ -6,6 +6,7 @@
 
 mod logging;
 mod namesake;
+mod reloading;
 pub mod wiring;
 
 use crate::api;
@@ -18,8 +19,8 @@ use crate::ha::model::Identity;
 use crate::ha::state::State;
 use crate::postgres::stage;
 use crate::postgres::version::Installation;
-use crate::runner::{End, Journal, Parts, Runner};
-use crate::settings::{self, Settings};
+use crate::runner::{End, Journal, Parts, Reloading, Runner};
+use crate::settings::{self, Live, Settings};
 use crate::sys::clock::boottime_ms;
 use crate::sys::process::own_uid;
 use crate::sys::{heap, image};
@@ -27,7 +28,7 @@ use anyhow::{Context as _, bail};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -62,7 +63,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     if !agent {
         return run_guardian(path, &settings);
     }
-    let lost = logging::start(&settings.log);
+    let (lost, set_level) = logging::start(&settings.log);
     for problem in &loaded.problems {
         tracing::warn!("{problem}");
     }
@@ -73,7 +74,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
         .context("start the runtime")?;
     let ended = runtime.block_on(async {
         tokio::select! {
-            ended = run_agent(settings) => ended,
+            ended = run_agent(path, settings, set_level) => ended,
             never = lost.tell() => never,
         }
     });
@@ -120,23 +121,30 @@ fn text_env() -> Vec<(String, String)> {
         .collect()
 }
 
-async fn run_agent(settings: Settings) -> anyhow::Result<Exit> {
-    let settings = Arc::new(settings);
+async fn run_agent(
+    path: &Path,
+    settings: Settings,
+    set_level: logging::SetLevel,
+) -> anyhow::Result<Exit> {
+    // From the first moment: unhandled, it would end the agent.
+    let hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let reloading = reloading::of(path, set_level);
+    let settings = Live::new(settings);
     let link = Arc::new(Link::from_env().context("reach the guardian")?);
     let Some(Notice::Hello(hello)) = link.next().await else {
         bail!("the guardian did not say hello");
     };
-    link.words().set_ttl_ms(settings.bootstrap.dcs.ttl_ms);
+    link.words().set_ttl_ms(settings.get().bootstrap.dcs.ttl_ms);
     link.beat();
-    let installation = match Installation::find(&wiring::bin_dir(&settings)?, START).await {
+    let installation = match Installation::find(&wiring::bin_dir(&settings.get())?, START).await {
         Ok(installation) => installation,
         Err(error) => {
             let words = format!("postgresql.bin_dir: {error}");
             return Err(Failure::new(Exit::Config, words).into());
         }
     };
-    let agent = Agent::compose(settings, installation, link.clone(), *hello).await?;
-    let exit = agent.run().await;
+    let agent = Agent::compose(settings, reloading, installation, link.clone(), *hello).await?;
+    let exit = Box::pin(agent.run(hangups)).await;
     // The channel ends with the process and not before: its end is a fault to the guardian.
     std::mem::forget(link);
     exit
@@ -161,15 +169,18 @@ struct Agent {
     stop_api: watch::Sender<bool>,
     journal: Arc<Journal>,
     dcs: Dcs,
+    commands: mpsc::Sender<api::Command>,
 }
 
 impl Agent {
     async fn compose(
-        settings: Arc<Settings>,
+        live: Live,
+        reloading: Reloading,
         installation: Installation,
         link: Arc<Link>,
         hello: Hello,
     ) -> anyhow::Result<Self> {
+        let settings = live.get();
         let first = settings.bootstrap.dcs.clone();
         let budgets = wiring::budgets(&settings)?;
         let dynamic = Arc::new(RwLock::new(first.clone()));
@@ -190,20 +201,20 @@ impl Agent {
             wiring::journal_path(&settings),
         ));
         let adopting = hello.postmaster.is_some();
-        let server = serve(&settings, &view, commands_in, &journal)
+        let server = serve(&settings, &view, commands_in.clone(), &journal)
             .await
             .map_err(|error| no_address(&error, adopting))?;
         let (stop_api, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         serving.spawn(server.run(until_true(stopped)));
         let client = wiring::connect(&settings, budgets.call_ms).await?;
-        let dcs = wiring::dcs(&settings, &dynamic, client, budgets.call_ms, &uid)?;
+        let dcs = wiring::dcs(&live, &dynamic, client, budgets.call_ms, &uid)?;
         let (uid, route) = wiring::own_pod(&settings, &dcs, || {
             link.beat();
             view.send_modify(|view| Arc::make_mut(view).beat_ms = boottime_ms());
         })
         .await?;
-        let dcs = wiring::dcs_again(&settings, &dynamic, &dcs, budgets.call_ms, &uid).await?;
+        let dcs = wiring::dcs_again(&live, &dynamic, &dcs, budgets.call_ms, &uid).await?;
         let me: Identity = wiring::identity(&settings, &hello, uid);
         if !adopting {
             namesake::refuse(&dcs, &settings.scope, &me).await?;
@@ -226,7 +237,8 @@ impl Agent {
             queue: 64,
         });
         let parts = Parts {
-            settings,
+            settings: live,
+            reloading,
             installation,
             dcs: dcs.clone(),
             link,
@@ -246,10 +258,11 @@ impl Agent {
             stop_api,
             journal,
             dcs,
+            commands: commands_in,
         })
     }
 
-    async fn run(self) -> anyhow::Result<Exit> {
+    async fn run(self, mut hangups: Signal) -> anyhow::Result<Exit> {
         let terminate = watch::Sender::new(false);
         let mut signals = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupts = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -288,6 +301,7 @@ impl Agent {
                         image::release();
                     }
                 }
+                _ = hangups.recv() => reloading::ask(&self.commands),
                 _ = signals.recv() => { let _ = terminate.send(true); }
                 _ = interrupts.recv() => { let _ = terminate.send(true); }
             }

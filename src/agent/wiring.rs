@@ -6,11 +6,13 @@ use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort};
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::{EPOCH_MAX, Place};
-use crate::ha::model::Identity;
+use crate::ha::model::{Identity, forbids};
 use crate::ha::shared::Rules;
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
-use crate::settings::{BasicAuth, Dynamic, Effective, LockDialect, PgUser, Settings, SyncMode};
+use crate::settings::{
+    BasicAuth, Dynamic, Effective, Live, LockDialect, PgUser, Settings, SyncMode,
+};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
 use std::io;
@@ -183,12 +185,9 @@ pub fn place(settings: &Settings, hello: &Hello, route: &RouteTarget) -> Place {
     }
 }
 
-/// The tag `nofailover`.
+/// The tag `nofailover`, or the priority that means the same.
 pub fn nofailover(settings: &Settings) -> bool {
-    settings
-        .tags
-        .get("nofailover")
-        .is_some_and(|value| value == "true")
+    forbids(&settings.tags, "nofailover", "failover_priority")
 }
 
 /// The instants that the file sets by hand.
@@ -250,12 +249,13 @@ pub async fn connect(settings: &Settings, call_ms: u64) -> anyhow::Result<kube::
 
 /// The DCS under this pod UID.
 pub fn dcs(
-    settings: &Arc<Settings>,
+    live: &Live,
     dynamic: &Arc<RwLock<Dynamic>>,
     client: kube::Client,
     call_ms: u64,
     pod_uid: &str,
 ) -> anyhow::Result<Dcs> {
+    let settings = live.get();
     let kubernetes = &settings.kubernetes;
     let names = DcsNames {
         dialect: dialect(kubernetes.lock),
@@ -264,6 +264,12 @@ pub fn dcs(
         role_label: kubernetes.role_label.clone(),
         leader_label_value: kubernetes.leader_label_value.clone(),
         follower_label_value: kubernetes.follower_label_value.clone(),
+        other_labels: kubernetes
+            .bootstrap_labels
+            .keys()
+            .chain(&kubernetes.tmp_role_label)
+            .cloned()
+            .collect(),
         ports: kubernetes
             .ports
             .iter()
@@ -279,12 +285,12 @@ pub fn dcs(
             pod_uid,
         )
     };
-    let (in_force, local) = (dynamic.clone(), settings.clone());
+    let (in_force, local) = (dynamic.clone(), live.clone());
     let resolve = move |value: &serde_json::Value| {
         let current = in_force.read().ok()?.clone();
         value
             .is_object()
-            .then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local).0))
+            .then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local.get()).0))
     };
     let copy = crate::runner::configuration::read_copy(&settings.postgresql.data_dir);
     let initial_config = copy.unwrap_or_else(|| settings.bootstrap.dcs_document.clone());
@@ -306,17 +312,18 @@ fn dialect(lock: LockDialect) -> Dialect {
 
 /// The same DCS once the pod's UID is known.
 pub async fn dcs_again(
-    settings: &Arc<Settings>,
+    live: &Live,
     dynamic: &Arc<RwLock<Dynamic>>,
     known: &Dcs,
     call_ms: u64,
     pod_uid: &str,
 ) -> anyhow::Result<Dcs> {
+    let settings = live.get();
     if settings.kubernetes.pod_uid.is_some() {
         return Ok(known.clone());
     }
-    let client = connect(settings, call_ms).await?;
-    dcs(settings, dynamic, client, call_ms, pod_uid)
+    let client = connect(&settings, call_ms).await?;
+    dcs(live, dynamic, client, call_ms, pod_uid)
 }
 
 /// The own Pod's UID and address: from the settings, else from the Pod object, however long that

@@ -14,6 +14,14 @@ pub(super) fn object(body: &[u8], expected: &str) -> Result<Map<String, Value>, 
     Err(Reply::new(400, format!("{why}; {expected}")))
 }
 
+/// The same where no body at all is one without keys.
+pub(super) fn optional_object(body: &[u8], expected: &str) -> Result<Map<String, Value>, Reply> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    object(body, expected)
+}
+
 /// A misspelt key is refused: without it something else than was meant would be done.
 pub(super) fn known_keys(fields: &Map<String, Value>, keys: &[&str]) -> Result<(), Reply> {
     let Some(unknown) = fields.keys().find(|key| !keys.contains(&key.as_str())) else {

@@ -3,6 +3,7 @@
 use super::status::tag_values;
 use super::view::{View, Xlog};
 use crate::ha::model::{HistoryEntry, Lsn, Member};
+use crate::ha::shared::Scheduled;
 use serde_json::{Map, Value, json};
 
 /// The body of `/cluster`.
@@ -17,12 +18,26 @@ pub fn cluster(view: &View) -> Value {
     if view.pause {
         body.insert("pause".to_owned(), Value::Bool(true));
     }
+    if let Some(plan) = &view.scheduled_switchover {
+        body.insert("scheduled_switchover".to_owned(), planned(plan));
+    }
     body.insert("scope".to_owned(), Value::from(view.scope.as_str()));
     let troubles = troubles(view);
     if !troubles.is_empty() {
         body.insert("pgwarden".to_owned(), json!({ "troubles": troubles }));
     }
     Value::Object(body)
+}
+
+fn planned(plan: &Scheduled) -> Value {
+    let mut shown = Map::new();
+    shown.insert("at".to_owned(), Value::from(plan.at.as_str()));
+    for (key, name) in [("from", &plan.from), ("to", &plan.to)] {
+        if let Some(name) = name {
+            shown.insert(key.to_owned(), Value::from(name.as_str()));
+        }
+    }
+    Value::Object(shown)
 }
 
 /// Beside Patroni's keys, whose readers take the words of `state` for a choice of few.
@@ -64,6 +79,9 @@ fn row(view: &View, name: &str, member: &Member) -> Value {
     if !member.pending_restart.is_empty() {
         put("pending_restart", Value::Bool(true));
         put("pending_restart_reason", json!(member.pending_restart));
+    }
+    if let Some(plan) = &member.scheduled_restart {
+        put("scheduled_restart", plan.clone());
     }
     if !member.tags.is_empty() {
         put("tags", Value::Object(tag_values(&member.tags)));

@@ -1,6 +1,8 @@
 //! What a mutating request becomes: a value in a bounded queue, with a deadline and a way back.
 
 use super::config::ConfigChange;
+use super::restart::RestartPlan;
+use super::when::When;
 use crate::ha::model::{Ms, Name};
 use std::fmt;
 use tokio::sync::oneshot;
@@ -25,6 +27,28 @@ pub enum Ask {
         /// How long it may take.
         timeout_ms: Ms,
     },
+    /// Restart it later.
+    PlanRestart(RestartPlan),
+    /// Drop the planned restart.
+    DropRestart,
+    /// Replace this leader later.
+    PlanSwitchover {
+        /// The leader to be replaced then.
+        leader: Name,
+        /// Who shall lead.
+        candidate: Option<Name>,
+        /// When.
+        at: When,
+    },
+    /// Drop the planned switchover.
+    DropSwitchover,
+    /// Copy the leader over this member's data.
+    Reinitialize {
+        /// Whatever else is in progress.
+        force: bool,
+    },
+    /// Read the local file again.
+    Reload,
     /// Change the dynamic configuration.
     Config(ConfigChange),
 }
@@ -39,6 +63,19 @@ impl fmt::Display for Ask {
             }
             Self::Failover { candidate } => write!(f, "a failover to {candidate}"),
             Self::Restart { timeout_ms } => write!(f, "a restart within {timeout_ms} ms"),
+            Self::PlanRestart(plan) => write!(f, "a restart at {}", plan.at.text),
+            Self::DropRestart => write!(f, "no planned restart"),
+            Self::PlanSwitchover {
+                leader,
+                candidate,
+                at,
+            } => {
+                let to = candidate.as_deref().unwrap_or("the best");
+                write!(f, "a switchover from {leader} to {to} at {}", at.text)
+            }
+            Self::DropSwitchover => write!(f, "no planned switchover"),
+            Self::Reinitialize { force } => write!(f, "a new copy of the leader (force: {force})"),
+            Self::Reload => write!(f, "a reload of the local file"),
             Self::Config(change) => write!(f, "a change of {}", change.keys()),
         }
     }
@@ -49,7 +86,7 @@ impl Ask {
     pub(super) fn patience_ms(&self) -> Option<Ms> {
         match self {
             Self::Restart { timeout_ms } => Some(*timeout_ms),
-            Self::Switchover { .. } | Self::Failover { .. } | Self::Config(_) => None,
+            _ => None,
         }
     }
 }
@@ -99,7 +136,7 @@ impl Reply {
         let (words, wanted) = match ask {
             Ask::Switchover { candidate, .. } => ("switched over", candidate.as_deref()),
             Ask::Failover { candidate } => ("failed over", Some(candidate.as_str())),
-            Ask::Restart { .. } | Ask::Config(_) => return Self::new(200, "done"),
+            _ => return Self::new(200, "done"),
         };
         match wanted {
             Some(name) if name != new_leader => Self::new(

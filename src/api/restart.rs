@@ -3,6 +3,8 @@
 use super::body;
 use super::command::{Ask, Reply};
 use super::view::View;
+use super::when::{self, When};
+use crate::ha::model::Ms;
 use serde_json::{Map, Value};
 
 const KEYS: [&str; 5] = [
@@ -15,12 +17,49 @@ const KEYS: [&str; 5] = [
 /// Who names no time waits this long for the server to be back, in seconds.
 const TIMEOUT_S: u64 = 600;
 
+/// On whom a restart falls; all of them must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Only a member of this role, in Patroni's words.
+    pub role: Option<String>,
+    /// Only a server older than this version (150004).
+    pub older_than: Option<u32>,
+    /// Only where a setting waits for a restart.
+    pub pending: bool,
+}
+
+/// A restart for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartPlan {
+    /// When.
+    pub at: When,
+    /// The start of the server it is planned for; one that started later has had its restart.
+    pub postmaster_start_time: Option<String>,
+    /// How long it may take.
+    pub timeout_ms: Ms,
+    /// If these hold then.
+    pub conditions: Conditions,
+    /// How the member's status shows it: Patroni's JSON object.
+    pub shown: Value,
+}
+
+impl Conditions {
+    /// They hold for the member that this view shows.
+    pub fn hold(&self, view: &View) -> bool {
+        self.role.as_ref().is_none_or(|role| *role == view.role)
+            && (!self.pending || view.pending_restart)
+            && self
+                .older_than
+                .is_none_or(|wanted| view.server_version.is_some_and(|is| is < wanted))
+    }
+}
+
 /// Read and judge: what shall be done, or the refusal. An empty body is one without conditions.
-pub(super) fn read(body: &[u8], view: &View) -> Result<Ask, Reply> {
-    let fields = fields(body)?;
+pub(super) fn read(body: &[u8], view: &View, wall_now_ms: u64) -> Result<Ask, Reply> {
+    let fields = body::optional_object(body, "expected {} or conditions")?;
     body::known_keys(&fields, &KEYS)?;
-    let role = role(fields.get("role"))?;
-    let version = version(fields.get("postgres_version"))?;
+    let role = role(fields.get("role"))?.map(str::to_owned);
+    let older_than = version(fields.get("postgres_version"))?;
     let timeout_s = timeout(fields.get("timeout"))?;
     let pending = match fields.get("restart_pending") {
         None | Some(Value::Null) => false,
@@ -30,27 +69,53 @@ pub(super) fn read(body: &[u8], view: &View) -> Result<Ask, Reply> {
             return Err(Reply::new(400, text));
         }
     };
-    if fields.get("schedule").is_some_and(|value| !value.is_null()) {
-        let text = "Scheduled restarts are not supported by this version: leave out schedule and \
-                    the restart is done at once";
-        return Err(Reply::new(400, text));
+    let conditions = Conditions {
+        role,
+        older_than,
+        pending,
+    };
+    let timeout_ms = timeout_s * 1_000;
+    let schedule = match fields.get("schedule") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.is_empty() => None,
+        Some(Value::String(text)) => Some(text),
+        Some(other) => {
+            let text = format!("\"schedule\" must be a time as text, found {other}");
+            return Err(Reply::new(400, text));
+        }
+    };
+    if let Some(schedule) = schedule {
+        if view.pause {
+            return Err(Reply::new(
+                500,
+                "Can't schedule restart in the paused state",
+            ));
+        }
+        let at = when::parse(schedule, "restart", wall_now_ms)?;
+        let shown = shown(&fields, &at, view);
+        return Ok(Ask::PlanRestart(RestartPlan {
+            at,
+            postmaster_start_time: view.postmaster_start_time.clone(),
+            timeout_ms,
+            conditions,
+            shown,
+        }));
     }
-    let fits = role.is_none_or(|role| role == view.role)
-        && (!pending || view.pending_restart)
-        && version.is_none_or(|wanted| view.server_version.is_some_and(|is| is < wanted));
-    if !fits {
+    if !conditions.hold(view) {
         return Err(Reply::new(503, "restart conditions are not satisfied"));
     }
-    Ok(Ask::Restart {
-        timeout_ms: timeout_s * 1_000,
-    })
+    Ok(Ask::Restart { timeout_ms })
 }
 
-fn fields(body: &[u8]) -> Result<Map<String, Value>, Reply> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
+fn shown(fields: &Map<String, Value>, at: &When, view: &View) -> Value {
+    let mut shown = fields.clone();
+    shown.retain(|_, value| !value.is_null());
+    shown.insert("schedule".to_owned(), Value::from(at.text.as_str()));
+    let started = view.postmaster_start_time.as_deref();
+    if let Some(started) = started {
+        shown.insert("postmaster_start_time".to_owned(), Value::from(started));
     }
-    body::object(body, "expected {} or conditions")
+    Value::Object(shown)
 }
 
 fn role(value: Option<&Value>) -> Result<Option<&str>, Reply> {

@@ -8,7 +8,7 @@ use super::query::Query;
 use super::server::{Journal, Limits, Parts};
 use super::switchover::{self, Verb};
 use super::view::View;
-use super::{cluster, config, health, metrics, restart, status};
+use super::{cluster, config, health, metrics, reinitialize, restart, status};
 use crate::ha::model::Ms;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -33,6 +33,9 @@ const JOURNAL_ENTRIES: usize = 1_000;
 const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Readers of the journal at one time: its tail is the only large answer.
 const JOURNAL_READERS_MAX: usize = 2;
+
+/// This version has no failsafe mode; callers know that from its being off.
+const FAILSAFE_OFF: &str = "Failsafe mode is disabled";
 
 type Answer = Response<Full<Bytes>>;
 
@@ -98,6 +101,7 @@ impl Routes {
             "/cluster" => full(200, JSON, cluster::cluster(&view).to_string()),
             "/config" => reply_answer(config::stored(&view)),
             "/metrics" => full(200, EXPOSITION, metrics::page(&view, now_ms)),
+            "/failsafe" => text(502, FAILSAFE_OFF),
             "/history" => full(200, JSON, cluster::history(&view).to_string()),
             _ => full(
                 health::status(path, query, &view, now_ms),
@@ -135,12 +139,21 @@ impl Routes {
         match (method.as_str(), path) {
             ("POST", "/switchover") => self.decide(request, Verb::Switchover, slot).await,
             ("POST", "/failover") => self.decide(request, Verb::Failover, slot).await,
-            ("POST", "/restart") => self.restart(request, slot).await,
+            ("POST", "/restart") => {
+                let read = |body: &[u8], view: &View| restart::read(body, view, wall_ms());
+                self.optional(request, read, "Restart", slot).await
+            }
             ("PATCH", "/config") => self.configure(request, ConfigChange::Merge, slot).await,
             ("PUT", "/config") => self.configure(request, ConfigChange::Replace, slot).await,
-            // This version keeps no schedule, so there is never one to delete.
-            ("DELETE", "/switchover") => text(404, "no switchover is scheduled"),
-            ("DELETE", "/restart") => text(404, "no restarts are scheduled"),
+            ("DELETE", "/switchover") => self.forward(Ask::DropSwitchover, "Delete", slot).await,
+            ("DELETE", "/restart") => self.forward(Ask::DropRestart, "Delete", slot).await,
+            ("POST", "/reload") => self.forward(Ask::Reload, "Reload", slot).await,
+            ("POST", "/reinitialize") => {
+                let read = reinitialize::read;
+                self.optional(request, |body, _| read(body), "Reinitialize", slot)
+                    .await
+            }
+            ("POST", "/failsafe") => text(502, FAILSAFE_OFF),
             _ => {
                 let mut answer = text(501, format!("Unsupported method ('{method}')"));
                 answer
@@ -170,7 +183,7 @@ impl Routes {
             Err(refusal) => return close_after(refusal),
         };
         let ask = switchover::parse(&body)
-            .and_then(|request| switchover::validate(verb, &request, &self.view()));
+            .and_then(|request| switchover::validate(verb, &request, &self.view(), wall_ms()));
         let ask = match ask {
             Ok(ask) => ask,
             Err(reply) => return reply_answer(reply),
@@ -184,7 +197,13 @@ impl Routes {
     }
 
     /// An empty body is no body: `curl -X POST` sends neither a length nor anything.
-    async fn restart(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
+    async fn optional(
+        &self,
+        request: Request<Incoming>,
+        read: impl FnOnce(&[u8], &View) -> Result<Ask, Reply>,
+        word: &str,
+        slot: &Slot,
+    ) -> Answer {
         let headers = request.headers();
         let bare =
             !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
@@ -193,8 +212,8 @@ impl Routes {
             Err(_) if bare => Bytes::new(),
             Err(refusal) => return close_after(refusal),
         };
-        match restart::read(&body, &self.view()) {
-            Ok(ask) => self.forward(ask, "Restart", slot).await,
+        match read(&body, &self.view()) {
+            Ok(ask) => self.forward(ask, word, slot).await,
             Err(reply) => reply_answer(reply),
         }
     }
@@ -288,6 +307,11 @@ fn tail(lines: &str, max_bytes: usize) -> &str {
         .iter()
         .position(|byte| *byte == b'\n');
     end.map_or("", |end| &lines[excess + end..])
+}
+
+/// The wall clock, in milliseconds since 1970.
+fn wall_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 fn first_segment(path: &str) -> &str {

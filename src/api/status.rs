@@ -37,6 +37,8 @@ struct Status<'a> {
     pending_restart: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pending_restart_reason: &'a BTreeMap<String, PendingRestart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_restart: Option<&'a Value>,
     dcs_last_seen: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     database_system_identifier: Option<&'a str>,
@@ -72,6 +74,9 @@ struct Extras<'a> {
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     race: Option<&'a crate::ha::event::PeerStatus>,
+    /// Bytes copied, and bytes in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloning: Option<(u64, u64)>,
 }
 
 // serde asks for a function of a reference.
@@ -97,6 +102,7 @@ pub fn body(view: &View) -> String {
         tags: tag_values(&view.tags),
         pending_restart: view.pending_restart,
         pending_restart_reason: &view.pending_restart_reason,
+        scheduled_restart: view.scheduled_restart.as_ref(),
         dcs_last_seen: view.dcs_last_seen,
         database_system_identifier: view.system_id.as_deref(),
         patroni: Program {
@@ -109,6 +115,7 @@ pub fn body(view: &View) -> String {
             incarnation: &view.identity.incarnation,
             epoch: view.epoch,
             race: view.race.as_ref(),
+            cloning: view.cloning,
         },
     };
     serde_json::to_string(&status).expect("plain data with text keys is always JSON")

@@ -1,12 +1,13 @@
 //! POST `/switchover` and `/failover`: reading the body, and every refusal that memory can decide.
 //!
-//! Codes, texts and their order are Patroni's, because operators and scripts match on them. Two
-//! deliberate differences: a misspelt key is refused (Patroni ignores it and does something else
-//! than was meant), and so is a schedule, which this version does not keep.
+//! Codes, texts and their order are Patroni's, because operators and scripts match on them. One
+//! deliberate difference: a misspelt key is refused (Patroni ignores it and does something else
+//! than was meant).
 
 use super::body;
 use super::command::{Ask, Reply};
 use super::view::View;
+use super::when;
 use crate::ha::model::{Member, Name};
 use serde_json::{Map, Value};
 
@@ -26,10 +27,11 @@ pub struct Request {
     pub leader: Option<Name>,
     /// Who shall lead (`candidate`, or its old name `member`).
     pub candidate: Option<Name>,
-    /// When; only to be refused.
+    /// When.
     pub scheduled_at: Option<String>,
 }
 
+const SAME: &str = "Switchover target and source are the same";
 const KEYS: [&str; 4] = ["leader", "candidate", "member", "scheduled_at"];
 
 /// Read the body of a request.
@@ -59,8 +61,14 @@ fn text(fields: &Map<String, Value>, key: &str) -> Result<Option<String>, Reply>
     }
 }
 
-/// Judge a request by what is known: what shall be done, or the refusal.
-pub fn validate(verb: Verb, request: &Request, view: &View) -> Result<Ask, Reply> {
+/// Judge a request by what is known: what shall be done, or the refusal. `wall_now_ms`:
+/// milliseconds since 1970.
+pub fn validate(
+    verb: Verb,
+    request: &Request,
+    view: &View,
+    wall_now_ms: u64,
+) -> Result<Ask, Reply> {
     let refuse = |status, text: &str| Err(Reply::new(status, text));
     let Request {
         leader,
@@ -89,12 +97,8 @@ pub fn validate(verb: Verb, request: &Request, view: &View) -> Result<Ask, Reply
             "Switchover could be performed only from a specific leader",
         );
     }
-    if scheduled_at.is_some() {
-        return refuse(
-            400,
-            "Scheduled switchovers are not supported by this version: \
-             leave out scheduled_at and the switchover is done at once",
-        );
+    if let (Some(leader), Some(at)) = (leader, scheduled_at) {
+        return plan(leader, candidate.as_ref(), at, view, wall_now_ms);
     }
     if view.pause && candidate.is_none() {
         return refuse(
@@ -103,7 +107,7 @@ pub fn validate(verb: Verb, request: &Request, view: &View) -> Result<Ask, Reply
         );
     }
     if leader.is_some() && leader == candidate {
-        return refuse(400, "Switchover target and source are the same");
+        return refuse(400, SAME);
     }
     match (leader, candidate) {
         (Some(leader), candidate) => {
@@ -130,6 +134,29 @@ pub fn validate(verb: Verb, request: &Request, view: &View) -> Result<Ask, Reply
             "Failover could be performed only to a specific candidate",
         ),
     }
+}
+
+/// For later: how the cluster stands now says little about then.
+fn plan(
+    leader: &Name,
+    candidate: Option<&Name>,
+    at: &str,
+    view: &View,
+    wall_now_ms: u64,
+) -> Result<Ask, Reply> {
+    if view.pause {
+        let text = "Can't schedule switchover in the paused state";
+        return Err(Reply::new(400, text));
+    }
+    let at = when::parse(at, "switchover", wall_now_ms)?;
+    if Some(leader) == candidate {
+        return Err(Reply::new(400, SAME));
+    }
+    Ok(Ask::PlanSwitchover {
+        leader: leader.clone(),
+        candidate: candidate.cloned(),
+        at,
+    })
 }
 
 fn check_candidates(verb: Verb, candidate: Option<&str>, view: &View) -> Result<(), Reply> {

@@ -52,6 +52,12 @@ pub struct View {
     pub pending_restart: bool,
     /// Which, with what is in use and what is wanted.
     pub pending_restart_reason: BTreeMap<String, PendingRestart>,
+    /// A restart planned for this member, as Patroni's JSON object.
+    pub scheduled_restart: Option<serde_json::Value>,
+    /// A switchover planned for the cluster.
+    pub scheduled_switchover: Option<crate::ha::shared::Scheduled>,
+    /// What a copy of the leader has reached, while one is being made here: bytes of bytes.
+    pub cloning: Option<(u64, u64)>,
     /// Automatic failover is suspended.
     pub pause: bool,
     /// The timelines' history.
@@ -137,6 +143,9 @@ impl View {
             tags: BTreeMap::new(),
             pending_restart: false,
             pending_restart_reason: BTreeMap::new(),
+            scheduled_restart: None,
+            scheduled_switchover: None,
+            cloning: None,
             pause: false,
             history: Vec::new(),
             dcs_last_seen: 0,

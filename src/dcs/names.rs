@@ -33,6 +33,8 @@ pub struct DcsNames {
     pub leader_label_value: String,
     /// The role label's value of a running replica (`replica`).
     pub follower_label_value: String,
+    /// Other labels of the own Pod that say how the member is.
+    pub other_labels: Vec<String>,
     /// The own Pod's name: the member's name.
     pub pod_name: String,
     /// The own Pod's UID.
@@ -55,6 +57,7 @@ impl DcsNames {
             role_label: "role".to_owned(),
             leader_label_value: "primary".to_owned(),
             follower_label_value: "replica".to_owned(),
+            other_labels: Vec::new(),
             pod_name: pod_name.to_owned(),
             pod_uid: pod_uid.to_owned(),
             container: None,

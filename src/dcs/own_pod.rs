@@ -40,13 +40,18 @@ impl Dcs {
         .await
     }
 
-    /// Set or remove the role label; `Done(false)`: it was so already.
-    pub async fn set_role(&self, role: Option<&str>) -> Outcome<bool> {
-        let label = &self.names().role_label;
-        if self.own_pod_has(|meta| meta.labels.get(label).map(String::as_str) == role) {
+    /// Set labels, or (`None`) remove them; `Done(false)`: it was so already. Of a key that
+    /// [`super::DcsNames`] does not name nobody remembers what it was.
+    pub async fn set_labels(&self, labels: &BTreeMap<String, Option<String>>) -> Outcome<bool> {
+        let as_wanted = |meta: &Meta| {
+            labels
+                .iter()
+                .all(|(key, value)| meta.labels.get(key) == value.as_ref())
+        };
+        if labels.is_empty() || self.own_pod_has(as_wanted) {
             return Outcome::Done(false);
         }
-        self.patch_own_pod("set the role label", json!({ "labels": { label: role } }))
+        self.patch_own_pod("set the pod's labels", json!({ "labels": labels }))
             .await
     }
 
@@ -81,8 +86,11 @@ impl Dcs {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect()
         };
+        let names = self.names();
+        let others = names.other_labels.iter().map(String::as_str);
+        let labels: Vec<_> = others.chain([names.role_label.as_str()]).collect();
         Meta {
-            labels: pick(&meta.labels, &[self.names().role_label.as_str()]),
+            labels: pick(&meta.labels, &labels),
             annotations: pick(&meta.annotations, &[member::STATUS, member::OURS]),
             ..Meta::default()
         }

@@ -8,7 +8,7 @@ use super::codec::{failover, sync};
 use super::error::DcsError;
 use super::request::Ask;
 use crate::ha::lock::Outcome;
-use crate::ha::shared::{ConfigRecord, FailoverRecord, SharedWrite, SyncRecord};
+use crate::ha::shared::{ConfigRecord, FailoverRecord, Scheduled, SharedWrite, SyncRecord};
 use serde_json::Value;
 use std::sync::PoisonError;
 use tokio::time::Instant;
@@ -90,6 +90,29 @@ impl Dcs {
             Err(DcsError::Missing { .. }) => Ok((None, None)),
             Err(error) => Err(error),
         }
+    }
+
+    /// What is asked for or planned, by a quorum read.
+    pub async fn read_failover(&self) -> Result<FailoverRecord, DcsError> {
+        let (names, deadline) = (self.names(), Instant::now() + self.call);
+        let (group, resource) = names.dialect.state().path();
+        let path = self.path(group, resource, &names.failover_name());
+        let ask = Ask::get("read what is planned", &path);
+        match self.read_until(&ask, deadline).await {
+            Ok(object) => Ok(failover::decode(Some(&Meta::of(&object)), &mut Vec::new())),
+            Err(DcsError::Missing { .. }) => Ok(FailoverRecord::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Plan a switchover, or (`None`) drop what is planned.
+    pub async fn write_plan(
+        &self,
+        plan: Option<&Scheduled>,
+        expect: Option<&str>,
+    ) -> Outcome<SharedPart> {
+        let notes = plan.map_or_else(|| failover::notes(None, None), failover::plan_notes);
+        self.write_part(Part::Failover, &notes, expect).await
     }
 
     /// What [`SharedWrite::Config`] stores from now on: the newest document known.

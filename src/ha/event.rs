@@ -131,6 +131,16 @@ pub enum Event {
     },
     /// What PostgreSQL is configured with changed.
     SettingsChanged,
+    /// The local file was read again.
+    Reloaded {
+        /// The tag `nofailover` in it.
+        nofailover: bool,
+    },
+    /// What the wall clock shows now, which is not what it would by the last reading.
+    WallClock {
+        /// Milliseconds since 1970.
+        wall_ms: u64,
+    },
     /// SIGTERM: hand over and stop.
     Terminate,
 }
@@ -155,6 +165,11 @@ pub enum Ask {
         /// How long it may take.
         timeout_ms: Ms,
     },
+    /// Copy the leader over this member's data.
+    Reinitialize {
+        /// A server that does not stop politely is not waited for.
+        force: bool,
+    },
 }
 
 /// What the probe's session reads in one round trip.
@@ -176,7 +191,7 @@ pub struct PgFacts {
     pub system_id: String,
     /// The standbys (primaries).
     pub walsenders: Vec<Walsender>,
-    /// The history file of the current timeline.
+    /// The history file of the current timeline; empty where it cannot be read (yet).
     pub history: Vec<HistoryEntry>,
     /// The checkpoint that completes a promotion is done.
     pub checkpointed: bool,
@@ -186,6 +201,16 @@ pub struct PgFacts {
     /// something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starved: Option<String>,
+}
+
+impl PgFacts {
+    /// The history leads up to the timeline: what is not all there says nothing.
+    pub fn history_is_whole(&self) -> bool {
+        match self.history.last() {
+            None => self.timeline <= 1,
+            Some(last) => last.timeline + 1 == self.timeline,
+        }
+    }
 }
 
 /// An operation on PostgreSQL; one at a time.

@@ -68,9 +68,12 @@ pub struct Succession {
 
 impl Turn<'_> {
     pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {
-        if let Ask::Restart { timeout_ms } = ask {
-            return self.absorb_restart(id, timeout_ms);
-        }
+        let (failover, from, to) = match ask {
+            Ask::Switchover { from, to } => (false, Some(from), to),
+            Ask::Failover { to } => (true, None, Some(to)),
+            Ask::Restart { timeout_ms } => return self.absorb_restart(id, timeout_ms),
+            Ask::Reinitialize { force } => return self.absorb_reinitialize(id, force),
+        };
         let busy = self
             .s
             .shared
@@ -85,11 +88,6 @@ impl Turn<'_> {
                 text: text.into(),
             });
         }
-        let (failover, from, to) = match ask {
-            Ask::Switchover { from, to } => (false, Some(from), to),
-            Ask::Failover { to } => (true, None, Some(to)),
-            Ask::Restart { .. } => return,
-        };
         let until = self.now + ASK_MAX_MS + 2 * self.s.rules.ttl_ms;
         let words = format!(
             "asked for a {}",

@@ -201,6 +201,9 @@ pub struct Member {
     /// Settings that wait for a restart, for people only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pending_restart: BTreeMap<String, PendingRestart>,
+    /// A restart planned for it, as Patroni's JSON object, for people only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_restart: Option<serde_json::Value>,
     /// Its Pod is being deleted: it will be gone soon, whatever it does.
     #[serde(default)]
     pub leaving: bool,
@@ -215,15 +218,27 @@ pub struct Member {
     pub trouble: String,
 }
 
+/// As Patroni reads a tag and the priority that goes with it: a switch that is set beats the
+/// priority, and a priority of zero or less means never.
+pub fn forbids(tags: &BTreeMap<String, String>, switch: &str, priority: &str) -> bool {
+    match tags.get(switch) {
+        Some(value) => value == "true",
+        None => tags
+            .get(priority)
+            .and_then(|value| value.parse::<i64>().ok())
+            .is_some_and(|value| value <= 0),
+    }
+}
+
 impl Member {
     /// The tag forbids it to lead.
     pub fn nofailover(&self) -> bool {
-        self.tags.get("nofailover").is_some_and(|v| v == "true")
+        forbids(&self.tags, "nofailover", "failover_priority")
     }
 
     /// The tag forbids it to be a synchronous standby.
     pub fn nosync(&self) -> bool {
-        self.tags.get("nosync").is_some_and(|v| v == "true")
+        forbids(&self.tags, "nosync", "sync_priority")
     }
 }
 

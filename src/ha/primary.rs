@@ -11,14 +11,31 @@ use std::collections::BTreeSet;
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
 
+/// The newest entries whose texts fit: all annotations of an object share 256 KiB.
+fn publishable(own: &[HistoryEntry]) -> &[HistoryEntry] {
+    let mut room_bytes = HISTORY_MAX_BYTES;
+    let fits = |entry: &&HistoryEntry| {
+        // Numbers, a time and a name beside the reason.
+        let needed = entry.reason.len() + 200;
+        let fits = needed <= room_bytes;
+        room_bytes = room_bytes.saturating_sub(needed);
+        fits
+    };
+    let kept = own.iter().rev().take_while(fits).count();
+    &own[own.len() - kept..]
+}
+
 /// The published history is the server's own; names and times in it are the leaders' of then.
 fn same_line(published: &[HistoryEntry], own: &[HistoryEntry]) -> bool {
     let forks = |history: &[HistoryEntry]| -> Vec<_> {
         let fork = |entry: &HistoryEntry| (entry.timeline, entry.switch_lsn);
         history.iter().map(fork).collect()
     };
-    forks(published) == forks(own)
+    forks(published) == forks(publishable(own))
 }
+
+/// What the published history may take of the object's room.
+const HISTORY_MAX_BYTES: usize = 96 * 1024;
 
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
@@ -253,6 +270,7 @@ impl Turn<'_> {
         self.configure();
         self.keep_slots(shared.members.keys().cloned().collect());
         self.keep_sync(facts);
+        self.tend_schedule();
         let config = &shared.config;
         let expect = config.resource_version.clone();
         if config.rules.is_none() && self.may("config", 2 * self.s.budgets.renew_ms) {
@@ -266,10 +284,19 @@ impl Turn<'_> {
             }
             let value = Initialize::Done(facts.system_id.clone());
             self.write_shared(SharedWrite::Initialize { value, expect });
+        } else if !facts.history_is_whole() {
+            // Whoever has to rejoin waits for it, and an empty one would never tell them more.
+            let words = format!(
+                "the history of timeline {} is not there yet",
+                facts.timeline
+            );
+            self.explain_once("history", Rule::Primary, words);
+            self.wake_at(self.now + self.s.budgets.renew_ms / 2);
         } else if !same_line(&config.history, &facts.history)
             || config.epoch != epoch
             || config.ttl_ms != self.s.budgets.ttl_ms
         {
+            self.settled("history");
             self.write_history(facts, epoch, expect);
         } else if self.s.asked_since.is_none() {
             self.clear_failover_request();
@@ -283,7 +310,7 @@ impl Turn<'_> {
             .as_ref()
             .map(|s| s.config.history.clone())
             .unwrap_or_default();
-        let mut history = facts.history.clone();
+        let mut history = publishable(&facts.history).to_vec();
         for entry in &mut history {
             // The server's file knows positions; names and times come from the leaders of then.
             let old = known

@@ -132,7 +132,7 @@ impl Turn<'_> {
     }
 
     /// The leader as a running primary: the only one to clone or rewind from.
-    fn primary_leader(&self) -> Option<(Name, Member)> {
+    pub(super) fn primary_leader(&self) -> Option<(Name, Member)> {
         let held = self.s.other_holder()?;
         let name = held.holder.name.clone();
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
@@ -152,7 +152,7 @@ impl Turn<'_> {
     }
 
     fn keep_replica(&mut self) {
-        if self.s.pg.op.is_some() || self.s.shared.is_none() {
+        if self.s.pg.op.is_some() || self.s.shared.is_none() || self.rebuild() {
             return;
         }
         match (self.s.pg.process, self.s.pg.data.clone()) {

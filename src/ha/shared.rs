@@ -46,12 +46,28 @@ pub struct FailoverRecord {
     pub from: Option<Name>,
     /// The candidate.
     pub to: Option<Name>,
+    /// A switchover for later; nothing is asked before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Scheduled>,
     /// The object's resourceVersion; `None`: no object.
     pub resource_version: Option<String>,
 }
 
+/// A switchover for later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// The leader to be replaced.
+    pub from: Option<Name>,
+    /// The candidate; `None`: the best.
+    pub to: Option<Name>,
+    /// When, as whoever planned it wrote it.
+    pub at: String,
+    /// The same, in milliseconds since 1970.
+    pub at_wall_ms: u64,
+}
+
 impl FailoverRecord {
-    /// Nothing is asked.
+    /// Nothing is asked for now.
     pub fn is_empty(&self) -> bool {
         self.from.is_none() && self.to.is_none()
     }
@@ -215,6 +231,7 @@ impl Shared {
             SharedWrite::Failover { from, to, .. } => {
                 self.failover.from = from;
                 self.failover.to = to;
+                self.failover.scheduled = None;
                 self.failover.resource_version = version;
             }
         }

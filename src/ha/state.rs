@@ -5,6 +5,8 @@ use super::configure::Restart;
 use super::event::{Op, PeerStatus};
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
+use super::rebuild::Rebuild;
+use super::schedule::WallClock;
 use super::shared::{Rules, Shared, SyncRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +88,12 @@ pub struct State {
     /// A restart that a person asked for.
     #[serde(default)]
     pub restart: Option<Restart>,
+    /// A new copy that a person asked for.
+    #[serde(default)]
+    pub rebuild: Option<Rebuild>,
+    /// What the wall clock showed last.
+    #[serde(default)]
+    pub wall: Option<WallClock>,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
 }
@@ -209,6 +217,8 @@ impl State {
             routed_epoch: None,
             explained: BTreeMap::new(),
             restart: None,
+            rebuild: None,
+            wall: None,
             sabotage: Sabotage::None,
         }
     }
@@ -304,6 +314,7 @@ impl State {
         let state = match (&self.pg.op, &self.pg.process, facts) {
             (Some(Op::Initdb), ..) => "initializing new cluster",
             (Some(Op::Clone), ..) => "creating replica",
+            (_, Process::Down, _) if self.rebuild.is_some() => "creating replica",
             (_, Process::Running { .. }, _) if self.pg.stopping.is_some() => "stopping",
             (_, Process::Running { .. }, Some(_)) => "running",
             (_, Process::Running { .. }, None) => "starting",

@@ -6,9 +6,8 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Event, Op, PgFacts};
-use super::lock::Outcome;
 use super::model::Ms;
-use super::shared::{Shared, SharedWrite};
+use super::schedule::WallClock;
 use super::state::{InForce, Process, State};
 
 /// The longest time without a step.
@@ -160,6 +159,14 @@ impl Turn<'_> {
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
             Event::Asked { id, ask } => self.absorb_ask(id, ask),
             Event::SettingsChanged => self.s.pg.settings_stale = true,
+            Event::Reloaded { nofailover } => {
+                self.s.nofailover = nofailover;
+                self.s.pg.settings_stale = true;
+            }
+            Event::WallClock { wall_ms } => {
+                let at = self.now;
+                self.s.wall = Some(WallClock { wall_ms, at });
+            }
             Event::Terminate => {
                 if !self.s.terminating {
                     self.explain(Rule::Handover, "asked to terminate");
@@ -240,6 +247,7 @@ impl Turn<'_> {
                 self.emit(Effect::Inspect);
             }
             Op::Clone if !failed => {
+                self.s.rebuild = None;
                 self.s.pg.failed_clones.0 = 0;
                 self.s.pg.failed_rewinds = 0;
                 self.s.pg.twin_of = None;
@@ -257,86 +265,16 @@ impl Turn<'_> {
         }
         if failed {
             let wait_ms = match op {
-                Op::Clone => self.pause_after_clone(),
+                Op::Clone => {
+                    self.count_failed_rebuild();
+                    self.pause_after_clone()
+                }
                 _ => self.s.budgets.renew_ms,
             };
             self.s
                 .not_before
                 .insert(format!("{op:?}"), self.now + wait_ms);
         }
-    }
-
-    fn absorb_shared(&mut self, mut shared: Shared, quorum: bool) {
-        if quorum {
-            self.s.shared_read_at = Some(self.now);
-        }
-        // A cache may lag for long, and a read may have left before a write of mine was
-        // acknowledged; only a read that surely left later shows that the store went back.
-        let recent = self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms;
-        if let Some(known) = &self.s.shared
-            && (!quorum || recent)
-            && shared.keep_newer(known)
-            && (quorum || !recent)
-            && self.may("look-again", self.s.budgets.renew_ms)
-        {
-            self.emit(Effect::ReadShared);
-        }
-        if let Some(rules) = &shared.config.rules {
-            self.s.rules = rules.clone();
-        }
-        self.s.lock.greatest_epoch = self.s.lock.greatest_epoch.max(shared.config.epoch);
-        self.s.shared = Some(shared);
-        self.remember_set();
-    }
-
-    fn absorb_shared_write(&mut self, what: SharedWrite, outcome: Outcome<String>) {
-        self.s.writing_shared = false;
-        self.settle_publication(&what, &outcome);
-        match outcome {
-            Outcome::Done(version) => {
-                self.s.shared_written_at = self.now;
-                if let Some(shared) = &mut self.s.shared {
-                    shared.apply(what, version);
-                }
-                self.remember_set();
-            }
-            Outcome::Conflict => self.emit(Effect::ReadShared),
-            Outcome::Refused { status, why, .. } => {
-                self.explain_once(
-                    "shared",
-                    Rule::L6,
-                    format!("write refused ({status}): {why}"),
-                );
-                self.s
-                    .not_before
-                    .insert("shared".into(), self.now + self.s.budgets.renew_ms);
-            }
-            Outcome::Unknown { why } => {
-                self.explain_once(
-                    "shared",
-                    Rule::L6,
-                    format!("write with unknown outcome: {why}"),
-                );
-                self.emit(Effect::ReadShared);
-                self.s
-                    .not_before
-                    .insert("shared".into(), self.now + self.s.budgets.renew_ms / 2);
-            }
-        }
-    }
-
-    /// Write a shared object, one at a time.
-    pub(super) fn write_shared(&mut self, what: SharedWrite) {
-        let due = self.s.not_before.get("shared").copied().unwrap_or(0);
-        if self.s.writing_shared || self.now < due {
-            self.wake_at(due.max(self.now + 1));
-            return;
-        }
-        self.s.writing_shared = true;
-        if let SharedWrite::Sync { standbys, .. } = &what {
-            self.s.sync.leaving.clone_from(standbys);
-        }
-        self.emit(Effect::WriteShared(what));
     }
 
     fn decide(&mut self) {

@@ -93,7 +93,7 @@ async fn refusal(
         .unwrap_or_default();
     let read = |document: &Document| {
         let text = Value::Object(document.clone()).to_string();
-        let (dynamic, problems) = Dynamic::parse(&text, &in_force, &context.settings);
+        let (dynamic, problems) = Dynamic::parse(&text, &in_force, &context.settings());
         let errors = problems
             .into_iter()
             .filter(crate::settings::Problem::is_error);
@@ -123,7 +123,7 @@ async fn refused_parameters(
     new: &Dynamic,
 ) -> Result<Vec<String>, String> {
     let effective = |dynamic: &Dynamic| {
-        wiring::postgres(&context.settings, dynamic, &context.installation).parameters
+        wiring::postgres(&context.settings(), dynamic, &context.installation).parameters
     };
     let (before, after) = (effective(old), effective(new));
     if before == after {

@@ -20,7 +20,7 @@ pub(super) async fn run(context: Arc<Context>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let read_at_unix_ms = jiff::Timestamp::now().as_millisecond().unsigned_abs();
-        let name = &context.settings.name;
+        let name = &context.settings().name;
         match context.dcs.read_pod(name).await {
             Ok(pod) => {
                 match container_id_to_record(&pod, None, pid1_start_unix_ms, read_at_unix_ms) {

@@ -137,6 +137,9 @@ impl Runner {
         if let Some((_, reply)) = self.questions.remove(&id) {
             // Who asked may have gone.
             let _ = reply.send(Reply::new(if done { 200 } else { 503 }, text));
+        } else {
+            // Nobody waits for it: a restart that was planned.
+            tracing::info!("{text}");
         }
     }
 

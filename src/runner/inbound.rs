@@ -1,6 +1,6 @@
 //! What comes from outside as events: from the guardian, from the watches, from people.
 
-use super::{Runner, configuration};
+use super::{Runner, configuration, reload, schedule};
 use crate::api;
 use crate::dcs::SharedView;
 use crate::dcs::watch::Seen;
@@ -74,7 +74,7 @@ impl Runner {
             && self.config_raw.as_deref() != Some(raw)
             && let Ok(mut dynamic) = self.context.dynamic.write()
         {
-            let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings);
+            let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings());
             for problem in problems {
                 tracing::error!("the dynamic configuration: {problem}");
             }
@@ -93,6 +93,7 @@ impl Runner {
 
     /// `None`: it is nothing to decide about.
     pub(super) fn question(&mut self, command: api::Command) -> Option<Event> {
+        let context = self.context.clone();
         let ask = match &command.ask {
             api::Ask::Switchover { leader, candidate } => Ask::Switchover {
                 from: leader.clone(),
@@ -105,10 +106,39 @@ impl Runner {
                 // An answer reaches who asks before that one gives up.
                 timeout_ms: timeout_ms.saturating_sub(500),
             },
+            api::Ask::Reinitialize { force } => Ask::Reinitialize { force: *force },
             api::Ask::Config(change) => {
-                let (context, change) = (self.context.clone(), change.clone());
-                let change = configuration::run_change(context, change, command.reply);
+                let change = configuration::run_change(context, change.clone(), command.reply);
                 self.work.spawn(change);
+                return None;
+            }
+            api::Ask::Reload => {
+                self.work.spawn(reload::run_reload(context, command.reply));
+                return None;
+            }
+            api::Ask::PlanSwitchover {
+                leader,
+                candidate,
+                at,
+            } => {
+                let plan = (leader.clone(), candidate.clone(), at.clone());
+                let plan = schedule::run_plan_switchover(context, plan, command.reply);
+                self.work.spawn(plan);
+                return None;
+            }
+            api::Ask::DropSwitchover => {
+                let dropping = schedule::run_drop_switchover(context, command.reply);
+                self.work.spawn(dropping);
+                return None;
+            }
+            api::Ask::PlanRestart(plan) => {
+                let answer = self.plan_restart(plan.clone());
+                let _ = command.reply.send(answer);
+                return None;
+            }
+            api::Ask::DropRestart => {
+                let answer = self.drop_restart();
+                let _ = command.reply.send(answer);
                 return None;
             }
         };

@@ -12,7 +12,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_secs(10);
 
 pub(super) async fn run_inspect(context: Arc<Context>) {
-    let dir = context.settings.postgresql.data_dir.clone();
+    let dir = context.settings().postgresql.data_dir.clone();
     let major = context.installation.major;
     let tell = |data| context.tell(Event::DataSeen(data));
     inspect(LOOK, move || data_dir::classify(&dir, major), tell).await;

@@ -7,6 +7,7 @@
 mod complaints;
 pub mod configuration;
 mod container;
+mod context;
 mod effects;
 mod files;
 mod inbound;
@@ -20,31 +21,34 @@ mod parameters;
 mod pending;
 mod prober;
 mod publisher;
+mod reload;
 mod replay;
+mod schedule;
 mod server;
 mod standbys;
 mod troubles;
 mod view;
 mod watchdog;
 
+pub use context::{Context, Postmaster, Watchful};
 pub use journal::{Journal, Line};
+pub use reload::Reloading;
 pub use replay::replay_verb;
 
 use crate::api;
 use crate::dcs::Dcs;
 use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::watch::Watching;
-use crate::guardian::link::{Link, Words};
+use crate::guardian::link::Link;
 use crate::guardian::protocol::{Hello, Request};
 use crate::ha::effect::{Effect, Rule};
 use crate::ha::event::Event;
 use crate::ha::model::Ms;
 use crate::ha::state::State;
 use crate::ha::step::step;
-use crate::postgres::Postgres;
 use crate::postgres::probe::Facts;
 use crate::postgres::version::Installation;
-use crate::settings::{Dynamic, Settings};
+use crate::settings::{Dynamic, Live};
 use crate::sys::clock::boottime_ms;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -54,7 +58,6 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use complaints::Complaints;
-use files::Files;
 use news::Newsroom;
 use troubles::Troubles;
 
@@ -63,84 +66,12 @@ const INBOX: usize = 1024;
 /// The longest time between two heartbeats.
 const BEAT_MS: Ms = 250;
 
-/// The postmaster as the guardian reports it.
-#[derive(Clone, Debug, Default)]
-pub struct Postmaster {
-    /// Its process, while it runs.
-    pub pid: Option<i32>,
-    /// How many starts and refusals there were.
-    pub answers: u64,
-    /// The last refusal.
-    pub refused: Option<String>,
-}
-
-/// What the prober has to know of the loop's intentions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watchful {
-    /// A postmaster runs.
-    pub running: bool,
-    /// A start, a stop or a promotion is in progress: silence is not a failure (G9).
-    pub ordered: bool,
-    /// D.
-    pub ttl_ms: Ms,
-    /// R.
-    pub renew_ms: Ms,
-}
-
-/// Everything the effects work with.
-pub struct Context {
-    /// The resolved settings.
-    pub settings: Arc<Settings>,
-    /// PostgreSQL's programs.
-    pub installation: Installation,
-    /// The Kubernetes side.
-    pub dcs: Dcs,
-    /// The guardian.
-    pub link: Arc<Link>,
-    /// The words shared with it.
-    pub words: Words,
-    /// The dynamic configuration in force.
-    pub dynamic: Arc<RwLock<Dynamic>>,
-    /// Where the route points.
-    pub route: RouteTarget,
-    inbox: mpsc::Sender<Event>,
-    postmaster: watch::Sender<Postmaster>,
-    starting_as_primary: AtomicBool,
-    /// A promotion whose checkpoint is not done yet.
-    unchecked: AtomicBool,
-    /// initdb ran in this life: its users are to be made.
-    fresh: AtomicBool,
-    kick: Notify,
-    /// The newest order to set the synchronous names, and who carries one out.
-    sync_turn: AtomicU64,
-    sync_setter: tokio::sync::Mutex<()>,
-    /// Members that ever got a slot from this process.
-    slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
-    /// How often the files of a running server were written anew.
-    configured: AtomicU64,
-    files: Arc<Files>,
-    complaints: Complaints,
-    /// The parameters that were checked last.
-    checked: tokio::sync::Mutex<parameters::Checked>,
-}
-
-impl Context {
-    /// PostgreSQL as it is configured now.
-    pub fn postgres(&self) -> Postgres {
-        let dynamic = self.dynamic.read().map(|d| d.clone()).unwrap_or_default();
-        crate::agent::wiring::postgres(&self.settings, &dynamic, &self.installation)
-    }
-
-    async fn tell(&self, event: Event) {
-        // The loop ends only together with the process.
-        let _ = self.inbox.send(event).await;
-    }
-}
-
 /// What the composition root hands over.
 pub struct Parts {
     /// As in [`Context`].
-    pub settings: Arc<Settings>,
+    pub settings: Live,
+    /// How the settings are read again.
+    pub reloading: Reloading,
     /// As in [`Context`].
     pub installation: Installation,
     /// As in [`Context`].
@@ -197,6 +128,8 @@ pub struct Runner {
     config_raw: Option<Arc<str>>,
     /// What PostgreSQL is configured with changed since the last step.
     settings_changed: bool,
+    /// The restart that is planned for this member.
+    planned: Option<api::RestartPlan>,
     newsroom: Newsroom,
     troubles: Troubles,
     /// What stands in the way on the Kubernetes side.
@@ -217,6 +150,8 @@ impl Runner {
         let words = parts.link.words();
         let context = Arc::new(Context {
             settings: parts.settings,
+            reloading: parts.reloading,
+            reloading_turn: tokio::sync::Mutex::default(),
             installation: parts.installation,
             dcs: parts.dcs,
             link: parts.link,
@@ -239,6 +174,7 @@ impl Runner {
             files: Arc::default(),
             complaints: Complaints::default(),
             checked: tokio::sync::Mutex::default(),
+            cloning: std::sync::Mutex::default(),
         });
         let (facts_sender, facts) = watch::channel(None);
         let watchful = watch::Sender::new(Watchful::default());
@@ -277,6 +213,7 @@ impl Runner {
             dcs_last_seen: 0,
             config_raw: None,
             settings_changed: false,
+            planned: None,
             newsroom: Newsroom::default(),
             troubles: Troubles::default(),
             obstacle: None,
@@ -333,6 +270,13 @@ impl Runner {
                 }
             } else if boottime_ms() >= self.wake_at {
                 self.decide(Event::Tick);
+            }
+            let now = boottime_ms();
+            if let Some(event) = self.wall_clock(now) {
+                self.decide(event);
+            }
+            if let Some(event) = self.planned_restart(now) {
+                self.decide(event);
             }
         }
         if let Err(error) = self.context.link.request(&Request::Bye).await {

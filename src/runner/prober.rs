@@ -99,7 +99,7 @@ pub(super) async fn run(
 ) {
     let mut probe = Probe::new();
     let mut health = Health::fresh(boottime_ms());
-    let mut history: (Timeline, Vec<HistoryEntry>) = (0, Vec::new());
+    let mut history = History::default();
     let mut newest = Newest::default();
     let mut pending = Pending::default();
     let mut connect_due = boottime_ms() + SESSION_MS;
@@ -114,7 +114,7 @@ pub(super) async fn run(
             publish.send_replace(None);
             health = Health::fresh(boottime_ms());
             // The next server may have another line under the same number.
-            history = (0, Vec::new());
+            history = History::default();
             if watchful.changed().await.is_err() {
                 return;
             }
@@ -130,10 +130,8 @@ pub(super) async fn run(
                 pending
                     .complete(&context, &mut probe, &mut facts, now)
                     .await;
-                if history.0 != facts.timeline {
-                    history = (facts.timeline, read_history(&context, facts.timeline).await);
-                }
-                let event = Event::PgSeen(as_event(&context, &facts, &history.1));
+                history.keep_up(&context, facts.timeline).await;
+                let event = Event::PgSeen(as_event(&context, &facts, &history.entries));
                 health.answered_at = now;
                 if !health
                     .before
@@ -174,7 +172,7 @@ async fn check_disk(context: &Context, health: &mut Health, now: Ms) {
     }
     health.scratch_due = now + SCRATCH_MS;
     if health.scratch.is_empty() {
-        health.scratch = Scratch::for_volumes(&context.settings.postgresql.data_dir);
+        health.scratch = Scratch::for_volumes(&context.settings().postgresql.data_dir);
     }
     let mut dead = false;
     for scratch in &mut health.scratch {
@@ -218,7 +216,7 @@ async fn correct_timeline(context: &Context, facts: &mut Facts) {
     if !facts.in_recovery || facts.receiver.is_some() {
         return;
     }
-    let dir = context.settings.postgresql.data_dir.clone();
+    let dir = context.settings().postgresql.data_dir.clone();
     let segment = facts.wal_segment_bytes;
     match tokio::task::spawn_blocking(move || lines::written_on(&dir, lsn, segment)).await {
         Ok(Ok(timeline)) => facts.timeline = facts.timeline.max(timeline.unwrap_or(0)),
@@ -227,20 +225,36 @@ async fn correct_timeline(context: &Context, facts: &mut Facts) {
     }
 }
 
-async fn read_history(context: &Context, timeline: Timeline) -> Vec<HistoryEntry> {
-    let dir = context.settings.postgresql.data_dir.clone();
-    if timeline < 2 {
-        return Vec::new();
-    }
-    match tokio::task::spawn_blocking(move || history::read_local(&dir, timeline)).await {
-        Ok(Ok(entries)) => entries,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the history of timeline {timeline} cannot be read");
-            Vec::new()
+/// The history file of the timeline seen last.
+#[derive(Default)]
+struct History {
+    timeline: Timeline,
+    entries: Vec<HistoryEntry>,
+    told: Timeline,
+}
+
+impl History {
+    /// A server that is being promoted names its timeline a moment before the file is there: what
+    /// could not be read is read again with the next look.
+    async fn keep_up(&mut self, context: &Context, timeline: Timeline) {
+        if self.timeline == timeline {
+            return;
         }
-        Err(error) => {
-            tracing::error!(%error, "reading the history failed");
-            Vec::new()
+        self.timeline = 0;
+        self.entries.clear();
+        let dir = context.settings().postgresql.data_dir.clone();
+        let read = match timeline {
+            0 | 1 => Ok(Ok(Vec::new())),
+            _ => tokio::task::spawn_blocking(move || history::read_local(&dir, timeline)).await,
+        };
+        match read {
+            Ok(Ok(entries)) => (self.timeline, self.entries) = (timeline, entries),
+            Ok(Err(error)) if self.told != timeline => {
+                self.told = timeline;
+                tracing::warn!(%error, "the history of timeline {timeline} cannot be read (yet)");
+            }
+            Ok(Err(_)) => {}
+            Err(error) => tracing::error!(%error, "reading the history failed"),
         }
     }
 }

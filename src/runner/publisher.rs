@@ -8,33 +8,21 @@ use crate::ha::lock::Outcome;
 use crate::ha::model::{Member, Ms};
 use crate::ha::state::State;
 use crate::postgres::probe::Facts;
-use crate::settings::{LockDialect, Settings};
+use crate::settings::{Kubernetes, LockDialect, Settings};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 const OWN_POD: &str = "the own Pod does not show this member's role and status";
 
-/// The pod's role label.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum RoleLabel {
-    /// Set, or without a value removed.
-    Is(Option<String>),
-    /// Left alone: where the label is the route (L7), the holder of the lock writes it with the
-    /// route.
-    Routes,
-}
-
-impl Default for RoleLabel {
-    fn default() -> Self {
-        Self::Is(None)
-    }
-}
+/// Labels of the own Pod; without a value: removed, not listed: left alone.
+type Labels = BTreeMap<String, Option<String>>;
 
 /// What is to be published.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Publication {
     member: Member,
-    label: RoleLabel,
+    labels: Labels,
     renew_ms: Ms,
 }
 
@@ -46,43 +34,60 @@ impl Publication {
         state: &State,
         facts: Option<&Facts>,
         trouble: String,
+        scheduled_restart: Option<serde_json::Value>,
     ) -> bool {
+        let settings = context.settings();
         let base = Member {
             trouble,
+            scheduled_restart,
             pending_restart: facts.map(|facts| facts.pending.clone()).unwrap_or_default(),
-            ..base(&context.settings)
+            ..base(&settings)
         };
         let member = state.public_member(&base);
-        let kubernetes = &context.settings.kubernetes;
-        let by_label = kubernetes.lock == LockDialect::ConfigMap;
-        let role = match member.role.as_str() {
-            "primary" if state.lease.held.is_some() => Some(kubernetes.leader_label_value.clone()),
-            "replica" if member.state == "running" => Some(kubernetes.follower_label_value.clone()),
-            _ => None,
-        };
-        let label = if by_label && state.lease.held.is_some() {
-            RoleLabel::Routes
-        } else {
-            RoleLabel::Is(role)
-        };
-        let changed = member != self.member || label != self.label;
+        let labels = labels(&settings.kubernetes, &member, state.lease.held.is_some());
+        let changed = member != self.member || labels != self.labels;
         *self = Self {
             member,
-            label,
+            labels,
             renew_ms: state.budgets.renew_ms,
         };
         changed
     }
 
-    fn without_positions(&self) -> (Member, RoleLabel) {
+    fn without_positions(&self) -> (Member, Labels) {
         let bare = Member {
             lsn: None,
             receive_lsn: None,
             replay_lsn: None,
             ..self.member.clone()
         };
-        (bare, self.label.clone())
+        (bare, self.labels.clone())
     }
+}
+
+/// Where the role's label is the route (L7), the holder of the lock writes it with the route.
+fn labels(kubernetes: &Kubernetes, member: &Member, holds: bool) -> Labels {
+    let leads = holds && member.role == "primary";
+    let follows = member.role == "replica" && member.state == "running";
+    let role = match (leads, follows) {
+        (true, _) => Some(&kubernetes.leader_label_value),
+        (false, true) => Some(&kubernetes.follower_label_value),
+        (false, false) => None,
+    };
+    let mut labels = Labels::new();
+    if kubernetes.lock != LockDialect::ConfigMap || !holds {
+        labels.insert(kubernetes.role_label.clone(), role.cloned());
+    }
+    if let Some(key) = &kubernetes.tmp_role_label {
+        labels.insert(key.clone(), role.map(|_| member.role.clone()));
+    }
+    let made = matches!(
+        member.state.as_str(),
+        "initializing new cluster" | "creating replica"
+    );
+    let others = kubernetes.bootstrap_labels.iter();
+    labels.extend(others.map(|(key, value)| (key.clone(), made.then(|| value.clone()))));
+    labels
 }
 
 /// The parts of a member that do not change while it runs.
@@ -132,11 +137,8 @@ pub(super) async fn run(context: Arc<Context>, mut publications: watch::Receiver
 
 async fn publish(context: &Context, what: &Publication) -> bool {
     let member = context.dcs.publish_member(&what.member).await;
-    let role = match &what.label {
-        RoleLabel::Is(role) => context.dcs.set_role(role.as_deref()).await,
-        RoleLabel::Routes => Outcome::Done(false),
-    };
-    for outcome in [member, role] {
+    let labels = context.dcs.set_labels(&what.labels).await;
+    for outcome in [member, labels] {
         match outcome {
             Outcome::Done(_) => {}
             Outcome::Refused { why, .. } => {

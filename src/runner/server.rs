@@ -242,7 +242,7 @@ pub(super) async fn run_promote(context: Arc<Context>) {
 }
 
 async fn promote(context: &Context) -> Done {
-    let dir = context.settings.postgresql.data_dir.clone();
+    let dir = context.settings().postgresql.data_dir.clone();
     // A replica was started with an empty synchronous set: nothing to reload, and a reload would
     // only wake the start process a moment before the signal that counts.
     blocking(move || control::write_promote_trigger(&dir).map_err(words)).await?;
@@ -301,6 +301,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
         let mut told = 0;
         while receiver.changed().await.is_ok() {
             let at = *receiver.borrow_and_update();
+            context.note_cloning(Some((at.done_bytes, at.total_bytes)));
             let percent = 100 * at.done_bytes / at.total_bytes.max(1);
             if percent >= told + 10 {
                 told = percent;
@@ -313,6 +314,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
         done = clone => done.map_err(words),
         () = tell => Ok(()),
     };
+    context.note_cloning(None);
     report(&context, Op::Clone, result).await;
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn watch_volumes(
         let segment = known.unwrap_or(SEGMENT_BYTES);
         // Once full, it takes more to have room again: no news at every byte.
         let needed = if full.borrow().is_some() { 2 } else { 1 } * segment;
-        let dir = context.settings.postgresql.data_dir.clone();
+        let dir = context.settings().postgresql.data_dir.clone();
         let look = move || {
             Ok((
                 room::full_volume(&dir, needed),

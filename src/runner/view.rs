@@ -6,7 +6,7 @@ use crate::ha::event::Op;
 use crate::ha::model::{Ms, Walsender};
 use crate::ha::state::{Process, State};
 use crate::postgres::probe::Facts;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 impl Runner {
     /// The prober, the Pod and the REST API learn what was decided.
@@ -34,6 +34,8 @@ impl Runner {
             now,
         );
         view.config.clone_from(&self.config_raw);
+        let plan = self.planned.as_ref().map(|plan| plan.shown.clone());
+        view.scheduled_restart.clone_from(&plan);
         self.tell_of_volumes(now);
         self.tell_of_obstacles(now);
         let trouble = self.troubles.words(
@@ -46,7 +48,7 @@ impl Runner {
             own.or_default().trouble.clone_from(&trouble);
         }
         self.publish.send_if_modified(|current| {
-            current.update(&self.context, &self.state, facts.as_deref(), trouble)
+            current.update(&self.context, &self.state, facts.as_deref(), trouble, plan)
         });
         self.view.send_replace(Arc::new(view));
     }
@@ -59,7 +61,7 @@ pub(super) fn build(
     dcs_last_seen: u64,
     now: Ms,
 ) -> View {
-    let settings = &context.settings;
+    let settings = context.settings();
     let member = state.public_member(&crate::ha::model::Member::default());
     let shared = state.shared.as_ref();
     let running = member.state == "running";
@@ -97,6 +99,11 @@ pub(super) fn build(
         history: shared
             .map(|shared| shared.config.history.clone())
             .unwrap_or_default(),
+        scheduled_switchover: shared.and_then(|shared| shared.failover.scheduled.clone()),
+        cloning: *context
+            .cloning
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
         dcs_last_seen,
         system_id: member.system_id,
         ttl_ms: state.budgets.ttl_ms,
@@ -148,7 +155,7 @@ fn rows(context: &Context, senders: &[Walsender]) -> Vec<ReplicationRow> {
         .iter()
         .map(|sender| ReplicationRow {
             usename: context
-                .settings
+                .settings()
                 .postgresql
                 .authentication
                 .replication

@@ -95,6 +95,10 @@ pub struct Kubernetes {
     pub leader_label_value: String,
     /// Its value on a replica.
     pub follower_label_value: String,
+    /// A second label of the pod with its role in Patroni's words, for the time of a migration.
+    pub tmp_role_label: Option<String>,
+    /// Labels of the pod while its data directory is being made, and not after.
+    pub bootstrap_labels: BTreeMap<String, String>,
     /// The pod's own address; `None`: `status.podIP` of the own Pod object.
     pub pod_ip: Option<std::net::IpAddr>,
     /// The UID of the own Pod object; `None`: it must be read from the Pod object itself.

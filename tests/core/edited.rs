@@ -57,3 +57,87 @@ fn what_a_hand_wrote_into_the_cluster_s_own_record_is_written_back() {
         assert!(writes, "{effects:?}");
     }
 }
+
+#[test]
+fn a_history_that_is_not_there_yet_is_not_published_as_empty() {
+    // Found by a rolling update: the server named its timeline before the history file was there,
+    // an empty history was published, and the former leader never learnt how to come back.
+    let (mut state, sent_at) = super::conditions::leader();
+    let fork = |timeline, lsn| HistoryEntry {
+        timeline,
+        switch_lsn: Lsn(lsn),
+        reason: String::new(),
+        at: None,
+        new_leader: None,
+    };
+    let mut shared = state.shared.clone().expect("seen");
+    shared.config.history = vec![fork(1, 50)];
+    super::conditions::shared_seen(&mut state, shared, true, sent_at + 9);
+    let histories = |effects: &[Effect]| -> Vec<usize> {
+        let written = |effect: &Effect| match effect {
+            Effect::WriteShared(SharedWrite::History { history, .. }) => Some(history.len()),
+            _ => None,
+        };
+        effects.iter().filter_map(written).collect()
+    };
+    state.writing_shared = false;
+    for partial in [vec![], vec![fork(1, 50)]] {
+        let seen = PgFacts {
+            timeline: 3,
+            history: partial,
+            ..facts(false)
+        };
+        let effects = step(&mut state, Event::PgSeen(seen), sent_at + 10);
+        assert!(histories(&effects).is_empty(), "{effects:?}");
+    }
+    let seen = PgFacts {
+        timeline: 3,
+        history: vec![fork(1, 50), fork(2, 90)],
+        ..facts(false)
+    };
+    let effects = step(&mut state, Event::PgSeen(seen), sent_at + 20);
+    assert_eq!(histories(&effects), [2], "{effects:?}");
+}
+
+#[test]
+fn a_long_history_is_published_by_its_end_and_written_once() {
+    let (mut state, sent_at) = super::conditions::leader();
+    let entries = 1..=2_000_u32;
+    let history: Vec<_> = entries
+        .map(|timeline| HistoryEntry {
+            timeline,
+            switch_lsn: Lsn(u64::from(timeline)),
+            reason: "no recovery target specified".into(),
+            at: None,
+            new_leader: None,
+        })
+        .collect();
+    let seen = PgFacts {
+        timeline: 2_001,
+        history,
+        ..facts(false)
+    };
+    state.writing_shared = false;
+    let effects = step(&mut state, Event::PgSeen(seen.clone()), sent_at + 10);
+    let written = effects.iter().find_map(|effect| match effect {
+        Effect::WriteShared(what @ SharedWrite::History { history, .. }) => {
+            Some((what.clone(), history.clone()))
+        }
+        _ => None,
+    });
+    let (what, published) = written.expect("it is published");
+    assert_eq!(published.last().map(|entry| entry.timeline), Some(2_000));
+    let text = pgwarden::dcs::codec::config::history_text(&published);
+    assert!(text.len() < 128 * 1024, "{} bytes", text.len());
+    assert!(published.len() > 300, "{} entries", published.len());
+    let outcome = Outcome::Done("80".to_owned());
+    step(
+        &mut state,
+        Event::SharedWritten { what, outcome },
+        sent_at + 20,
+    );
+    let effects = step(&mut state, Event::PgSeen(seen), sent_at + 30);
+    let again =
+        |effect: &Effect| matches!(effect, Effect::WriteShared(SharedWrite::History { .. }));
+    assert!(!effects.iter().any(again), "{effects:?}");
+}

@@ -1,6 +1,8 @@
 //! The shared objects, the own pod, the route, the checks at start.
 
-use super::support::{NAMESPACE, SCOPE, api, claim, create, create_pod, done, member, target};
+use super::support::{
+    NAMESPACE, SCOPE, api, claim, create, create_pod, done, member, role, target,
+};
 use pgwarden::dcs::codec::pod::terminated_proof;
 use pgwarden::dcs::{DcsError, SharedPart};
 use pgwarden::ha::lock::{LockWrite, Outcome};
@@ -148,8 +150,8 @@ async fn the_own_pod_is_patched_only_when_it_differs() {
     };
     assert!(done(dcs.publish_member(&me).await));
     assert!(!done(dcs.publish_member(&me).await));
-    assert!(done(dcs.set_role(Some("replica")).await));
-    assert!(!done(dcs.set_role(Some("replica")).await));
+    assert!(done(dcs.set_labels(&role(Some("replica"))).await));
+    assert!(!done(dcs.set_labels(&role(Some("replica"))).await));
     assert_eq!(api.calls("pg-0", Verb::Patch, "pods"), 2);
     me.lsn = Some(Lsn(6));
     assert!(done(dcs.publish_member(&me).await));
@@ -165,7 +167,7 @@ async fn the_own_pod_is_patched_only_when_it_differs() {
         api.object("pods", NAMESPACE, "pg-0").unwrap()["metadata"]["labels"]["role"].clone()
     };
     assert_eq!(label(&api), "replica");
-    assert!(done(dcs.set_role(None).await));
+    assert!(done(dcs.set_labels(&role(None)).await));
     assert_eq!(label(&api), json!(null));
 }
 
@@ -174,7 +176,7 @@ async fn a_namesakes_pod_is_not_touched() {
     let api = api().await;
     let dcs = member(&api, "pg-0", 1000).await;
     create_pod(&api, "pg-0").await;
-    let outcome = dcs.set_role(Some("primary")).await;
+    let outcome = dcs.set_labels(&role(Some("primary"))).await;
     assert!(
         matches!(outcome, Outcome::Conflict | Outcome::Refused { .. }),
         "{outcome:?}"

@@ -10,6 +10,7 @@ use pgwarden::ha::model::{Identity, Lsn};
 use pgwarden::ha::shared::Rules;
 use pgwarden::playground::kube_api::{Handle, KubeApi, Options};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
     })
+}
+
+/// The role's label, or none.
+pub(crate) fn role(value: Option<&str>) -> BTreeMap<String, Option<String>> {
+    BTreeMap::from([("role".to_owned(), value.map(str::to_owned))])
 }
 
 /// A member called `name`, also towards the server's faults.

@@ -2,7 +2,7 @@
 
 use super::support::{
     NAMESPACE, PATIENCE, SCOPE, acquire, acquired, api, create, create_pod, done, lock_until,
-    member, renew, version, view_until,
+    member, renew, role, version, view_until,
 };
 use pgwarden::dcs::{DcsError, Seen, WatchOptions};
 use pgwarden::ha::lock::LockState;
@@ -130,7 +130,7 @@ async fn a_foreign_change_of_the_own_pod_is_repaired() {
     create_pod(&api, "pg-0").await;
     let dcs = member(&api, "pg-0", 5000).await;
     let mut watching = dcs.watch(options());
-    assert!(done(dcs.set_role(Some("replica")).await));
+    assert!(done(dcs.set_labels(&role(Some("replica"))).await));
     api.edit("pods", NAMESPACE, "pg-0", |pod| {
         pod["metadata"]["labels"]["role"] = json!("primary");
         pod["metadata"]["annotations"] = json!({ "status": "{\"state\":\"touched\"}" });
@@ -140,7 +140,7 @@ async fn a_foreign_change_of_the_own_pod_is_repaired() {
     })
     .await;
     assert!(
-        done(dcs.set_role(Some("replica")).await),
+        done(dcs.set_labels(&role(Some("replica"))).await),
         "the watch has seen that it differs"
     );
 }

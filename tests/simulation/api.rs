@@ -2,7 +2,9 @@
 
 use pgwarden::ha::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
-use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared, SharedWrite, SyncRecord};
+use pgwarden::ha::shared::{
+    ConfigRecord, FailoverRecord, Initialize, Rules, Scheduled, Shared, SharedWrite, SyncRecord,
+};
 use std::collections::BTreeMap;
 
 /// No cluster's identifier.
@@ -202,10 +204,21 @@ impl Store {
             SharedWrite::Failover { from, to, .. } => {
                 self.shared.failover.from = from;
                 self.shared.failover.to = to;
+                self.shared.failover.scheduled = None;
                 self.shared.failover.resource_version = stored;
             }
         }
         Outcome::Done(version)
+    }
+
+    /// A switchover is planned, in place of whatever was asked for.
+    pub(crate) fn plan(&mut self, scheduled: Scheduled) {
+        let version = self.next().to_string();
+        self.shared.failover = FailoverRecord {
+            scheduled: Some(scheduled),
+            resource_version: Some(version),
+            ..FailoverRecord::default()
+        };
     }
 
     /// Change the stored dynamic configuration as a person would.

@@ -3,9 +3,10 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::server::Dir;
-use crate::world::{TTL_MS, World};
+use crate::world::{TTL_MS, WALL_MS, World};
 use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::lock::LockState;
+use pgwarden::ha::shared::Scheduled;
 
 pub(crate) struct Fault;
 
@@ -18,7 +19,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 39) {
+        match world.rng.range(0, 43) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -90,6 +91,20 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
+            by_hand @ 30..=43 => Self::by_hand(world, by_hand, (any, target), long),
+            25 => {
+                if let Some(leader) = world.leader() {
+                    Self::cut(world, leader, long, true);
+                }
+                Self::lower_the_ttl(world);
+            }
+            _ => Self::restore(world),
+        }
+    }
+
+    /// What people do to a cluster.
+    fn by_hand(world: &mut World, what: u64, (any, target): (usize, usize), long: u64) {
+        match what {
             30 | 31 => Self::lose_the_set(world, any),
             32 => Self::falsify_history(world),
             34 | 35 => Self::scale_down(world, any, long),
@@ -101,13 +116,9 @@ impl Fault {
                 world.lock_changed();
             }
             39 => Self::restart(world, target),
-            25 => {
-                if let Some(leader) = world.leader() {
-                    Self::cut(world, leader, long, true);
-                }
-                Self::lower_the_ttl(world);
-            }
-            _ => Self::restore(world),
+            40 => Self::reinitialize(world, any),
+            41 | 42 => Self::plan(world, target),
+            _ => Self::jump(world, any),
         }
     }
 
@@ -291,6 +302,45 @@ impl Fault {
         let ask = Ask::Restart { timeout_ms: 20_000 };
         let (id, life): (u64, Life) = (world.next_id(), world.nodes[node].life);
         world.tell(1, node, life, Event::Asked { id, ask });
+    }
+
+    fn reinitialize(world: &mut World, node: usize) {
+        let force = world.rng.percent(50);
+        world.note(|| format!("FAULT a new copy for {node} is asked for (force: {force})"));
+        let ask = Ask::Reinitialize { force };
+        let (id, life): (u64, Life) = (world.next_id(), world.nodes[node].life);
+        world.tell(1, node, life, Event::Asked { id, ask });
+    }
+
+    /// Somebody plans a switchover for soon, or for a moment that has passed, from who leads or
+    /// from somebody else.
+    fn plan(world: &mut World, from: usize) {
+        let leader = world.leader().filter(|_| world.rng.percent(80));
+        let from = world.nodes[leader.unwrap_or(from)].name.clone();
+        let to = world.rng.range(0, 2) as usize;
+        let to = world
+            .rng
+            .percent(50)
+            .then(|| world.nodes[to].name.clone())
+            .filter(|to| *to != from);
+        let at_wall_ms = WALL_MS + world.now + world.rng.range(0, 60_000) - 20_000;
+        world.note(|| format!("FAULT a switchover from {from} to {to:?} is planned"));
+        world.store.plan(Scheduled {
+            from: Some(from),
+            to,
+            at: at_wall_ms.to_string(),
+            at_wall_ms,
+        });
+        world.shared_changed();
+    }
+
+    /// The clock on the wall is set.
+    fn jump(world: &mut World, node: usize) {
+        let offset_ms = world.rng.range(0, 20_000) as i64 - 10_000;
+        world.note(|| format!("FAULT the clock of {node} is set: {offset_ms} ms ahead of true"));
+        world.nodes[node].wall_offset = offset_ms;
+        let (wall_ms, life) = (world.wall_of(node), world.nodes[node].life);
+        world.tell(1, node, life, Event::WallClock { wall_ms });
     }
 
     /// A second pod under the name of another: two UIDs, one name.

@@ -240,6 +240,7 @@ impl World {
     pub(crate) fn server_promoted(&mut self, node: usize, generation: u64) {
         let id = self.next_id();
         let armed = self.armed(node);
+        let history_at = self.now + self.rng.range(0, 400);
         let life = self.nodes[node].life;
         let Some(server) = self.server_of(node, generation) else {
             return;
@@ -255,6 +256,7 @@ impl World {
         server.streaming = false;
         server.upstream = None;
         server.checkpointed = false;
+        server.history_at = history_at;
         server.sync_names.clear();
         server.standbys.clear();
         self.check_timeline(node);

@@ -100,6 +100,8 @@ impl World {
             },
         };
         self.note(|| format!("node {node}: agent starts"));
+        let wall_ms = self.wall_of(node);
+        self.deliver(node, Event::WallClock { wall_ms });
         self.deliver(node, event);
         if let Some(to) = self.nodes[node].deadline {
             self.deliver(node, Event::DeadlineMoved { to });

@@ -21,7 +21,7 @@ pub(crate) struct Node {
     offset: u64,
     ppm: i64,
     /// The wall clock's error; nobody may depend on it.
-    wall_offset: i64,
+    pub(crate) wall_offset: i64,
     pub(crate) uid: String,
     /// What the platform says of the Pod object: never of the member's making.
     pub(crate) pod: Member,

@@ -49,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) standbys: BTreeMap<Name, (usize, u64)>,
     pub(crate) checkpointed: bool,
     pub(crate) as_primary: bool,
+    /// The probe finds no history file before this moment, though the timeline is the new one.
+    pub(crate) history_at: u64,
 }
 
 impl Dir {
@@ -150,6 +152,7 @@ impl Server {
             standbys: BTreeMap::new(),
             checkpointed: true,
             as_primary,
+            history_at: 0,
         }
     }
 
@@ -186,7 +189,11 @@ impl Server {
                     replay_lsn: Lsn(*flushed as u64),
                 })
                 .collect(),
-            history: disk.history.clone(),
+            history: if now < self.history_at {
+                Vec::new()
+            } else {
+                disk.history.clone()
+            },
             checkpointed: self.checkpointed,
             sync_setting: format!("{:?}", self.sync_names),
         }

@@ -70,6 +70,9 @@ pub(crate) struct Failure {
     pub(crate) trace: String,
 }
 
+/// The wall clock when a run begins.
+pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
+
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) options: Options,
@@ -131,6 +134,11 @@ impl World {
             order: self.order,
             act,
         }));
+    }
+
+    /// What a member's wall clock shows.
+    pub(crate) fn wall_of(&self, node: usize) -> u64 {
+        WALL_MS.strict_add_signed(self.nodes[node].wall(self.now))
     }
 
     pub(crate) fn next_id(&mut self) -> u64 {

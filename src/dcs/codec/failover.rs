@@ -1,42 +1,71 @@
-//! ConfigMap `<scope>-failover`: a switchover or manual failover somebody asked for.
+//! `<scope>-failover`: a switchover or manual failover somebody asked for, or plans.
 
 use super::Problem;
 use super::object::{Meta, Notes};
 use crate::ha::model::Name;
-use crate::ha::shared::FailoverRecord;
+use crate::ha::shared::{FailoverRecord, Scheduled};
 
 const FROM: &str = "leader";
 const TO: &str = "member";
 const SCHEDULED: &str = "scheduled_at";
 
-/// Decode. A request for a later time is not executed early: it reads as none, with a problem.
+/// Decode. What is planned for a time that cannot be read is asked for never, with a problem.
 pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecord {
     let Some(meta) = meta else {
         return FailoverRecord::default();
     };
     let resource_version = meta.version();
-    if let Some(at) = meta.note(SCHEDULED) {
-        let what =
-            format!("a switchover scheduled for {at} is not executed: schedules are not supported");
+    let from = meta.note(FROM).map(str::to_owned);
+    let to = meta.note(TO).map(str::to_owned);
+    let Some(at) = meta.note(SCHEDULED) else {
+        return FailoverRecord {
+            from,
+            to,
+            scheduled: None,
+            resource_version,
+        };
+    };
+    let scheduled = unix_ms(at).map(|at_wall_ms| Scheduled {
+        from,
+        to,
+        at: at.to_owned(),
+        at_wall_ms,
+    });
+    if scheduled.is_none() {
         problems.push(Problem {
             place: format!("{}/{SCHEDULED}", meta.name),
-            what,
+            what: format!(
+                "found {at:?}; expected a time with its zone, as 2030-01-31T22:00:00+00:00: the \
+                 switchover is not executed"
+            ),
         });
-        return FailoverRecord {
-            resource_version,
-            ..FailoverRecord::default()
-        };
     }
     FailoverRecord {
-        from: meta.note(FROM).map(str::to_owned),
-        to: meta.note(TO).map(str::to_owned),
+        from: None,
+        to: None,
+        scheduled,
         resource_version,
     }
+}
+
+/// A time with its zone, in milliseconds since 1970.
+pub fn unix_ms(text: &str) -> Option<u64> {
+    let at = text.trim().parse::<jiff::Timestamp>().ok()?;
+    u64::try_from(at.as_millisecond()).ok()
 }
 
 /// The annotations of a request; both empty: of none.
 pub fn notes(from: Option<&Name>, to: Option<&Name>) -> Notes {
     vec![(FROM, from.cloned()), (TO, to.cloned()), (SCHEDULED, None)]
+}
+
+/// The annotations of a plan.
+pub fn plan_notes(plan: &Scheduled) -> Notes {
+    vec![
+        (FROM, plan.from.clone()),
+        (TO, plan.to.clone()),
+        (SCHEDULED, Some(plan.at.clone())),
+    ]
 }
 
 #[cfg(test)]
@@ -72,10 +101,41 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduled_switchover_is_not_executed_now() {
-        let recorded = json!({ "leader": "pg-2", "member": "pg-0", "scheduled_at": "2099-01-01T00:00:00+00:00" });
-        let (record, problems) = read(recorded);
-        assert!(record.is_empty());
-        assert_eq!(problems, 1);
+    fn a_plan_asks_for_nothing_now() {
+        for (at, at_wall_ms) in [
+            ("2030-01-01T00:00:00+00:00", 1_893_456_000_000),
+            ("2030-01-01T00:00:00.250000+00:00", 1_893_456_000_250),
+            ("2030-01-01T02:00:00+02:00", 1_893_456_000_000),
+            ("2030-01-01 00:00:00Z", 1_893_456_000_000),
+        ] {
+            let recorded = json!({ "leader": "pg-2", "member": "pg-0", "scheduled_at": at });
+            let (record, problems) = read(recorded);
+            assert!(record.is_empty() && problems == 0, "{at}");
+            let plan = record.scheduled.expect("a plan");
+            assert_eq!(plan.from.as_deref(), Some("pg-2"));
+            assert_eq!(plan.to.as_deref(), Some("pg-0"));
+            assert_eq!((plan.at.as_str(), plan.at_wall_ms), (at, at_wall_ms));
+            let notes: Vec<_> = plan_notes(&plan)
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect();
+            assert_eq!(
+                notes,
+                [
+                    Some("pg-2".into()),
+                    Some("pg-0".into()),
+                    Some(at.to_owned())
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_for_no_time_is_told_and_never_executed() {
+        for at in ["tomorrow", "2030-01-01T00:00:00", "1960-01-01T00:00:00Z"] {
+            let (record, problems) = read(json!({ "leader": "pg-2", "scheduled_at": at }));
+            assert!(record.is_empty() && record.scheduled.is_none(), "{at}");
+            assert_eq!(problems, 1, "{at}");
+        }
     }
 }

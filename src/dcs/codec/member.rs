@@ -125,6 +125,9 @@ fn of_status(status: &Value) -> Member {
         tags: status["tags"].as_object().map(tags).unwrap_or_default(),
         checkpoint_after_promote: status["checkpoint_after_promote"].as_bool(),
         pending_restart: pending(status),
+        scheduled_restart: Some(&status["scheduled_restart"])
+            .filter(|plan| plan.is_object())
+            .cloned(),
         ..Member::default()
     }
 }
@@ -244,6 +247,9 @@ fn status_text(member: &Member) -> String {
     if !member.pending_restart.is_empty() {
         put("pending_restart", json!(true));
         put("pending_restart_reason", json!(member.pending_restart));
+    }
+    if let Some(plan) = &member.scheduled_restart {
+        put("scheduled_restart", plan.clone());
     }
     let tags = tag_values(&member.tags);
     if !tags.is_empty() {

@@ -18,6 +18,7 @@ const TLS: &str = "the interface would answer without TLS where the file asks fo
                    key and put TLS in front, or wait for the release that has it";
 const ALLOW: &str = "requests would be answered that the file wants refused; remove the key and \
                      use restapi.authentication or a NetworkPolicy";
+const STOP: &str = "a fast stop that takes a minute becomes an immediate one";
 const OTHER_DCS: &str = "the lock lives in Kubernetes only; remove the section";
 
 const TOP: &[Key] = &[
@@ -186,16 +187,8 @@ const KUBERNETES: &[Key] = &[
         Text,
         Later("there are no standby clusters yet"),
     ),
-    key(
-        "kubernetes.tmp_role_label",
-        Text,
-        Later("only role_label is written"),
-    ),
-    key(
-        "kubernetes.bootstrap_labels",
-        Open,
-        Later("only role_label is written"),
-    ),
+    key("kubernetes.tmp_role_label", Text, Used),
+    key("kubernetes.bootstrap_labels", Open, Used),
     key("kubernetes.pod_ip", Text, Used),
     key("kubernetes.pod_uid", Text, Used),
     key("kubernetes.ports", List, Used),
@@ -231,7 +224,11 @@ const BOOTSTRAP: &[Key] = &[
     key("bootstrap.dcs.loop_wait", Int, Used),
     key("bootstrap.dcs.retry_timeout", Int, Used),
     key("bootstrap.dcs.maximum_lag_on_failover", Int, Used),
-    key("bootstrap.dcs.maximum_lag_on_syncnode", Int, Used),
+    key(
+        "bootstrap.dcs.maximum_lag_on_syncnode",
+        Int,
+        Later("a slow synchronous standby is kept"),
+    ),
     key(
         "bootstrap.dcs.max_timelines_history",
         Int,
@@ -239,8 +236,8 @@ const BOOTSTRAP: &[Key] = &[
     ),
     key("bootstrap.dcs.primary_start_timeout", Int, Used),
     key("bootstrap.dcs.master_start_timeout", Int, Used),
-    key("bootstrap.dcs.primary_stop_timeout", Int, Used),
-    key("bootstrap.dcs.master_stop_timeout", Int, Used),
+    key("bootstrap.dcs.primary_stop_timeout", Int, Later(STOP)),
+    key("bootstrap.dcs.master_stop_timeout", Int, Later(STOP)),
     key(
         "bootstrap.dcs.primary_race_backoff",
         Int,

@@ -28,11 +28,16 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
     let path = |key: &str| section.text(key, "the path of a file").map(PathBuf::from);
     let kubernetes = Kubernetes {
         namespace: namespace(section, env),
-        labels: labels(section),
+        labels: labels(section, "labels"),
         scope_label: label("scope_label", "cluster-name", is_label_key),
         role_label: label("role_label", "role", is_label_key),
         leader_label_value: label("leader_label_value", "primary", is_label_value),
         follower_label_value: label("follower_label_value", "replica", is_label_value),
+        tmp_role_label: section
+            .has("tmp_role_label")
+            .then(|| label("tmp_role_label", "", is_label_key))
+            .filter(|key| !key.is_empty()),
+        bootstrap_labels: labels(section, "bootstrap_labels"),
         pod_ip: pod_ip(section, env),
         pod_uid: pod_uid(section, env),
         ports: ports(section),
@@ -44,6 +49,22 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
     if kubernetes.leader_label_value == kubernetes.follower_label_value {
         let message = "leader and replicas would carry the same label; expected two values";
         section.error("follower_label_value", message);
+    }
+    let tmp = kubernetes.tmp_role_label.as_ref();
+    if tmp == Some(&kubernetes.role_label) || tmp == Some(&kubernetes.scope_label) {
+        let message = "it is the same label as role_label or scope_label; expected another";
+        section.error("tmp_role_label", message);
+    }
+    for key in kubernetes.bootstrap_labels.keys() {
+        let taken = [
+            Some(&kubernetes.role_label),
+            Some(&kubernetes.scope_label),
+            tmp,
+        ];
+        if taken.contains(&Some(key)) || kubernetes.labels.contains_key(key) {
+            let message = format!("{key} has a meaning already; expected labels of their own");
+            section.error("bootstrap_labels", message);
+        }
     }
     if kubernetes.scope_label == kubernetes.role_label {
         section.error(
@@ -100,12 +121,12 @@ fn namespace(section: &Section<'_>, env: Env<'_>) -> String {
     name
 }
 
-fn labels(section: &Section<'_>) -> std::collections::BTreeMap<String, String> {
-    let labels = section.text_map("labels", false);
+fn labels(section: &Section<'_>, name: &str) -> std::collections::BTreeMap<String, String> {
+    let labels = section.text_map(name, false);
     for (key, value) in &labels {
         if !is_label_key(key) || !is_label_value(value) {
             section.error(
-                "labels",
+                name,
                 format!("{key}={value} is not a label Kubernetes accepts"),
             );
         }

@@ -1,0 +1,31 @@
+//! The settings read again: what the decision loop cannot know of it.
+
+use super::logging;
+use crate::api;
+use crate::runner::Reloading;
+use crate::settings;
+use crate::sys::clock::boottime_ms;
+use std::path::Path;
+use tokio::sync::mpsc;
+
+/// How the settings are read again, and what of them is put in force here.
+pub(super) fn of(path: &Path, set_level: logging::SetLevel) -> Reloading {
+    let path = path.to_owned();
+    Reloading {
+        load: Box::new(move || settings::load(&path, &settings::process_env)),
+        apply: Box::new(move |settings| set_level(settings.log.level)),
+    }
+}
+
+/// SIGHUP. The answer reaches the log: nobody waits for it.
+pub(super) fn ask(commands: &mpsc::Sender<api::Command>) {
+    let (reply, _) = tokio::sync::oneshot::channel();
+    let command = api::Command {
+        ask: api::Ask::Reload,
+        deadline_ms: boottime_ms(),
+        reply,
+    };
+    if commands.try_send(command).is_err() {
+        tracing::warn!("SIGHUP came while too much else is asked: send it again");
+    }
+}

@@ -1,0 +1,82 @@
+//! The shared objects as they are seen and written: the newest sight counts, and one write is in
+//! flight at a time.
+
+use super::effect::{Effect, Rule};
+use super::lock::Outcome;
+use super::shared::{Shared, SharedWrite};
+use super::step::Turn;
+
+impl Turn<'_> {
+    pub(super) fn absorb_shared(&mut self, mut shared: Shared, quorum: bool) {
+        if quorum {
+            self.s.shared_read_at = Some(self.now);
+        }
+        // A cache may lag for long, and a read may have left before a write of mine was
+        // acknowledged; only a read that surely left later shows that the store went back.
+        let recent = self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms;
+        if let Some(known) = &self.s.shared
+            && (!quorum || recent)
+            && shared.keep_newer(known)
+            && (quorum || !recent)
+            && self.may("look-again", self.s.budgets.renew_ms)
+        {
+            self.emit(Effect::ReadShared);
+        }
+        if let Some(rules) = &shared.config.rules {
+            self.s.rules = rules.clone();
+        }
+        self.s.lock.greatest_epoch = self.s.lock.greatest_epoch.max(shared.config.epoch);
+        self.s.shared = Some(shared);
+        self.remember_set();
+    }
+
+    pub(super) fn absorb_shared_write(&mut self, what: SharedWrite, outcome: Outcome<String>) {
+        self.s.writing_shared = false;
+        self.settle_publication(&what, &outcome);
+        match outcome {
+            Outcome::Done(version) => {
+                self.s.shared_written_at = self.now;
+                if let Some(shared) = &mut self.s.shared {
+                    shared.apply(what, version);
+                }
+                self.remember_set();
+            }
+            Outcome::Conflict => self.emit(Effect::ReadShared),
+            Outcome::Refused { status, why, .. } => {
+                self.explain_once(
+                    "shared",
+                    Rule::L6,
+                    format!("write refused ({status}): {why}"),
+                );
+                self.s
+                    .not_before
+                    .insert("shared".into(), self.now + self.s.budgets.renew_ms);
+            }
+            Outcome::Unknown { why } => {
+                self.explain_once(
+                    "shared",
+                    Rule::L6,
+                    format!("write with unknown outcome: {why}"),
+                );
+                self.emit(Effect::ReadShared);
+                self.s
+                    .not_before
+                    .insert("shared".into(), self.now + self.s.budgets.renew_ms / 2);
+            }
+        }
+    }
+
+    /// Write a shared object, one at a time.
+    pub(super) fn write_shared(&mut self, what: SharedWrite) {
+        let due = self.s.not_before.get("shared").copied().unwrap_or(0);
+        if self.s.writing_shared || self.now < due {
+            self.wake_at(due.max(self.now + 1));
+            return;
+        }
+        self.s.writing_shared = true;
+        if let SharedWrite::Sync { standbys, .. } = &what {
+            self.s.sync.leaving.clone_from(standbys);
+        }
+        self.emit(Effect::WriteShared(what));
+    }
+}

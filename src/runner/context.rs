@@ -1,0 +1,104 @@
+//! What every effect works with: the way to PostgreSQL, to Kubernetes, to the guardian and back.
+
+use super::complaints::Complaints;
+use super::files::Files;
+use super::{Reloading, parameters};
+use crate::dcs::Dcs;
+use crate::dcs::codec::route::RouteTarget;
+use crate::guardian::link::{Link, Words};
+use crate::ha::event::Event;
+use crate::ha::model::Ms;
+use crate::postgres::Postgres;
+use crate::postgres::version::Installation;
+use crate::settings::{Dynamic, Live, Settings};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{Notify, mpsc, watch};
+
+/// The postmaster as the guardian reports it.
+#[derive(Clone, Debug, Default)]
+pub struct Postmaster {
+    /// Its process, while it runs.
+    pub pid: Option<i32>,
+    /// How many starts and refusals there were.
+    pub answers: u64,
+    /// The last refusal.
+    pub refused: Option<String>,
+}
+
+/// What the prober has to know of the loop's intentions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watchful {
+    /// A postmaster runs.
+    pub running: bool,
+    /// A start, a stop or a promotion is in progress: silence is not a failure (G9).
+    pub ordered: bool,
+    /// D.
+    pub ttl_ms: Ms,
+    /// R.
+    pub renew_ms: Ms,
+}
+
+/// Everything the effects work with.
+pub struct Context {
+    /// The resolved settings.
+    pub settings: Live,
+    /// How they are read again, and whose turn it is.
+    pub(super) reloading: Reloading,
+    pub(super) reloading_turn: tokio::sync::Mutex<()>,
+    /// PostgreSQL's programs.
+    pub installation: Installation,
+    /// The Kubernetes side.
+    pub dcs: Dcs,
+    /// The guardian.
+    pub link: Arc<Link>,
+    /// The words shared with it.
+    pub words: Words,
+    /// The dynamic configuration in force.
+    pub dynamic: Arc<RwLock<Dynamic>>,
+    /// Where the route points.
+    pub route: RouteTarget,
+    pub(super) inbox: mpsc::Sender<Event>,
+    pub(super) postmaster: watch::Sender<Postmaster>,
+    pub(super) starting_as_primary: AtomicBool,
+    /// A promotion whose checkpoint is not done yet.
+    pub(super) unchecked: AtomicBool,
+    /// initdb ran in this life: its users are to be made.
+    pub(super) fresh: AtomicBool,
+    pub(super) kick: Notify,
+    /// The newest order to set the synchronous names, and who carries one out.
+    pub(super) sync_turn: AtomicU64,
+    pub(super) sync_setter: tokio::sync::Mutex<()>,
+    /// Members that ever got a slot from this process.
+    pub(super) slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
+    /// How often the files of a running server were written anew.
+    pub(super) configured: AtomicU64,
+    pub(super) files: Arc<Files>,
+    pub(super) complaints: Complaints,
+    /// The parameters that were checked last.
+    pub(super) checked: tokio::sync::Mutex<parameters::Checked>,
+    /// The copy being made: bytes of bytes.
+    pub(super) cloning: std::sync::Mutex<Option<(u64, u64)>>,
+}
+
+impl Context {
+    /// PostgreSQL as it is configured now.
+    pub fn postgres(&self) -> Postgres {
+        let dynamic = self.dynamic.read().map(|d| d.clone()).unwrap_or_default();
+        crate::agent::wiring::postgres(&self.settings(), &dynamic, &self.installation)
+    }
+
+    /// The settings in force now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
+    }
+
+    pub(super) fn note_cloning(&self, progress: Option<(u64, u64)>) {
+        *self.cloning.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    pub(super) async fn tell(&self, event: Event) {
+        // The loop ends only together with the process.
+        let _ = self.inbox.send(event).await;
+    }
+}
