@@ -10,6 +10,8 @@ mod configuring;
 mod harness;
 #[path = "api/metrics.rs"]
 mod metrics;
+#[path = "api/planning.rs"]
+mod planning;
 #[path = "api/probes.rs"]
 mod probes;
 mod recorded;

@@ -12,7 +12,6 @@ async fn leader(state: &str) -> Harness {
 #[tokio::test]
 async fn refusals_have_patronis_codes_and_words() {
     let mut server = leader("running").await;
-    let scheduled = r#"{"leader": "pg-2", "scheduled_at": "2030-01-01T00:00+00"}"#;
     for (path, body, status, text) in [
         (
             "/switchover",
@@ -43,12 +42,6 @@ async fn refusals_have_patronis_codes_and_words() {
             r#"{"leader": "pg-2", "candidate": "pg-9"}"#,
             412,
             "candidate does not exists",
-        ),
-        (
-            "/switchover",
-            scheduled,
-            400,
-            "Scheduled switchovers are not supported",
         ),
         (
             "/failover",
@@ -112,7 +105,6 @@ async fn refusals_have_patronis_codes_and_words() {
 async fn methods_that_no_route_has_are_told_from_missing_objects() {
     let mut server = leader("running").await;
     for (method, path, status) in [
-        ("DELETE", "/switchover", 404),
         ("POST", "/nosuch", 501),
         ("PATCH", "/primary", 501),
         ("PUT", "/switchover", 501),
