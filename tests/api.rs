@@ -2,6 +2,10 @@
 // Helpers of tests are tests: a wrong assumption ends them.
 #![allow(clippy::unwrap_used)]
 
+#[path = "api/allowlist.rs"]
+mod allowlist;
+#[path = "api/certificates.rs"]
+mod certificates;
 #[path = "api/changes.rs"]
 mod changes;
 #[path = "api/configuring.rs"]
@@ -15,5 +19,9 @@ mod planning;
 #[path = "api/probes.rs"]
 mod probes;
 mod recorded;
+#[path = "api/reload.rs"]
+mod reload;
 #[path = "api/rude.rs"]
 mod rude;
+#[path = "api/tls.rs"]
+mod tls;

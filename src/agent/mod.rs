@@ -10,7 +10,8 @@ mod reloading;
 pub mod wiring;
 
 use crate::api;
-use crate::cli::{AgentArgs, Exit, Failure};
+use crate::api::security::{Handle, Security};
+use crate::cli::{self, AgentArgs, Exit, Failure};
 use crate::dcs::{Dcs, DcsError, WatchOptions};
 use crate::guardian::link::Link;
 use crate::guardian::protocol::{Hello, Notice};
@@ -201,7 +202,8 @@ impl Agent {
             wiring::journal_path(&settings),
         ));
         let adopting = hello.postmaster.is_some();
-        let server = serve(&settings, &view, commands_in.clone(), &journal)
+        let security = secure(&settings, adopting).await?;
+        let server = serve(&settings, security.clone(), &view, commands_in.clone(), &journal)
             .await
             .map_err(|error| no_address(&error, adopting))?;
         let (stop_api, stopped) = watch::channel(false);
@@ -217,7 +219,8 @@ impl Agent {
         let dcs = wiring::dcs_again(&live, &dynamic, &dcs, budgets.call_ms, &uid).await?;
         let me: Identity = wiring::identity(&settings, &hello, uid);
         if !adopting {
-            namesake::refuse(&dcs, &settings.scope, &me).await?;
+            let peers = security.current();
+            namesake::refuse(&dcs, peers.peers(), &settings.scope, &me).await?;
             settle(&settings).await?;
         }
         let place = wiring::place(&settings, &hello, &route);
@@ -249,6 +252,7 @@ impl Agent {
             watching,
             commands,
             view,
+            security,
             journal: journal.clone(),
             epoch_file,
         };
@@ -340,11 +344,13 @@ async fn check_service(dcs: Dcs) -> Option<String> {
 
 async fn serve(
     settings: &Settings,
+    security: Arc<Handle>,
     view: &watch::Sender<Arc<api::View>>,
     commands: mpsc::Sender<api::Command>,
     journal: &Arc<Journal>,
 ) -> Result<api::Server, api::server::Error> {
-    let listener = api::bind(&settings.restapi.listen.to_string()).await?;
+    let restapi = &settings.restapi;
+    let listener = api::bind(&restapi.listen.to_string(), restapi.request_queue_size).await?;
     let journal = journal.clone();
     Ok(api::Server::new(
         listener,
@@ -352,11 +358,7 @@ async fn serve(
             view: view.subscribe(),
             commands,
             now: boottime_ms,
-            credentials: settings
-                .restapi
-                .authentication
-                .as_ref()
-                .map(wiring::credentials),
+            security,
             journal: Arc::new(move |last| {
                 let text = journal.tail(last);
                 Box::pin(async move { Ok(text) })
@@ -364,6 +366,31 @@ async fn serve(
             limits: api::Limits::default(),
         },
     ))
+}
+
+/// Who may call. A certificate that cannot be used is refused at a start; under a PostgreSQL that
+/// runs nobody is answered until it is repaired, and the lock is renewed meanwhile.
+async fn secure(settings: &Settings, adopting: bool) -> anyhow::Result<Arc<Handle>> {
+    let wanted = cli::rest::security(settings);
+    let asked = wanted.clone();
+    let loaded = tokio::task::spawn_blocking(move || Security::load(asked, wall_s())).await?;
+    let security = match loaded {
+        Ok(security) => security,
+        Err(error) if adopting => {
+            tracing::error!("{error}; the REST API answers nobody until this is repaired");
+            Security::closed(wanted)
+        }
+        Err(error) => return Err(Failure::new(Exit::Config, error.to_string()).into()),
+    };
+    for warning in security.warnings() {
+        tracing::warn!("{}: {}", warning.key, warning.message);
+    }
+    Ok(Handle::new(security, wall_s))
+}
+
+/// The wall clock, which certificates go by; seconds since 1970.
+fn wall_s() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// A port in use ends the member, so that everybody sees it; under a PostgreSQL that runs it is
@@ -385,11 +412,12 @@ pub fn endpoint(config: &Path) -> anyhow::Result<crate::cli::Endpoint> {
         bail!("{} cannot be used\n{}", config.display(), lines.join("\n"));
     };
     Ok(crate::cli::Endpoint {
-        url: format!("http://{}", settings.restapi.connect_address),
+        url: settings.restapi.base_url(),
         credentials: settings
             .ctl
             .authentication
             .as_ref()
-            .map(wiring::credentials),
+            .map(cli::rest::credentials),
+        tls: cli::rest::asking(&settings),
     })
 }

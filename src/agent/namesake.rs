@@ -3,7 +3,8 @@
 //! The lock would tell us apart in any case (L1). But both would publish under one name and have
 //! one slot, so the newcomer does not even begin.
 
-use crate::api::{PeerStatus, client};
+use crate::api::PeerStatus;
+use crate::api::client::Client;
 use crate::cli::{Exit, Failure};
 use crate::dcs::Dcs;
 use crate::ha::model::{Identity, Member};
@@ -13,7 +14,12 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Fails if the Pod of my name is another one than mine and an agent answers at its address.
-pub(super) async fn refuse(dcs: &Dcs, scope: &str, me: &Identity) -> Result<(), Failure> {
+pub(super) async fn refuse(
+    dcs: &Dcs,
+    peers: &Client,
+    scope: &str,
+    me: &Identity,
+) -> Result<(), Failure> {
     let view = match dcs.read_shared().await {
         Ok(view) => view,
         Err(error) => {
@@ -28,7 +34,7 @@ pub(super) async fn refuse(dcs: &Dcs, scope: &str, me: &Identity) -> Result<(), 
     if member.pod_uid == me.pod_uid || member.api_url.is_empty() {
         return Ok(());
     }
-    match client::get_patroni(&member.api_url, PATIENCE).await {
+    match peers.get_patroni(&member.api_url, PATIENCE).await {
         Ok(status) if is_namesake(&status, scope, me, member) => {
             let words = format!(
                 "name: another member {:?} of {scope} runs at {} in pod {}, mine is {}; expected a \

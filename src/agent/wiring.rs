@@ -1,6 +1,5 @@
 //! From resolved settings to what each part asks for: plain conversions, no decisions.
 
-use crate::api::Credentials;
 use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort};
 use crate::guardian::protocol::Hello;
@@ -10,9 +9,7 @@ use crate::ha::model::{Identity, forbids};
 use crate::ha::shared::Rules;
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
-use crate::settings::{
-    BasicAuth, Dynamic, Effective, Live, LockDialect, PgUser, Settings, SyncMode,
-};
+use crate::settings::{Dynamic, Effective, Live, LockDialect, PgUser, Settings, SyncMode};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
 use std::io;
@@ -219,14 +216,6 @@ pub fn rules(dynamic: &Dynamic) -> Rules {
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
-    }
-}
-
-/// The REST API's user.
-pub fn credentials(auth: &BasicAuth) -> Credentials {
-    Credentials {
-        username: auth.username.clone(),
-        password: auth.password.expose().to_owned(),
     }
 }
 

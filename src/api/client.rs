@@ -11,10 +11,15 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Larger answers are refused, not read.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -23,7 +28,9 @@ const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address cannot be used.
-    #[error("{url:?} is not an address of the REST API: {why}; expected http://host:port")]
+    #[error(
+        "{url:?} is not an address of the REST API: {why}; expected http://host:port or https://host:port"
+    )]
     Url {
         /// What was given.
         url: String,
@@ -37,6 +44,14 @@ pub enum Error {
         url: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The two do not agree on TLS: nothing was carried out.
+    #[error("{url}: no TLS connection: {why}")]
+    Tls {
+        /// Who was asked.
+        url: String,
+        /// What was wrong.
+        why: String,
     },
     /// It was reached, and the answer is no HTTP, broke off or is too large.
     #[error("{url} gave no proper answer: {why}")]
@@ -72,21 +87,99 @@ impl Answer {
     }
 }
 
-/// A peer's status. `url` is its REST address, with or without `/patroni`.
-pub async fn get_patroni(url: &str, deadline: Duration) -> Result<PeerStatus, Error> {
-    let base = url.trim_end_matches('/').trim_end_matches("/patroni");
-    let url = format!("{base}/patroni");
-    let answer = get(&url, deadline).await?;
-    if answer.status != 200 {
-        return Err(Error::Answer {
-            url,
-            why: format!("status {}", answer.status),
-        });
+/// Who asks: over TLS only if it was given what that takes.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Client {
+    /// One that can be told https addresses.
+    pub fn with_tls(config: &Arc<ClientConfig>) -> Self {
+        Self {
+            tls: Some(Arc::clone(config)),
+        }
     }
-    PeerStatus::decode(&answer.body).map_err(|error| Error::Answer {
-        url,
-        why: error.to_string(),
-    })
+
+    /// A peer's status. `url` is its REST address, with or without `/patroni`.
+    pub async fn get_patroni(&self, url: &str, deadline: Duration) -> Result<PeerStatus, Error> {
+        let base = url.trim_end_matches('/').trim_end_matches("/patroni");
+        let url = format!("{base}/patroni");
+        let answer = self.get(&url, deadline).await?;
+        if answer.status != 200 {
+            return Err(Error::Answer {
+                url,
+                why: format!("status {}", answer.status),
+            });
+        }
+        PeerStatus::decode(&answer.body).map_err(|error| Error::Answer {
+            url,
+            why: error.to_string(),
+        })
+    }
+
+    /// GET something.
+    pub async fn get(&self, url: &str, deadline: Duration) -> Result<Answer, Error> {
+        self.exchange(Method::GET, url, None, None, deadline).await
+    }
+
+    /// GET something that is JSON whatever its status.
+    pub async fn get_json(&self, url: &str, deadline: Duration) -> Result<(u16, Value), Error> {
+        let answer = self.get(url, deadline).await?;
+        let value = serde_json::from_slice(&answer.body).map_err(|error| Error::Answer {
+            url: url.to_owned(),
+            why: error.to_string(),
+        })?;
+        Ok((answer.status, value))
+    }
+
+    /// Send JSON with any method; the answer may be anything.
+    pub async fn send_json(
+        &self,
+        method: &str,
+        url: &str,
+        body: &Value,
+        credentials: Option<&Credentials>,
+        deadline: Duration,
+    ) -> Result<Answer, Error> {
+        let method = method.parse().map_err(|_| Error::Url {
+            url: url.to_owned(),
+            why: format!("{method:?} is no method"),
+        })?;
+        let body = Some(body.to_string());
+        self.exchange(method, url, body, credentials, deadline)
+            .await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<String>,
+        credentials: Option<&Credentials>,
+        deadline: Duration,
+    ) -> Result<Answer, Error> {
+        let wrong = |why: String| Error::Url {
+            url: url.to_owned(),
+            why,
+        };
+        let (target, request) = build(method, url, body, credentials).map_err(wrong)?;
+        let tls = match (target.https, &self.tls) {
+            (false, _) => None,
+            (true, Some(config)) => Some(TlsConnector::from(Arc::clone(config))),
+            (true, None) => return Err(wrong("https is not set up here".to_owned())),
+        };
+        // Boxed: the state of a handshake is large, and nobody waits for many of these.
+        let talk = Box::pin(talk(url, &target, tls, request));
+        tokio::time::timeout(deadline, talk)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Deadline {
+                    url: url.to_owned(),
+                    deadline_ms: deadline.as_millis(),
+                })
+            })
+    }
 }
 
 /// Whether an address can be asked at all.
@@ -99,22 +192,22 @@ pub fn check_url(url: &str) -> Result<(), Error> {
         })
 }
 
-/// GET something.
+/// [`Client::get_patroni`] without TLS.
+pub async fn get_patroni(url: &str, deadline: Duration) -> Result<PeerStatus, Error> {
+    Client::default().get_patroni(url, deadline).await
+}
+
+/// [`Client::get`] without TLS.
 pub async fn get(url: &str, deadline: Duration) -> Result<Answer, Error> {
-    exchange(Method::GET, url, None, None, deadline).await
+    Client::default().get(url, deadline).await
 }
 
-/// GET something that is JSON whatever its status.
+/// [`Client::get_json`] without TLS.
 pub async fn get_json(url: &str, deadline: Duration) -> Result<(u16, Value), Error> {
-    let answer = get(url, deadline).await?;
-    let value = serde_json::from_slice(&answer.body).map_err(|error| Error::Answer {
-        url: url.to_owned(),
-        why: error.to_string(),
-    })?;
-    Ok((answer.status, value))
+    Client::default().get_json(url, deadline).await
 }
 
-/// POST JSON; the answer may be anything.
+/// POST JSON without TLS.
 pub async fn post_json(
     url: &str,
     body: &Value,
@@ -124,7 +217,7 @@ pub async fn post_json(
     send_json("POST", url, body, credentials, deadline).await
 }
 
-/// The same with another method: PATCH, PUT.
+/// [`Client::send_json`] without TLS.
 pub async fn send_json(
     method: &str,
     url: &str,
@@ -132,53 +225,41 @@ pub async fn send_json(
     credentials: Option<&Credentials>,
     deadline: Duration,
 ) -> Result<Answer, Error> {
-    let method = method.parse().map_err(|_| Error::Url {
-        url: url.to_owned(),
-        why: format!("{method:?} is no method"),
-    })?;
-    exchange(method, url, Some(body.to_string()), credentials, deadline).await
-}
-
-async fn exchange(
-    method: Method,
-    url: &str,
-    body: Option<String>,
-    credentials: Option<&Credentials>,
-    deadline: Duration,
-) -> Result<Answer, Error> {
-    let (authority, request) = build(method, url, body, credentials).map_err(|why| Error::Url {
-        url: url.to_owned(),
-        why,
-    })?;
-    tokio::time::timeout(deadline, talk(url, &authority, request))
+    let client = Client::default();
+    client
+        .send_json(method, url, body, credentials, deadline)
         .await
-        .unwrap_or_else(|_| {
-            Err(Error::Deadline {
-                url: url.to_owned(),
-                deadline_ms: deadline.as_millis(),
-            })
-        })
 }
 
-/// The host and port to connect to, and the request for it.
+/// Whom to connect to.
+struct Endpoint {
+    host: String,
+    port: u16,
+    https: bool,
+}
+
+/// Whom to connect to, and the request.
 fn build(
     method: Method,
     url: &str,
     body: Option<String>,
     credentials: Option<&Credentials>,
-) -> Result<(String, Request<Full<Bytes>>), String> {
+) -> Result<(Endpoint, Request<Full<Bytes>>), String> {
     let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         Some(other) => return Err(format!("the scheme {other} is not supported")),
         None => return Err("it has no scheme".to_owned()),
-    }
+    };
     let authority = uri.authority().ok_or("it has no host")?;
-    let target = format!(
-        "{}:{}",
-        authority.host(),
-        authority.port_u16().unwrap_or(80)
-    );
+    let host = authority.host();
+    let bare = host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']'));
+    let target = Endpoint {
+        host: bare.unwrap_or(host).to_owned(),
+        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+        https,
+    };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::builder()
         .method(method)
@@ -198,41 +279,88 @@ fn build(
     ))
 }
 
-async fn talk(url: &str, target: &str, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
-    let stream = TcpStream::connect(target)
+async fn talk(
+    url: &str,
+    target: &Endpoint,
+    tls: Option<TlsConnector>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Error> {
+    let stream = TcpStream::connect((target.host.as_str(), target.port))
         .await
         .map_err(|source| Error::Connect {
             url: url.to_owned(),
             source,
         })?;
-    let broken = |why: String| Error::Answer {
+    let no_tls = |why: String| Error::Tls {
         url: url.to_owned(),
         why,
     };
+    let Some(tls) = tls else {
+        return ask(url, stream, request).await;
+    };
+    let name = ServerName::try_from(target.host.clone())
+        .map_err(|_| no_tls(format!("{:?} is no name for a certificate", target.host)))?;
+    let stream = tls
+        .connect(name, stream)
+        .await
+        .map_err(|error| no_tls(error.to_string()))?;
+    ask(url, stream, request).await
+}
+
+async fn ask<S>(url: &str, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let broken = |error: &(dyn std::error::Error + 'static)| match refusal(error) {
+        Some(why) => Error::Tls {
+            url: url.to_owned(),
+            why,
+        },
+        None => Error::Answer {
+            url: url.to_owned(),
+            why: error.to_string(),
+        },
+    };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| broken(error.to_string()))?;
+        .map_err(|error| broken(&error))?;
     let exchange = async move {
         let answer = sender
             .send_request(request)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| broken(&error))?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_BODY_BYTES)
             .collect()
             .await
-            .map_err(|error| error.to_string())?;
-        Ok::<_, String>(Answer {
+            .map_err(|error| broken(error.as_ref()))?;
+        Ok(Answer {
             status,
             body: body.to_bytes(),
         })
     };
     // The connection moves bytes only while it is polled: both are driven here, no task is left.
     let mut exchange = pin!(exchange);
-    let result = tokio::select! {
+    tokio::select! {
         biased;
         result = &mut exchange => result,
         _ = connection => exchange.await,
-    };
-    result.map_err(broken)
+    }
+}
+
+/// In TLS 1.3 a server refuses a client's certificate, or the lack of one, when the client already
+/// has sent its request; it has not read it.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            // What an io::Error carries is not its source but itself.
+            let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
+            if let Some(rustls::Error::AlertReceived(alert)) = inner {
+                return Some(format!("it refused with the alert {alert:?}"));
+            }
+        }
+        cause = error.source();
+    }
+    None
 }

@@ -7,6 +7,8 @@
 //! and the time ([`health`], [`status`], [`cluster`]); the server around them only moves bytes.
 //! Changes travel the other way: as a [`Command`] in a bounded queue, with a deadline.
 
+mod access;
+pub mod allowlist;
 pub mod auth;
 mod body;
 pub mod client;
@@ -21,10 +23,12 @@ pub mod query;
 mod reinitialize;
 pub mod restart;
 mod routes;
+pub mod security;
 pub mod server;
 pub mod spelling;
 pub mod status;
 pub mod switchover;
+pub mod tls;
 pub mod view;
 pub mod when;
 

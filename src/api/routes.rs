@@ -1,17 +1,18 @@
 //! From a request to an answer: the table of routes, and the two that change something.
 
-use super::auth::Credentials;
+use super::access::{self, Caller};
 use super::command::{Ask, Command, Reply};
 use super::config::ConfigChange;
 use super::connections::Slot;
 use super::query::Query;
+use super::security::Handle;
 use super::server::{Journal, Limits, Parts};
 use super::switchover::{self, Verb};
 use super::view::View;
 use super::{cluster, config, health, metrics, reinitialize, restart, status};
 use crate::ha::model::Ms;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::header::{TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -45,7 +46,7 @@ pub(super) struct Routes {
     commands: mpsc::Sender<Command>,
     journal: Journal,
     now: fn() -> Ms,
-    credentials: Option<Credentials>,
+    security: Arc<Handle>,
     limits: Limits,
     deciding: Semaphore,
     reading_journal: Semaphore,
@@ -58,7 +59,7 @@ impl Routes {
             commands,
             journal,
             now,
-            credentials,
+            security,
             limits,
         } = parts;
         Self {
@@ -66,15 +67,42 @@ impl Routes {
             commands,
             journal,
             now,
-            credentials,
+            security,
             deciding: Semaphore::new(limits.max_deciding),
             reading_journal: Semaphore::new(JOURNAL_READERS_MAX),
             limits,
         }
     }
 
-    /// Answer one request. Only the first segment of a path counts, as in Patroni.
-    pub(super) async fn answer(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
+    pub(super) fn security(&self) -> &Arc<Handle> {
+        &self.security
+    }
+
+    pub(super) fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Answer one request, with what every answer carries.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        slot: &Slot,
+    ) -> Answer {
+        let mut answer = self.route(request, caller, slot).await;
+        let security = self.security.current();
+        for (name, value) in security.headers() {
+            answer.headers_mut().insert(name.clone(), value.clone());
+        }
+        // The certificates it rests on were replaced: it ends with this answer.
+        if !caller.transport.is(security.transport()) {
+            return close_after(answer);
+        }
+        answer
+    }
+
+    /// Only the first segment of a path counts, as in Patroni.
+    async fn route(&self, request: Request<Incoming>, caller: &Caller, slot: &Slot) -> Answer {
         let path = first_segment(request.uri().path()).to_owned();
         let query = Query::parse(request.uri().query().unwrap_or_default());
         match *request.method() {
@@ -84,7 +112,7 @@ impl Routes {
                 let code = health::status(&path, &query, &self.view(), (self.now)());
                 bare(code)
             }
-            _ => self.change(request, &path, slot).await,
+            _ => self.change(request, &path, caller, slot).await,
         }
     }
 
@@ -131,9 +159,15 @@ impl Routes {
         }
     }
 
-    async fn change(&self, request: Request<Incoming>, path: &str, slot: &Slot) -> Answer {
-        if let Some(refusal) = self.refuse_stranger(&request) {
-            return refusal;
+    async fn change(
+        &self,
+        request: Request<Incoming>,
+        path: &str,
+        caller: &Caller,
+        slot: &Slot,
+    ) -> Answer {
+        if let Err(why) = access::check(&self.security, caller, &self.view(), request.headers()) {
+            return refusal(why);
         }
         let method = request.method().clone();
         match (method.as_str(), path) {
@@ -162,19 +196,6 @@ impl Routes {
                 answer
             }
         }
-    }
-
-    fn refuse_stranger(&self, request: &Request<Incoming>) -> Option<Answer> {
-        let credentials = self.credentials.as_ref()?;
-        let why = match request.headers().get(AUTHORIZATION) {
-            None => "no auth header received",
-            Some(header) if credentials.accepts(header.as_bytes()) => return None,
-            Some(_) => "not authenticated",
-        };
-        let mut answer = text(401, why);
-        let realm = HeaderValue::from_static("Basic realm=\"Patroni\"");
-        answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
-        Some(answer)
     }
 
     async fn decide(&self, request: Request<Incoming>, verb: Verb, slot: &Slot) -> Answer {
@@ -352,6 +373,16 @@ fn close_after(mut answer: Answer) -> Answer {
     answer
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// Who may not is told why.
+fn refusal(why: access::Refusal) -> Answer {
+    let mut answer = text(why.status(), why.words());
+    if why.status() == 401 {
+        let realm = HeaderValue::from_static("Basic realm=\"Patroni\"");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
+    }
     answer
 }
 

@@ -1,9 +1,10 @@
 //! The listener: connections with deadlines on everything a client could be slow at.
 
-use super::auth::Credentials;
+use super::access::Caller;
 use super::command::Command;
 use super::connections::{Connections, Slot};
 use super::routes::Routes;
+use super::security::{Handle, Transport};
 use super::view::View;
 use crate::ha::model::Ms;
 use futures::future::BoxFuture;
@@ -17,9 +18,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,10 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests that wait for a decision; more are told to come back.
     pub max_deciding: usize,
+    /// The longest a TLS handshake may take.
+    pub handshake_ms: u64,
+    /// How often the certificates' files and the names of the allowlist are looked at.
+    pub look_ms: u64,
     /// The longest a request's head may take to arrive.
     pub head_ms: u64,
     /// The longest a request's body may take to arrive.
@@ -67,6 +74,8 @@ impl Default for Limits {
         Self {
             max_connections: 512,
             max_deciding: 16,
+            handshake_ms: 5_000,
+            look_ms: 10_000,
             head_ms: 5_000,
             body_ms: 5_000,
             max_body_bytes: 64 * 1024,
@@ -88,8 +97,8 @@ pub struct Parts {
     pub journal: Journal,
     /// The boottime clock.
     pub now: fn() -> Ms,
-    /// Who may change things; `None`: anybody.
-    pub credentials: Option<Credentials>,
+    /// Who may call and change things.
+    pub security: Arc<Handle>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -102,14 +111,39 @@ impl fmt::Debug for Parts {
     }
 }
 
+/// Connections the system keeps until they are taken, unless the configuration says.
+const BACKLOG: u32 = 1024;
+
 /// Take the address. Separate from serving, so that a used port is known before anything starts.
-pub async fn bind(address: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Bind {
-            address: address.to_owned(),
-            source,
-        })
+/// `backlog`: `restapi.request_queue_size`.
+pub async fn bind(address: &str, backlog: Option<u32>) -> Result<TcpListener, Error> {
+    let bound = async {
+        let mut last = None;
+        for at in tokio::net::lookup_host(address).await? {
+            match listen(at, backlog.unwrap_or(BACKLOG)) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        let none = || std::io::Error::other("the name stands for no address");
+        Err(last.unwrap_or_else(none))
+    };
+    bound.await.map_err(|source| Error::Bind {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+fn listen(at: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
+    let socket = if at.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // What an earlier life left in TIME_WAIT does not hold the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(backlog)
 }
 
 /// The REST server.
@@ -155,6 +189,11 @@ impl Server {
         let clock = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         let mut connections = Connections::default();
+        tasks.spawn(follow(
+            Arc::clone(&routes),
+            limits.look_ms,
+            stopping.clone(),
+        ));
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
@@ -165,7 +204,7 @@ impl Server {
                     connections.remove(id);
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, from)) => {
                         if connections.len() >= limits.max_connections {
                             connections.evict_one();
                         }
@@ -177,7 +216,7 @@ impl Server {
                             clock: Arc::clone(&clock),
                             stopping: stopping.clone(),
                         };
-                        let task = tasks.spawn(serving.run(stream, limits.clone()));
+                        let task = tasks.spawn(serving.run(stream, from, limits.clone()));
                         connections.add(task, slot);
                     }
                     Err(error) => {
@@ -213,6 +252,20 @@ async fn outlived(slot: &Slot, connection_ms: u64) {
     }
 }
 
+/// Until the server stops.
+async fn follow(routes: Arc<Routes>, look_ms: u64, mut stopping: watch::Receiver<bool>) {
+    let security = Arc::clone(routes.security());
+    tokio::select! {
+        () = security.follow(routes.views(), Duration::from_millis(look_ms)) => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// A connection, with TLS or without: one type, so that the server is not compiled twice.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 struct Connection {
     routes: Arc<Routes>,
     slot: Arc<Slot>,
@@ -221,20 +274,51 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, limits: Limits) {
+    async fn run(self, stream: TcpStream, from: SocketAddr, limits: Limits) {
+        // Answers are one small write each; waiting for more helps nobody.
+        let _ = stream.set_nodelay(true);
+        let transport = self.routes.security().current().transport().clone();
+        let mut caller = Caller {
+            ip: from.ip(),
+            certificate: false,
+            transport,
+        };
+        let config = match &caller.transport {
+            Transport::Plain => return self.serve(Box::new(stream), caller, limits).await,
+            Transport::Closed => return,
+            Transport::Tls(config) => Arc::clone(config),
+        };
+        let mut stopping = self.stopping.clone();
+        // Boxed: most of what a handshake needs is not needed after it.
+        let handshake = Box::pin(TlsAcceptor::from(config).accept(stream));
+        let handshake = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), handshake);
+        let stream = tokio::select! {
+            shaken = handshake => match shaken {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "{from}: no TLS handshake"),
+                Err(_) => return tracing::debug!("{from}: no TLS handshake in time"),
+            },
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        let shown = stream.get_ref().1.peer_certificates();
+        caller.certificate = shown.is_some_and(|chain| !chain.is_empty());
+        self.serve(Box::new(stream), caller, limits).await;
+    }
+
+    async fn serve(self, stream: Box<dyn Stream>, caller: Caller, limits: Limits) {
         let Self {
             routes,
             slot,
             clock,
             mut stopping,
         } = self;
-        // Answers are one small write each; waiting for more helps nobody.
-        let _ = stream.set_nodelay(true);
         let seen = Arc::clone(&slot);
+        let caller = Arc::new(caller);
         let service = service_fn(move |request| {
             slot.touch(&clock);
             let (routes, slot) = (Arc::clone(&routes), Arc::clone(&slot));
-            async move { Ok::<_, Infallible>(routes.answer(request, &slot).await) }
+            let caller = Arc::clone(&caller);
+            async move { Ok::<_, Infallible>(routes.answer(request, &caller, &slot).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -120,6 +120,12 @@ pub struct Target {
         global = true
     )]
     pub password: Option<String>,
+    /// Believe any certificate of a member.
+    #[arg(short = 'k', long, global = true)]
+    pub insecure: bool,
+    /// Believe certificates of the authorities in this PEM file, instead of ctl.cacert.
+    #[arg(long, value_name = "FILE", env = "PGWARDEN_API_CACERT", global = true)]
+    pub cacert: Option<PathBuf>,
 }
 
 /// `pgwarden ctl`.

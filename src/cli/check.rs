@@ -1,6 +1,7 @@
 //! `pgwarden check CONFIG`: what is wrong with a configuration, and what it means here.
 
 use super::exit::Exit;
+use crate::api::security;
 use crate::settings::{self, Budgets, Effective, Loaded, Problem, Settings, machine, show};
 use serde_json::json;
 use std::io::{self, Write};
@@ -35,6 +36,7 @@ pub fn run_in(
     let mut budgets = None;
     if let Some(settings) = &settings {
         problems.extend(machine::inspect(settings));
+        problems.extend(rest_api(settings));
         problems.extend(Effective::of(settings, &settings.bootstrap.dcs).1);
         budgets = settings.budgets_for(settings.bootstrap.dcs.ttl_ms).ok();
         problems.sort_by_key(|problem| problem.severity);
@@ -50,6 +52,27 @@ pub fn run_in(
         Err(_) => return Exit::Failure,
     }
     outcome(path, &problems)
+}
+
+/// What only the files of certificates and keys can say.
+fn rest_api(settings: &Settings) -> Vec<Problem> {
+    let now_s = jiff::Timestamp::now().as_second();
+    let mut found = security::inspect(&super::rest::security(settings), now_s);
+    // How members ask is judged there; how people ask may rest on one more file.
+    if let Err(error) = super::rest::asking(settings).load(now_s) {
+        let finding = (true, error.key().to_owned(), error.message());
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
+    let problem = |(wrong, key, message): (bool, String, String)| {
+        if wrong {
+            Problem::error(key, message)
+        } else {
+            Problem::warning(key, message)
+        }
+    };
+    found.into_iter().map(problem).collect()
 }
 
 fn outcome(path: &Path, problems: &[Problem]) -> Exit {

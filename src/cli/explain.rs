@@ -4,9 +4,9 @@
 //! a key that is missing or new is no reason not to show the rest.
 
 use super::args::{ExplainArgs, TextFormat};
+use super::ctl::Remote;
 use super::story;
-use super::{Dispatch, Exit, Failure, block_on, endpoints};
-use crate::api::client;
+use super::{Dispatch, Exit, Failure, block_on, remote};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::io::Write;
@@ -93,8 +93,8 @@ pub fn run(dispatch: &Dispatch, args: &ExplainArgs, out: &mut dyn Write) -> Resu
         .map(|text| parse_since(text, Timestamp::now()))
         .transpose()?;
     let mut journals = if args.files.is_empty() {
-        let (urls, _) = endpoints(dispatch, &args.target)?;
-        block_on(ask(&urls, args.last))??
+        let remote = remote(dispatch, &args.target)?;
+        block_on(ask(&remote, args.last))??
     } else {
         read_files(args)?
     };
@@ -163,18 +163,22 @@ fn name_of(path: &Path) -> String {
 }
 
 /// Ask every member: an election is understood from both sides of it.
-async fn ask(urls: &[String], last: Option<usize>) -> Result<Journals, Failure> {
+async fn ask(remote: &Remote, last: Option<usize>) -> Result<Journals, Failure> {
+    let (urls, client) = (remote.urls(), remote.client());
     let mut journals = Journals::default();
     let query = last.map_or_else(String::new, |last| format!("?last={last}"));
     for base in urls {
-        let name = match client::get_patroni(base, PATIENCE).await {
+        let name = match client.get_patroni(base, PATIENCE).await {
             Ok(status) => status.name,
             Err(error) => {
                 journals.silent.push(error.to_string());
                 continue;
             }
         };
-        match client::get(&format!("{base}/explain{query}"), PATIENCE).await {
+        match client
+            .get(&format!("{base}/explain{query}"), PATIENCE)
+            .await
+        {
             Ok(answer) if answer.status == 200 => journals.add(&answer.text(), &name, None),
             Ok(answer) => journals.silent.push(format!("{name}: {}", answer.text())),
             Err(error) => journals.silent.push(error.to_string()),

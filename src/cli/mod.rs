@@ -10,15 +10,18 @@ pub mod exit;
 pub mod explain;
 mod failure;
 pub mod render;
+pub mod rest;
 mod story;
 
 pub use args::{AgentArgs, CheckArgs, PlaygroundArgs, ReplayArgs};
 pub use exit::Exit;
 pub use failure::Failure;
 
-use crate::api::{Credentials, client};
+use crate::api::client::{self, Client};
+use crate::api::{Credentials, tls};
 use args::{CtlArgs, ExplainArgs, Target};
 use clap::{Args, Command, FromArgMatches};
+use ctl::Remote;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -27,10 +30,12 @@ use std::process::ExitCode;
 /// A member's REST address, as its configuration tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `http://host:port`.
+    /// `http://host:port`, or https.
     pub url: String,
     /// The user, if the API asks for one.
     pub credentials: Option<Credentials>,
+    /// How it is asked over https.
+    pub tls: tls::client::Wanted,
 }
 
 /// A verb's part of the program, which runs until it is done and tells how it ended.
@@ -201,24 +206,21 @@ fn verb<A: Args>(name: &'static str, about: &'static str, examples: &str) -> Com
         .after_help(format!("{examples}\n\n{}", Exit::table()))
 }
 
-/// The addresses to ask, and the credentials for them.
-fn endpoints(
-    dispatch: &Dispatch,
-    target: &Target,
-) -> Result<(Vec<String>, Option<Credentials>), Failure> {
+/// Whom to ask, as whom, and whom to believe.
+fn remote(dispatch: &Dispatch, target: &Target) -> Result<Remote, Failure> {
     // A variable that is set to nothing names nobody.
     let named = target.api.iter().filter(|url| !url.trim().is_empty());
     let mut urls: Vec<String> = named.map(|url| base_of(url)).collect();
     for url in &urls {
         client::check_url(url).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     }
-    let mut credentials = None;
+    let (mut credentials, mut wanted) = (None, tls::client::Wanted::default());
     if let (Some(config), Some(read)) = (&target.config, dispatch.endpoint) {
         let endpoint = read(config).map_err(|error| {
             Failure::new(Exit::Config, format!("{}: {error:#}", config.display()))
         })?;
         urls.push(base_of(&endpoint.url));
-        credentials = endpoint.credentials;
+        (credentials, wanted) = (endpoint.credentials, endpoint.tls);
     }
     if let Some(username) = &target.username {
         let password = target.password.clone().unwrap_or_default();
@@ -231,7 +233,23 @@ fn endpoints(
         let how = "no member to ask: give --api http://host:8008 or set PGWARDEN_API";
         return Err(Failure::new(Exit::Usage, how));
     }
-    Ok((urls, credentials))
+    Ok(Remote::new(urls, credentials, asking(wanted, target)?))
+}
+
+/// The command line's own words about TLS win over the configuration's.
+fn asking(mut wanted: tls::client::Wanted, target: &Target) -> Result<Client, Failure> {
+    if let Some(path) = target.cacert.clone() {
+        let key = "--cacert";
+        wanted.trust = tls::client::Trust::File { key, path };
+    }
+    if target.insecure {
+        wanted.trust = tls::client::Trust::Anybody;
+    }
+    let now_s = jiff::Timestamp::now().as_second();
+    let material = wanted
+        .load(now_s)
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+    Ok(Client::with_tls(&material.config))
 }
 
 /// An address as people write it, made whole: the scheme, and nothing after the port.

@@ -58,6 +58,8 @@ pub struct Context {
     pub dynamic: Arc<RwLock<Dynamic>>,
     /// Where the route points.
     pub route: RouteTarget,
+    /// Who may call, and how others are asked.
+    pub security: Arc<crate::api::security::Handle>,
     pub(super) inbox: mpsc::Sender<Event>,
     pub(super) postmaster: watch::Sender<Postmaster>,
     pub(super) starting_as_primary: AtomicBool,

@@ -2,7 +2,6 @@
 
 use super::Context;
 use super::effects::ms;
-use crate::api::client;
 use crate::dcs::codec::pod::terminated_proof;
 use crate::dcs::{DcsError, SharedPart};
 use crate::ha::event::{Event, PeerStatus};
@@ -115,7 +114,8 @@ pub(super) async fn run_ask_peer(
     name: Name,
     url: String,
 ) {
-    let status = match client::get_patroni(&url, ms(call_ms)).await {
+    let security = context.security.current();
+    let status = match security.peers().get_patroni(&url, ms(call_ms)).await {
         Ok(status) if status.name == name => as_candidate(&status),
         Ok(status) => {
             tracing::warn!("{url} should be {name} and answers as {}", status.name);

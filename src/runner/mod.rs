@@ -92,6 +92,8 @@ pub struct Parts {
     pub commands: mpsc::Receiver<api::Command>,
     /// What the API answers from.
     pub view: watch::Sender<Arc<api::View>>,
+    /// Who may call, and how others are asked.
+    pub security: Arc<api::security::Handle>,
     /// The journal.
     pub journal: Arc<Journal>,
     /// Where to remember the epoch.
@@ -158,6 +160,7 @@ impl Runner {
             words,
             dynamic: parts.dynamic,
             route: parts.route,
+            security: parts.security,
             inbox: inbox_sender,
             postmaster: watch::Sender::new(Postmaster {
                 pid: running,

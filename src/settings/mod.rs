@@ -12,6 +12,7 @@
 //! `known` is the one table of keys. No password is ever part of a message or of a `Debug` output.
 
 pub mod address;
+mod allow;
 pub mod budgets;
 pub mod durability;
 pub mod dynamic;
@@ -25,6 +26,7 @@ pub mod machine;
 mod problem;
 mod raw;
 mod resolve;
+mod rest;
 pub mod secret;
 mod section;
 pub mod show;
@@ -33,11 +35,13 @@ mod types;
 mod units;
 mod yaml;
 
+pub use allow::AllowEntry;
 pub use budgets::{BudgetError, BudgetOverrides, Budgets};
 pub use dynamic::{Dynamic, SyncMode};
 pub use effective::Effective;
 pub use live::Live;
 pub use problem::{Problem, Severity};
+pub use rest::{Ctl, KeyPair, RestApi, RestTls, ServerTokens, VerifyClient};
 pub use secret::Secret;
 pub use types::*;
 

@@ -4,6 +4,7 @@
 use super::address::HostPort;
 use super::budgets::{BudgetError, BudgetOverrides, Budgets};
 use super::dynamic::Dynamic;
+use super::rest::{Ctl, RestApi};
 use super::secret::Secret;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,31 +33,6 @@ pub struct Settings {
     pub log: Log,
     /// What only pgwarden knows.
     pub pgwarden: Pgwarden,
-}
-
-/// `restapi`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RestApi {
-    /// Where it listens; the host may be a wildcard (`0.0.0.0`, `::`, `*` which is shown as `::`).
-    pub listen: HostPort,
-    /// How others reach it; never a wildcard.
-    pub connect_address: HostPort,
-    /// Asked of everything that changes something, when set.
-    pub authentication: Option<BasicAuth>,
-}
-
-impl RestApi {
-    /// The member's `api_url`, as it is published.
-    pub fn api_url(&self) -> String {
-        format!("http://{}/patroni", self.connect_address)
-    }
-}
-
-/// `ctl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Ctl {
-    /// Sent with every request; that of `restapi` where `ctl` has none.
-    pub authentication: Option<BasicAuth>,
 }
 
 /// A user name and password of HTTP basic authentication.

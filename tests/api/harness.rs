@@ -1,6 +1,7 @@
 //! A real server on a loopback port, and a client that can be as rude as a test needs.
 
 use crate::recorded::now;
+use pgwarden::api::security::{Handle, Security};
 use pgwarden::api::{Ask, Command, Credentials, Limits, Parts, Reply, Server, View, bind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,12 +26,24 @@ pub(crate) struct Harness {
     task: JoinHandle<()>,
 }
 
-/// Start one.
+/// Start one that speaks plain HTTP.
 pub(crate) async fn start(view: View, limits: Limits, credentials: Option<Credentials>) -> Harness {
+    let security = Handle::new(Security::plain(credentials), wall_s);
+    start_with(view, limits, security).await
+}
+
+/// Seconds since 1970.
+pub(crate) fn wall_s() -> i64 {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(now.as_secs()).unwrap()
+}
+
+/// Start one.
+pub(crate) async fn start_with(view: View, limits: Limits, security: Arc<Handle>) -> Harness {
     let (view, seen) = watch::channel(Arc::new(view));
     let (sender, commands) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel();
-    let listener = bind("127.0.0.1:0").await.unwrap();
+    let listener = bind("127.0.0.1:0", None).await.unwrap();
     let server = Server::new(
         listener,
         Parts {
@@ -42,7 +55,7 @@ pub(crate) async fn start(view: View, limits: Limits, credentials: Option<Creden
                 Box::pin(async move { Ok(tail) })
             }),
             now,
-            credentials,
+            security,
             limits,
         },
     );

@@ -144,7 +144,7 @@ async fn connections_are_kept_and_the_server_stops_with_them_open() {
 async fn a_used_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let error = bind(&address).await.unwrap_err().to_string();
+    let error = bind(&address, None).await.unwrap_err().to_string();
     assert!(
         error.starts_with("restapi.listen: cannot listen on"),
         "{error}"
@@ -190,7 +190,13 @@ async fn peers_are_asked_with_a_deadline() {
     drop(silent);
     let error = client::get_patroni(&url, PATIENCE).await.unwrap_err();
     assert!(matches!(error, client::Error::Connect { .. }), "{error}");
-    for url in ["pg-0:8008", "https://pg-0:8008", "", "http://"] {
+    for url in [
+        "pg-0:8008",
+        "https://pg-0:8008",
+        "ftp://pg-0:21",
+        "",
+        "http://",
+    ] {
         let error = client::get_patroni(url, soon).await.unwrap_err();
         assert!(matches!(error, client::Error::Url { .. }), "{url}: {error}");
     }

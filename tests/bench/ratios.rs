@@ -9,6 +9,7 @@ mod recorded;
 
 use axum::Router;
 use axum::routing::get;
+use pgwarden::api::security::{Handle, Security};
 use pgwarden::api::{Limits, Parts, Server, bind};
 use pgwarden::ha::budgets::Budgets;
 use pgwarden::ha::event::Event;
@@ -68,10 +69,10 @@ async fn probes() -> (f64, f64) {
         commands: sender,
         journal: Arc::new(|_| Box::pin(async { Ok(String::new()) })),
         now: recorded::now,
-        credentials: None,
+        security: Handle::new(Security::plain(None), || 0),
         limits: Limits::default(),
     };
-    let server = Server::new(bind("127.0.0.1:0").await.unwrap(), parts);
+    let server = Server::new(bind("127.0.0.1:0", None).await.unwrap(), parts);
     let ours = server.local_addr().unwrap();
     let mut serving = JoinSet::new();
     serving.spawn(server.run(std::future::pending()));

@@ -10,13 +10,12 @@ mod restart;
 pub use remote::Remote;
 
 use super::args::{CtlArgs, CtlVerb};
-use super::{Dispatch, Exit, Failure, block_on, endpoints};
+use super::{Dispatch, Exit, Failure, block_on, remote};
 use std::io::Write;
 
 /// Do what the verb says.
 pub fn run(dispatch: &Dispatch, args: &CtlArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let (urls, credentials) = endpoints(dispatch, &args.target)?;
-    let remote = Remote::new(urls, credentials);
+    let remote = remote(dispatch, &args.target)?;
     block_on(async {
         match &args.verb {
             CtlVerb::List { format } => list::run(&remote, *format, out).await,

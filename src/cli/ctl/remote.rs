@@ -1,6 +1,6 @@
 //! The members that may be asked, in order; the first that answers is believed.
 
-use crate::api::client::{self, Answer, Error};
+use crate::api::client::{Answer, Client, Error};
 use crate::api::{Credentials, PeerStatus};
 use crate::cli::{Exit, Failure};
 use serde_json::Value;
@@ -16,19 +16,38 @@ const CHANGE: Duration = Duration::from_secs(30);
 pub struct Remote {
     urls: Vec<String>,
     credentials: Option<Credentials>,
+    client: Client,
 }
 
 impl Remote {
     /// At least one address, each without a path.
-    pub fn new(urls: Vec<String>, credentials: Option<Credentials>) -> Self {
-        Self { urls, credentials }
+    pub fn new(urls: Vec<String>, credentials: Option<Credentials>, client: Client) -> Self {
+        Self {
+            urls,
+            credentials,
+            client,
+        }
+    }
+
+    /// The addresses.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// GET a JSON value from the first member that gives one.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
         let mut errors = Vec::new();
         for base in &self.urls {
-            match client::get_json(&format!("{base}{path}"), QUESTION).await {
+            match self
+                .client
+                .get_json(&format!("{base}{path}"), QUESTION)
+                .await
+            {
                 Ok((200, value)) => return Ok(value),
                 Ok((status, _)) => errors.push(format!("{base}{path} answered {status}")),
                 Err(error) => errors.push(error.to_string()),
@@ -40,7 +59,7 @@ impl Remote {
     /// The status of the first member that answers.
     pub async fn status(&self) -> Option<PeerStatus> {
         for base in &self.urls {
-            if let Ok(status) = client::get_patroni(base, QUESTION).await {
+            if let Ok(status) = self.client.get_patroni(base, QUESTION).await {
                 return Some(status);
             }
         }
@@ -67,7 +86,8 @@ impl Remote {
     #[must_use]
     pub fn at(&self, api_url: &str) -> Self {
         let base = api_url.trim_end_matches('/').trim_end_matches("/patroni");
-        Self::new(vec![base.to_owned()], self.credentials.clone())
+        let credentials = self.credentials.clone();
+        Self::new(vec![base.to_owned()], credentials, self.client.clone())
     }
 
     /// The same with another deadline.
@@ -81,9 +101,13 @@ impl Remote {
         let mut errors = Vec::new();
         for base in &self.urls {
             let url = format!("{base}{path}");
-            match client::send_json(method, &url, body, self.credentials.as_ref(), deadline).await {
+            let credentials = self.credentials.as_ref();
+            let sent = self
+                .client
+                .send_json(method, &url, body, credentials, deadline);
+            match sent.await {
                 Ok(answer) => return Ok(Some(answer)),
-                Err(error @ (Error::Connect { .. } | Error::Url { .. })) => {
+                Err(error @ (Error::Connect { .. } | Error::Tls { .. } | Error::Url { .. })) => {
                     errors.push(error.to_string());
                 }
                 Err(_) => return Ok(None),

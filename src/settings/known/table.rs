@@ -14,10 +14,6 @@ const fn key(path: &'static str, kind: Kind, status: Status) -> Key {
     Key::new(path, kind, status)
 }
 
-const TLS: &str = "the interface would answer without TLS where the file asks for it; remove the \
-                   key and put TLS in front, or wait for the release that has it";
-const ALLOW: &str = "requests would be answered that the file wants refused; remove the key and \
-                     use restapi.authentication or a NetworkPolicy";
 const STOP: &str = "a fast stop that takes a minute becomes an immediate one";
 const OTHER_DCS: &str = "the lock lives in Kubernetes only; remove the section";
 
@@ -113,63 +109,27 @@ const RESTAPI: &[Key] = &[
     key("restapi.authentication", Section, Used),
     key("restapi.authentication.username", Text, Used),
     key("restapi.authentication.password", Text, Used),
-    key("restapi.certfile", Text, Refused(TLS)),
-    key("restapi.keyfile", Text, Refused(TLS)),
-    key("restapi.keyfile_password", Text, Refused(TLS)),
-    key("restapi.cafile", Text, Refused(TLS)),
-    key("restapi.ciphers", Text, Refused(TLS)),
-    key("restapi.verify_client", Text, Refused(TLS)),
-    key("restapi.allowlist", Any, Refused(ALLOW)),
-    key("restapi.allowlist_include_members", Bool, Refused(ALLOW)),
-    key(
-        "restapi.http_extra_headers",
-        Open,
-        Later("answers carry only the usual headers"),
-    ),
-    key(
-        "restapi.https_extra_headers",
-        Open,
-        Later("answers carry only the usual headers"),
-    ),
-    key(
-        "restapi.request_queue_size",
-        Int,
-        Ignored("the queue follows the system"),
-    ),
-    key(
-        "restapi.server_tokens",
-        Text,
-        Ignored("no Server header is sent"),
-    ),
+    key("restapi.certfile", Text, Used),
+    key("restapi.keyfile", Text, Used),
+    key("restapi.keyfile_password", Text, Used),
+    key("restapi.cafile", Text, Used),
+    key("restapi.ciphers", Text, Used),
+    key("restapi.verify_client", Text, Used),
+    key("restapi.allowlist", Any, Used),
+    key("restapi.allowlist_include_members", Bool, Used),
+    key("restapi.http_extra_headers", Open, Used),
+    key("restapi.https_extra_headers", Open, Used),
+    key("restapi.request_queue_size", Int, Used),
+    key("restapi.server_tokens", Text, Used),
     key("ctl", Section, Used),
     key("ctl.authentication", Section, Used),
     key("ctl.authentication.username", Text, Used),
     key("ctl.authentication.password", Text, Used),
-    key(
-        "ctl.insecure",
-        Bool,
-        Later("members are asked over plain HTTP"),
-    ),
-    key(
-        "ctl.cacert",
-        Text,
-        Later("members are asked over plain HTTP"),
-    ),
-    key(
-        "ctl.certfile",
-        Text,
-        Later("members are asked over plain HTTP"),
-    ),
-    key(
-        "ctl.keyfile",
-        Text,
-        Later("members are asked over plain HTTP"),
-    ),
-    key(
-        "ctl.keyfile_password",
-        Text,
-        Later("members are asked over plain HTTP"),
-    ),
+    key("ctl.insecure", Bool, Used),
+    key("ctl.cacert", Text, Used),
+    key("ctl.certfile", Text, Used),
+    key("ctl.keyfile", Text, Used),
+    key("ctl.keyfile_password", Text, Used),
 ];
 
 const KUBERNETES: &[Key] = &[

@@ -1,9 +1,14 @@
 //! `restapi` and `ctl`.
 
 use crate::settings::address::{HostPort, parse_host_port};
+use crate::settings::allow::AllowEntry;
+use crate::settings::raw::Value;
+use crate::settings::rest::{Ctl, KeyPair, RestApi, RestTls, ServerTokens, VerifyClient};
 use crate::settings::section::Section;
-use crate::settings::types::{BasicAuth, Ctl, RestApi};
+use crate::settings::types::BasicAuth;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Patroni's conventional port.
 const PORT: u16 = 8008;
@@ -32,6 +37,17 @@ pub(super) fn restapi(section: &Section<'_>, pod_ip: Option<IpAddr>) -> Option<R
     let connect_address = connect_address(section, listen.as_ref(), pod_ip);
     let authentication = authentication(section);
     Some(RestApi {
+        tls: tls(section),
+        allowlist: allowlist(section),
+        allowlist_include_members: section
+            .boolean("allowlist_include_members")
+            .unwrap_or(false),
+        http_extra_headers: headers(section, "http_extra_headers"),
+        https_extra_headers: headers(section, "https_extra_headers"),
+        request_queue_size: section
+            .integer("request_queue_size", 1, 65_535)
+            .and_then(|size| u32::try_from(size).ok()),
+        server_tokens: server_tokens(section),
         listen: listen?,
         connect_address: connect_address?,
         authentication,
@@ -40,9 +56,165 @@ pub(super) fn restapi(section: &Section<'_>, pod_ip: Option<IpAddr>) -> Option<R
 
 pub(super) fn ctl(section: &Section<'_>, restapi: Option<&RestApi>) -> Ctl {
     let own = authentication(section);
+    let tls = restapi.and_then(|restapi| restapi.tls.as_ref());
+    let pair = pair(section);
+    if let Some(tls) = tls
+        && tls.verify_client == VerifyClient::Required
+        && pair.is_none()
+    {
+        let message = "it is missing, and restapi.verify_client is required: members and pgwarden \
+                       ctl cannot ask one another; expected a certificate for clients";
+        section.warn("certfile", message);
+    }
     Ctl {
         authentication: own.or_else(|| restapi.and_then(|r| r.authentication.clone())),
+        insecure: section.boolean("insecure").unwrap_or(false),
+        cacert: file(section, "cacert"),
+        pair,
     }
+}
+
+fn file(section: &Section<'_>, key: &str) -> Option<PathBuf> {
+    if says_nothing(section, key) {
+        return None;
+    }
+    section.text(key, "the path of a PEM file").map(Into::into)
+}
+
+/// An empty text is as good as none, as Patroni has it.
+fn says_nothing(section: &Section<'_>, key: &str) -> bool {
+    match section.get(key).map(|node| &node.value) {
+        None | Some(Value::Null) => true,
+        Some(Value::Text(text)) => text.is_empty(),
+        Some(_) => false,
+    }
+}
+
+/// `certfile`, `keyfile` and `keyfile_password`, which mean the same in both sections.
+fn pair(section: &Section<'_>) -> Option<KeyPair> {
+    let keyfile = file(section, "keyfile");
+    let keyfile_password = if says_nothing(section, "keyfile_password") {
+        None
+    } else {
+        section.secret("keyfile_password")
+    };
+    let Some(certfile) = file(section, "certfile") else {
+        let others = [
+            ("keyfile", keyfile.is_some()),
+            ("keyfile_password", keyfile_password.is_some()),
+        ];
+        for (key, _) in others.into_iter().filter(|(_, set)| *set) {
+            section.warn(key, "it has no effect without certfile");
+        }
+        return None;
+    };
+    Some(KeyPair {
+        certfile,
+        keyfile,
+        keyfile_password,
+    })
+}
+
+fn tls(section: &Section<'_>) -> Option<RestTls> {
+    let verify_client = verify_client(section);
+    let cafile = file(section, "cafile");
+    let ciphers = if says_nothing(section, "ciphers") {
+        None
+    } else {
+        section.text("ciphers", "a list as ECDHE+AESGCM:ECDHE+CHACHA20")
+    };
+    let asks = verify_client != VerifyClient::None;
+    let Some(pair) = pair(section) else {
+        if asks {
+            let message = "certificates of clients cannot be asked for without TLS; expected \
+                           certfile and keyfile beside it";
+            section.error("verify_client", message);
+        }
+        if ciphers.is_some() {
+            section.warn("ciphers", "it has no effect without certfile");
+        }
+        return None;
+    };
+    if asks && cafile.is_none() {
+        let message = "it is missing, and verify_client asks for certificates; expected a PEM file \
+                       of the authorities that sign those of clients";
+        section.error("cafile", message);
+    }
+    Some(RestTls {
+        pair,
+        cafile,
+        ciphers,
+        verify_client,
+    })
+}
+
+fn verify_client(section: &Section<'_>) -> VerifyClient {
+    let key = "verify_client";
+    if says_nothing(section, key) {
+        return VerifyClient::None;
+    }
+    let expected = "none, optional or required";
+    match section.text(key, expected).as_deref() {
+        None | Some("none") => VerifyClient::None,
+        Some("optional") => VerifyClient::Optional,
+        Some("required") => VerifyClient::Required,
+        Some(other) => {
+            section.error(key, format!("found {other:?}; expected {expected}"));
+            VerifyClient::None
+        }
+    }
+}
+
+fn server_tokens(section: &Section<'_>) -> ServerTokens {
+    let key = "server_tokens";
+    if says_nothing(section, key) {
+        return ServerTokens::Original;
+    }
+    let expected = "original, minimal or productonly";
+    let text = section.text(key, expected);
+    match text.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("original") => ServerTokens::Original,
+        Some("minimal") => ServerTokens::Minimal,
+        Some("productonly") => ServerTokens::ProductOnly,
+        Some(_) => {
+            let found = text.unwrap_or_default();
+            section.warn(
+                key,
+                format!("found {found:?}; expected {expected}; original is used"),
+            );
+            ServerTokens::Original
+        }
+    }
+}
+
+/// A list, or a text with commas, as an environment has it.
+fn allowlist(section: &Section<'_>) -> Vec<AllowEntry> {
+    let key = "allowlist";
+    let lines = match section.get(key).map(|node| &node.value) {
+        None | Some(Value::Null) => return Vec::new(),
+        Some(Value::Text(text)) => {
+            // A list in brackets and quotes is what a person puts into a variable.
+            let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
+            bare.split(',').map(str::to_owned).collect()
+        }
+        Some(_) => section.lines(key).unwrap_or_default(),
+    };
+    let entry = |line: &String| match AllowEntry::parse(line.trim().trim_matches(['"', '\''])) {
+        Ok(entry) => Some(entry),
+        Err(message) => {
+            section.error(key, message);
+            None
+        }
+    };
+    let said = |line: &&String| !line.trim().is_empty();
+    lines.iter().filter(said).filter_map(entry).collect()
+}
+
+fn headers(section: &Section<'_>, key: &str) -> BTreeMap<String, String> {
+    if says_nothing(section, key) {
+        return BTreeMap::new();
+    }
+    section.text_map(key, false)
 }
 
 /// How others reach a listener: as said, else by the pod's address, else as it listens.

@@ -1,0 +1,445 @@
+//! Who may call, as one value: TLS, credentials, addresses, and what every answer carries besides.
+//!
+//! It is one value behind a [`Handle`] so that a reload changes all of it at once or nothing. A
+//! certificate that is replaced by one that is broken, of another key or out of date must not end a
+//! member that works: the former stays, and whoever asked is told which key and file is wrong.
+
+use super::allowlist::{Allowlist, Names};
+use super::auth::Credentials;
+use super::client::Client;
+use super::tls::client::Trust;
+use super::tls::server::VerifyClient;
+use super::tls::{self, Files, Warning};
+use super::view::View;
+use http::header::{CONNECTION, CONTENT_LENGTH, SERVER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rustls::ServerConfig;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Why it cannot be had as configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A certificate, a private key, a list of ciphers.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// A header that answers cannot carry.
+    #[error("{key}.{name}: {why}")]
+    Header {
+        /// `restapi.http_extra_headers` or its twin of https.
+        key: &'static str,
+        /// The header.
+        name: String,
+        /// What is wrong, and what would be right.
+        why: &'static str,
+    },
+}
+
+impl Error {
+    /// The key of the configuration.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Tls(error) => error.key().to_owned(),
+            Self::Header { key, name, .. } => format!("{key}.{name}"),
+        }
+    }
+
+    /// The message without the key.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Tls(error) => error.message(),
+            Self::Header { why, .. } => (*why).to_owned(),
+        }
+    }
+}
+
+/// What the `Server` header says (`restapi.server_tokens`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerTokens {
+    /// What the library sends of itself: nothing.
+    #[default]
+    Original,
+    /// The program and its version.
+    Minimal,
+    /// The program.
+    ProductOnly,
+}
+
+/// What the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Who may change things; `None`: anybody.
+    pub credentials: Option<Credentials>,
+    /// From where things may be changed.
+    pub allowlist: Allowlist,
+    /// `None`: plain HTTP.
+    pub tls: Option<tls::server::Wanted>,
+    /// How this member asks others.
+    pub peers: tls::client::Wanted,
+    /// What every answer carries.
+    pub http_headers: Vec<(String, String)>,
+    /// The same where TLS is spoken; these win.
+    pub https_headers: Vec<(String, String)>,
+    /// What the `Server` header says.
+    pub server_tokens: ServerTokens,
+}
+
+/// How a new connection is spoken to.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Plain HTTP.
+    Plain,
+    /// HTTPS.
+    Tls(Arc<ServerConfig>),
+    /// Not at all: TLS is wanted, and there is no certificate for it.
+    Closed,
+}
+
+impl Transport {
+    /// Whether connections begun under the one may go on under the other.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain, Self::Plain) | (Self::Closed, Self::Closed) => true,
+            (Self::Tls(one), Self::Tls(another)) => Arc::ptr_eq(one, another),
+            _ => false,
+        }
+    }
+}
+
+/// Everything about who may call.
+#[derive(Clone, Debug)]
+pub struct Security {
+    wanted: Wanted,
+    digest: [u8; 32],
+    transport: Transport,
+    headers: HeaderMap,
+    peers: Client,
+    /// Accepted at a start, where there is nothing better; not in the place of what works.
+    faults: Vec<Error>,
+    warnings: Vec<Warning>,
+}
+
+impl Security {
+    /// Read the files and judge everything. Blocks for as long as the file system does. `now_s`:
+    /// seconds since 1970. A certificate that is out of date, and one for asking others that is
+    /// broken, are warnings here; [`Handle::reload`] takes neither for one that works.
+    pub fn load(wanted: Wanted, now_s: i64) -> Result<Self, Error> {
+        let read = Read::of(&wanted)?;
+        Self::judge(wanted, read, now_s)
+    }
+
+    fn judge(wanted: Wanted, read: Read, now_s: i64) -> Result<Self, Error> {
+        let Read { files, peers } = read;
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        let headers = headers(&wanted)?;
+        let transport = match &wanted.tls {
+            None => Transport::Plain,
+            Some(tls) => {
+                let material = tls.check(&files, now_s)?;
+                faults.extend(material.outdated.map(Error::from));
+                warnings.extend(material.warnings);
+                Transport::Tls(material.config)
+            }
+        };
+        let peers = match peers.and_then(|()| wanted.peers.check(&files, now_s)) {
+            Ok(material) => {
+                warnings.extend(material.warnings);
+                Client::with_tls(&material.config)
+            }
+            Err(error) => {
+                let (key, message) = (error.key().to_owned(), error.message());
+                warnings.push(Warning { key, message });
+                faults.push(error.into());
+                let bare = tls::client::Wanted {
+                    trust: Trust::Anybody,
+                    pair: None,
+                };
+                Client::with_tls(&bare.load(now_s)?.config)
+            }
+        };
+        Ok(Self {
+            digest: files.digest(),
+            wanted,
+            transport,
+            headers,
+            peers,
+            faults,
+            warnings,
+        })
+    }
+
+    /// For a member whose PostgreSQL runs while its certificate cannot be used: nobody is answered
+    /// until the files are repaired, which [`Handle`] looks for. Without that, the lock of a running
+    /// primary would not be renewed.
+    pub fn closed(wanted: Wanted) -> Self {
+        Self {
+            digest: [0; 32],
+            transport: Transport::Closed,
+            headers: HeaderMap::new(),
+            peers: Client::default(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            wanted,
+        }
+    }
+
+    /// Plain HTTP for everybody; with credentials, changes for one user only.
+    pub fn plain(credentials: Option<Credentials>) -> Self {
+        Self {
+            transport: Transport::Plain,
+            ..Self::closed(Wanted {
+                credentials,
+                ..Wanted::default()
+            })
+        }
+    }
+
+    /// What is worth a word: the key and the words.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// How this member asks others.
+    pub fn peers(&self) -> &Client {
+        &self.peers
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.wanted.credentials.as_ref()
+    }
+
+    pub(super) fn allowlist(&self) -> &Allowlist {
+        &self.wanted.allowlist
+    }
+
+    /// Whether who changes something has to show a certificate.
+    pub(super) fn asks_certificate(&self) -> bool {
+        let tls = self.wanted.tls.as_ref();
+        tls.is_some_and(|tls| tls.verify_client != VerifyClient::None)
+    }
+
+    /// What every answer carries.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn has_files(&self) -> bool {
+        let peers = &self.wanted.peers;
+        self.wanted.tls.is_some()
+            || peers.pair.is_some()
+            || matches!(peers.trust, Trust::File { .. })
+    }
+
+    /// What of a successor is worse than here.
+    fn fault_of(&self, next: &Self) -> Option<Error> {
+        if matches!(self.transport, Transport::Closed) {
+            return None;
+        }
+        let new = |fault: &&Error| !self.faults.contains(fault);
+        next.faults.iter().find(new).cloned()
+    }
+}
+
+/// The files as they are now; those for asking others may be missing.
+struct Read {
+    files: Files,
+    peers: Result<(), tls::Error>,
+}
+
+impl Read {
+    fn of(wanted: &Wanted) -> Result<Self, Error> {
+        let mut files = Files::default();
+        if let Some(tls) = &wanted.tls {
+            tls.read(&mut files)?;
+        }
+        let peers = wanted.peers.read(&mut files);
+        Ok(Self { files, peers })
+    }
+}
+
+/// What `pgwarden check` finds: whether it is an error, the key, the words.
+pub fn inspect(wanted: &Wanted, now_s: i64) -> Vec<(bool, String, String)> {
+    let mut found = Vec::new();
+    let mut error = |error: &Error| found.push((true, error.key(), error.message()));
+    let mut warnings = Vec::new();
+    if let Err(wrong) = headers(wanted) {
+        error(&wrong);
+    }
+    if let Some(tls) = &wanted.tls {
+        let mut files = Files::default();
+        let judged = tls.read(&mut files).and_then(|()| tls.check(&files, now_s));
+        match judged {
+            Ok(material) => warnings.extend(material.warnings),
+            Err(wrong) => error(&wrong.into()),
+        }
+    }
+    match wanted.peers.load(now_s) {
+        Ok(material) => warnings.extend(material.warnings),
+        Err(wrong) => error(&wrong.into()),
+    }
+    let warnings = warnings.into_iter();
+    found.extend(warnings.map(|warning| (false, warning.key, warning.message)));
+    found
+}
+
+fn headers(wanted: &Wanted) -> Result<HeaderMap, Error> {
+    let mut all = HeaderMap::new();
+    let version = concat!("pgwarden/", env!("CARGO_PKG_VERSION"));
+    match wanted.server_tokens {
+        ServerTokens::Original => {}
+        ServerTokens::Minimal => drop(all.insert(SERVER, HeaderValue::from_static(version))),
+        ServerTokens::ProductOnly => {
+            all.insert(SERVER, HeaderValue::from_static("pgwarden"));
+        }
+    }
+    let https = wanted.tls.as_ref().map(|_| &wanted.https_headers);
+    let groups = [
+        ("restapi.http_extra_headers", Some(&wanted.http_headers)),
+        ("restapi.https_extra_headers", https),
+    ];
+    for (key, group) in groups {
+        for (name, value) in group.into_iter().flatten() {
+            let (name, value) = header(name, value).map_err(|why| Error::Header {
+                key,
+                name: name.clone(),
+                why,
+            })?;
+            all.insert(name, value);
+        }
+    }
+    Ok(all)
+}
+
+/// A header that may be added to every answer; the error says what is wrong with it.
+pub fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let name: HeaderName = name
+        .parse()
+        .map_err(|_| "it is no name of a header; expected letters, digits and -")?;
+    if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(&name) {
+        return Err("it says how the answer is sent, which only the server knows; remove it");
+    }
+    let value = value
+        .parse()
+        .map_err(|_| "its value has characters that a header cannot carry; expected one line")?;
+    Ok((name, value))
+}
+
+/// Where the one value is, and how it is replaced.
+#[derive(Debug)]
+pub struct Handle {
+    current: RwLock<Arc<Security>>,
+    names: Names,
+    changed: Notify,
+    wall_s: fn() -> i64,
+}
+
+impl Handle {
+    /// Begin with this one. `wall_s` gives seconds since 1970.
+    pub fn new(first: Security, wall_s: fn() -> i64) -> Arc<Self> {
+        Arc::new(Self {
+            current: RwLock::new(Arc::new(first)),
+            names: Names::default(),
+            changed: Notify::new(),
+            wall_s,
+        })
+    }
+
+    /// The one in force.
+    pub fn current(&self) -> Arc<Security> {
+        let current = self.current.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Put another in its place: from the next connection and the next request on.
+    pub fn replace(&self, next: Security) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(next);
+        drop(current);
+        self.changed.notify_one();
+    }
+
+    /// Load what the configuration says now and put it in the place of the present one; if anything
+    /// of it is broken or out of date, nothing changes. Blocks for as long as the file system does.
+    pub fn reload(&self, wanted: Wanted) -> Result<Vec<Warning>, Error> {
+        let next = Security::load(wanted, (self.wall_s)())?;
+        if let Some(fault) = self.current().fault_of(&next) {
+            return Err(fault);
+        }
+        let warnings = next.warnings.clone();
+        self.replace(next);
+        Ok(warnings)
+    }
+
+    /// The same if a file has another content than when it was read. `None`: none has.
+    pub fn renew(&self) -> Result<Option<Vec<Warning>>, Error> {
+        let present = self.current();
+        let read = Read::of(&present.wanted)?;
+        if read.files.digest() == present.digest {
+            return Ok(None);
+        }
+        let next = Security::judge(present.wanted.clone(), read, (self.wall_s)())?;
+        if let Some(fault) = present.fault_of(&next) {
+            return Err(fault);
+        }
+        let warnings = next.warnings.clone();
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody reloaded meanwhile: what was read here may be of other files.
+        if !Arc::ptr_eq(&current, &present) {
+            return Ok(None);
+        }
+        *current = Arc::new(next);
+        Ok(Some(warnings))
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Follow the files and the names until dropped: a Secret that is mounted changes by itself.
+    pub(super) async fn follow(self: Arc<Self>, view: watch::Receiver<Arc<View>>, look: Duration) {
+        let mut told = None;
+        loop {
+            if self.current().has_files() {
+                let handle = Arc::clone(&self);
+                let renewed = tokio::task::spawn_blocking(move || handle.renew()).await;
+                told = renewed.map_or(told.take(), |renewed| tell(renewed, told.take()));
+            }
+            let names = {
+                let view = view.borrow();
+                let members = view.members.values().map(|member| member.api_url.as_str());
+                self.current().allowlist().names(members)
+            };
+            self.names.resolve(&names).await;
+            tokio::select! {
+                () = tokio::time::sleep(look) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}
+
+/// Say it once; what was said.
+fn tell(renewed: Result<Option<Vec<Warning>>, Error>, told: Option<String>) -> Option<String> {
+    match renewed {
+        Ok(None) => None,
+        Ok(Some(warnings)) => {
+            tracing::info!("the REST API uses the certificates that were put in place");
+            for Warning { key, message } in warnings {
+                tracing::warn!("{key}: {message}");
+            }
+            None
+        }
+        Err(error) => {
+            let words = error.to_string();
+            if told.as_ref() != Some(&words) {
+                tracing::warn!("{words}; the REST API goes on with what it had");
+            }
+            Some(words)
+        }
+    }
+}
