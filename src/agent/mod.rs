@@ -7,10 +7,10 @@
 mod logging;
 mod namesake;
 mod reloading;
+mod rest;
 pub mod wiring;
 
 use crate::api;
-use crate::api::security::{Handle, Security};
 use crate::cli::{self, AgentArgs, Exit, Failure};
 use crate::dcs::{Dcs, DcsError, WatchOptions};
 use crate::guardian::link::Link;
@@ -202,8 +202,8 @@ impl Agent {
             wiring::journal_path(&settings),
         ));
         let adopting = hello.postmaster.is_some();
-        let security = secure(&settings, adopting).await?;
-        let server = serve(&settings, security.clone(), &view, commands_in.clone(), &journal)
+        let security = rest::secure(&settings, adopting).await?;
+        let server = rest::serve(&settings, security.clone(), &view, commands_in.clone(), &journal)
             .await
             .map_err(|error| no_address(&error, adopting))?;
         let (stop_api, stopped) = watch::channel(false);
@@ -340,57 +340,6 @@ async fn check_service(dcs: Dcs) -> Option<String> {
         }
         tokio::time::sleep(START).await;
     }
-}
-
-async fn serve(
-    settings: &Settings,
-    security: Arc<Handle>,
-    view: &watch::Sender<Arc<api::View>>,
-    commands: mpsc::Sender<api::Command>,
-    journal: &Arc<Journal>,
-) -> Result<api::Server, api::server::Error> {
-    let restapi = &settings.restapi;
-    let listener = api::bind(&restapi.listen.to_string(), restapi.request_queue_size).await?;
-    let journal = journal.clone();
-    Ok(api::Server::new(
-        listener,
-        api::Parts {
-            view: view.subscribe(),
-            commands,
-            now: boottime_ms,
-            security,
-            journal: Arc::new(move |last| {
-                let text = journal.tail(last);
-                Box::pin(async move { Ok(text) })
-            }),
-            limits: api::Limits::default(),
-        },
-    ))
-}
-
-/// Who may call. A certificate that cannot be used is refused at a start; under a PostgreSQL that
-/// runs nobody is answered until it is repaired, and the lock is renewed meanwhile.
-async fn secure(settings: &Settings, adopting: bool) -> anyhow::Result<Arc<Handle>> {
-    let wanted = cli::rest::security(settings);
-    let asked = wanted.clone();
-    let loaded = tokio::task::spawn_blocking(move || Security::load(asked, wall_s())).await?;
-    let security = match loaded {
-        Ok(security) => security,
-        Err(error) if adopting => {
-            tracing::error!("{error}; the REST API answers nobody until this is repaired");
-            Security::closed(wanted)
-        }
-        Err(error) => return Err(Failure::new(Exit::Config, error.to_string()).into()),
-    };
-    for warning in security.warnings() {
-        tracing::warn!("{}: {}", warning.key, warning.message);
-    }
-    Ok(Handle::new(security, wall_s))
-}
-
-/// The wall clock, which certificates go by; seconds since 1970.
-fn wall_s() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 /// A port in use ends the member, so that everybody sees it; under a PostgreSQL that runs it is

@@ -17,6 +17,7 @@ pub mod command;
 pub mod config;
 mod connections;
 pub mod health;
+mod lines;
 mod metrics;
 pub mod peer;
 pub mod query;

@@ -4,6 +4,7 @@ use super::access::{self, Caller};
 use super::command::{Ask, Command, Reply};
 use super::config::ConfigChange;
 use super::connections::Slot;
+use super::lines::tail;
 use super::query::Query;
 use super::security::Handle;
 use super::server::{Journal, Limits, Parts};
@@ -314,22 +315,6 @@ impl Routes {
     }
 }
 
-/// The last whole lines that fit.
-fn tail(lines: &str, max_bytes: usize) -> &str {
-    let Some(excess) = lines
-        .len()
-        .checked_sub(max_bytes)
-        .filter(|excess| *excess > 0)
-    else {
-        return lines;
-    };
-    // The line that `excess` falls into is cut, and so is all before it.
-    let end = lines.as_bytes()[excess - 1..]
-        .iter()
-        .position(|byte| *byte == b'\n');
-    end.map_or("", |end| &lines[excess + end..])
-}
-
 /// The wall clock, in milliseconds since 1970.
 fn wall_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
@@ -393,22 +378,6 @@ fn code(status: u16) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tail_is_whole_lines() {
-        let lines = "one\ntwo\n\u{4f60}\n";
-        for (max, wanted) in [
-            (99, lines),
-            (12, lines),
-            (11, &lines[4..]),
-            (8, &lines[4..]),
-        ] {
-            assert_eq!(tail(lines, max), wanted, "{max}");
-        }
-        for (max, wanted) in [(7, &lines[8..]), (4, &lines[8..]), (3, ""), (0, "")] {
-            assert_eq!(tail(lines, max), wanted, "{max}");
-        }
-    }
 
     #[test]
     fn only_the_first_segment_of_a_path_counts() {

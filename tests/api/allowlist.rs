@@ -62,7 +62,7 @@ async fn admitted(last: u8, server: &Harness) -> bool {
     match (answer.status, answer.body.as_str()) {
         (403, DENIED) => false,
         (400, _) => true,
-        _ => panic!("{answer:?}"),
+        _ => unreachable!("{answer:?}"),
     }
 }
 

@@ -4,19 +4,20 @@
 //! certificate that is replaced by one that is broken, of another key or out of date must not end a
 //! member that works: the former stays, and whoever asked is told which key and file is wrong.
 
-use super::allowlist::{Allowlist, Names};
-use super::auth::Credentials;
-use super::client::Client;
-use super::tls::client::Trust;
-use super::tls::server::VerifyClient;
-use super::tls::{self, Files, Warning};
-use super::view::View;
+mod handle;
+
+pub use handle::Handle;
+
+use crate::api::allowlist::Allowlist;
+use crate::api::auth::Credentials;
+use crate::api::client::Client;
+use crate::api::tls::client::Trust;
+use crate::api::tls::server::VerifyClient;
+use crate::api::tls::{self, Files, Warning};
 use http::header::{CONNECTION, CONTENT_LENGTH, SERVER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ServerConfig;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use std::sync::Arc;
 
 /// Why it cannot be had as configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +99,7 @@ pub enum Transport {
 
 impl Transport {
     /// Whether connections begun under the one may go on under the other.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(in crate::api) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Plain, Self::Plain) | (Self::Closed, Self::Closed) => true,
             (Self::Tls(one), Self::Tls(another)) => Arc::ptr_eq(one, another),
@@ -205,26 +206,26 @@ impl Security {
         &self.peers
     }
 
-    pub(super) fn transport(&self) -> &Transport {
+    pub(in crate::api) fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
+    pub(in crate::api) fn credentials(&self) -> Option<&Credentials> {
         self.wanted.credentials.as_ref()
     }
 
-    pub(super) fn allowlist(&self) -> &Allowlist {
+    pub(in crate::api) fn allowlist(&self) -> &Allowlist {
         &self.wanted.allowlist
     }
 
     /// Whether who changes something has to show a certificate.
-    pub(super) fn asks_certificate(&self) -> bool {
+    pub(in crate::api) fn asks_certificate(&self) -> bool {
         let tls = self.wanted.tls.as_ref();
         tls.is_some_and(|tls| tls.verify_client != VerifyClient::None)
     }
 
     /// What every answer carries.
-    pub(super) fn headers(&self) -> &HeaderMap {
+    pub(in crate::api) fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
@@ -327,119 +328,4 @@ pub fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'st
         .parse()
         .map_err(|_| "its value has characters that a header cannot carry; expected one line")?;
     Ok((name, value))
-}
-
-/// Where the one value is, and how it is replaced.
-#[derive(Debug)]
-pub struct Handle {
-    current: RwLock<Arc<Security>>,
-    names: Names,
-    changed: Notify,
-    wall_s: fn() -> i64,
-}
-
-impl Handle {
-    /// Begin with this one. `wall_s` gives seconds since 1970.
-    pub fn new(first: Security, wall_s: fn() -> i64) -> Arc<Self> {
-        Arc::new(Self {
-            current: RwLock::new(Arc::new(first)),
-            names: Names::default(),
-            changed: Notify::new(),
-            wall_s,
-        })
-    }
-
-    /// The one in force.
-    pub fn current(&self) -> Arc<Security> {
-        let current = self.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Put another in its place: from the next connection and the next request on.
-    pub fn replace(&self, next: Security) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(next);
-        drop(current);
-        self.changed.notify_one();
-    }
-
-    /// Load what the configuration says now and put it in the place of the present one; if anything
-    /// of it is broken or out of date, nothing changes. Blocks for as long as the file system does.
-    pub fn reload(&self, wanted: Wanted) -> Result<Vec<Warning>, Error> {
-        let next = Security::load(wanted, (self.wall_s)())?;
-        if let Some(fault) = self.current().fault_of(&next) {
-            return Err(fault);
-        }
-        let warnings = next.warnings.clone();
-        self.replace(next);
-        Ok(warnings)
-    }
-
-    /// The same if a file has another content than when it was read. `None`: none has.
-    pub fn renew(&self) -> Result<Option<Vec<Warning>>, Error> {
-        let present = self.current();
-        let read = Read::of(&present.wanted)?;
-        if read.files.digest() == present.digest {
-            return Ok(None);
-        }
-        let next = Security::judge(present.wanted.clone(), read, (self.wall_s)())?;
-        if let Some(fault) = present.fault_of(&next) {
-            return Err(fault);
-        }
-        let warnings = next.warnings.clone();
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        // Somebody reloaded meanwhile: what was read here may be of other files.
-        if !Arc::ptr_eq(&current, &present) {
-            return Ok(None);
-        }
-        *current = Arc::new(next);
-        Ok(Some(warnings))
-    }
-
-    pub(super) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// Follow the files and the names until dropped: a Secret that is mounted changes by itself.
-    pub(super) async fn follow(self: Arc<Self>, view: watch::Receiver<Arc<View>>, look: Duration) {
-        let mut told = None;
-        loop {
-            if self.current().has_files() {
-                let handle = Arc::clone(&self);
-                let renewed = tokio::task::spawn_blocking(move || handle.renew()).await;
-                told = renewed.map_or(told.take(), |renewed| tell(renewed, told.take()));
-            }
-            let names = {
-                let view = view.borrow();
-                let members = view.members.values().map(|member| member.api_url.as_str());
-                self.current().allowlist().names(members)
-            };
-            self.names.resolve(&names).await;
-            tokio::select! {
-                () = tokio::time::sleep(look) => {}
-                () = self.changed.notified() => {}
-            }
-        }
-    }
-}
-
-/// Say it once; what was said.
-fn tell(renewed: Result<Option<Vec<Warning>>, Error>, told: Option<String>) -> Option<String> {
-    match renewed {
-        Ok(None) => None,
-        Ok(Some(warnings)) => {
-            tracing::info!("the REST API uses the certificates that were put in place");
-            for Warning { key, message } in warnings {
-                tracing::warn!("{key}: {message}");
-            }
-            None
-        }
-        Err(error) => {
-            let words = error.to_string();
-            if told.as_ref() != Some(&words) {
-                tracing::warn!("{words}; the REST API goes on with what it had");
-            }
-            Some(words)
-        }
-    }
 }
