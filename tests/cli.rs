@@ -2,6 +2,9 @@
 // Helpers of tests are tests: a wrong assumption ends them.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "api/certificates.rs"]
+mod certificates;
 #[path = "cli/change.rs"]
 mod change;
 #[path = "cli/config.rs"]
@@ -15,5 +18,7 @@ mod program;
 mod recorded;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/tls.rs"]
+mod tls;
 #[path = "cli/verbs.rs"]
 mod verbs;

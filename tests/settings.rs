@@ -13,6 +13,8 @@ mod check;
 mod dynamic;
 #[path = "settings/good.rs"]
 mod good;
+#[path = "settings/rest.rs"]
+mod rest;
 #[path = "settings/support.rs"]
 mod support;
 #[path = "settings/values.rs"]

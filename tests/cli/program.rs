@@ -19,6 +19,7 @@ pub(crate) fn program(args: &[&str]) -> Command {
         "PGWARDEN_API",
         "PGWARDEN_API_USERNAME",
         "PGWARDEN_API_PASSWORD",
+        "PGWARDEN_API_CACERT",
     ] {
         command.env_remove(name);
     }

@@ -236,12 +236,6 @@ fn a_ttl_that_breaks_the_budgets_is_refused() {
 #[test]
 fn what_cannot_be_kept_is_refused_and_not_just_ignored() {
     for (addition, path) in [
-        ("restapi: {certfile: /tls/crt}", "restapi.certfile"),
-        (
-            "restapi: {verify_client: required}",
-            "restapi.verify_client",
-        ),
-        ("restapi: {allowlist: [10.0.0.0/8]}", "restapi.allowlist"),
         (
             "bootstrap: {method: pgbackrest, pgbackrest: {command: x}}",
             "bootstrap.method",
