@@ -39,13 +39,16 @@ fn network(last: u8, bits: u8) -> Entry {
 
 /// A request from another address of the loopback network, 127.0.0.`last`.
 async fn from(last: u8, server: &Harness, method: &str, headers: &str) -> Response {
+    // What a leader answers with 200, or judges by its body.
+    let looking = matches!(method, "GET" | "HEAD" | "OPTIONS");
+    let path = if looking { "/primary" } else { "/restart" };
     let exchange = async {
         let socket = TcpSocket::new_v4().unwrap();
         let own = (Ipv4Addr::new(127, 0, 0, last), 0);
         socket.bind(own.into()).unwrap();
         let mut stream = socket.connect(server.addr).await.unwrap();
         let request = format!(
-            "{method} /restart HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\
              Content-Length: 2\r\n\r\n[]"
         );
         stream.write_all(request.as_bytes()).await.unwrap();

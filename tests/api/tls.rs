@@ -235,7 +235,10 @@ fn every_finding_names_its_key_and_file() {
     let good = dir.put_pair("good", &ours.server(2020, 2090));
     let stranger = dir.put_pair("stranger", &other.server(2020, 2090));
     let ended = dir.put_pair("ended", &ours.server(2000, 2001));
-    let garbage = dir.put("garbage", "-----BEGIN CERTIFICATE-----\nAAAA");
+    let garbage = dir.put(
+        "garbage",
+        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+    );
     let empty = dir.put("empty", "no PEM at all\n");
     let nothing = dir.path("nothing");
     let cafile = dir.put("clients.crt", &ours.certificate);
