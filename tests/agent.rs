@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+// Those of the API's own tests; not all of them are needed here.
+#[allow(dead_code)]
+#[path = "api/certificates.rs"]
+mod certificates;
 #[path = "agent/dynamic.rs"]
 mod dynamic;
 #[path = "agent/kubectl.rs"]
@@ -23,6 +27,8 @@ mod parameters;
 mod stderr;
 #[path = "agent/stopped.rs"]
 mod stopped;
+#[path = "agent/tls.rs"]
+mod tls;
 
 const BIN_DIR: &str = "/usr/lib/postgresql/15/bin";
 const DEADLINE: Duration = Duration::from_secs(90);

@@ -1,7 +1,7 @@
 //! The REST API of a member, from its settings.
 
 use crate::api;
-use crate::api::security::{Handle, Security};
+use crate::api::security::{Error, Handle, Security, Wanted};
 use crate::cli::{self, Exit, Failure};
 use crate::runner::Journal;
 use crate::settings::Settings;
@@ -44,6 +44,16 @@ pub(super) async fn secure(settings: &Settings, adopting: bool) -> anyhow::Resul
     let loaded = tokio::task::spawn_blocking(move || Security::load(asked, wall_s())).await?;
     let security = match loaded {
         Ok(security) => security,
+        // No file will repair it, and probes can be answered without.
+        Err(error @ Error::Header { .. }) if adopting => {
+            tracing::error!("{error}; no extra headers are sent until this is repaired");
+            let bare = Wanted {
+                http_headers: Vec::new(),
+                https_headers: Vec::new(),
+                ..wanted.clone()
+            };
+            Security::load(bare, wall_s()).unwrap_or_else(|_| Security::closed(wanted))
+        }
         Err(error) if adopting => {
             tracing::error!("{error}; the REST API answers nobody until this is repaired");
             Security::closed(wanted)

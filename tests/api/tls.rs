@@ -241,7 +241,6 @@ fn every_finding_names_its_key_and_file() {
     );
     let empty = dir.put("empty", "no PEM at all\n");
     let nothing = dir.path("nothing");
-    let cafile = dir.put("clients.crt", &ours.certificate);
     let with = |certfile, keyfile| {
         let mut pair = good.clone();
         (pair.certfile, pair.keyfile) = (certfile, Some(keyfile));
@@ -329,6 +328,13 @@ fn every_finding_names_its_key_and_file() {
         assert_eq!((found[0].0, found[0].1.as_str()), (error, key), "{found:?}");
         assert!(found[0].2.contains(word), "{found:?}");
     }
+}
+
+#[test]
+fn what_is_in_order_is_not_mentioned() {
+    let (dir, ours) = (Dir::new(), Authority::new());
+    let good = dir.put_pair("good", &ours.server(2020, 2090));
+    let cafile = dir.put("clients.crt", &ours.certificate);
     let fine = asking(good, &cafile, VerifyClient::Required);
     assert_eq!(security::inspect(&fine, wall_s()), []);
 }
