@@ -20,7 +20,7 @@ use crate::ha::model::Identity;
 use crate::ha::state::State;
 use crate::postgres::stage;
 use crate::postgres::version::Installation;
-use crate::runner::{End, Journal, Parts, Reloading, Runner};
+use crate::runner::{End, Journal, Parts, Runner};
 use crate::settings::{self, Live, Settings};
 use crate::sys::clock::boottime_ms;
 use crate::sys::process::own_uid;
@@ -129,7 +129,6 @@ async fn run_agent(
 ) -> anyhow::Result<Exit> {
     // From the first moment: unhandled, it would end the agent.
     let hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    let reloading = reloading::of(path, set_level);
     let settings = Live::new(settings);
     let link = Arc::new(Link::from_env().context("reach the guardian")?);
     let Some(Notice::Hello(hello)) = link.next().await else {
@@ -144,7 +143,14 @@ async fn run_agent(
             return Err(Failure::new(Exit::Config, words).into());
         }
     };
-    let agent = Agent::compose(settings, reloading, installation, link.clone(), *hello).await?;
+    let agent = Agent::compose(
+        settings,
+        (path, set_level),
+        installation,
+        link.clone(),
+        *hello,
+    )
+    .await?;
     let exit = Box::pin(agent.run(hangups)).await;
     // The channel ends with the process and not before: its end is a fault to the guardian.
     std::mem::forget(link);
@@ -176,7 +182,7 @@ struct Agent {
 impl Agent {
     async fn compose(
         live: Live,
-        reloading: Reloading,
+        (path, set_level): (&Path, logging::SetLevel),
         installation: Installation,
         link: Arc<Link>,
         hello: Hello,
@@ -203,9 +209,15 @@ impl Agent {
         ));
         let adopting = hello.postmaster.is_some();
         let security = rest::secure(&settings, adopting).await?;
-        let server = rest::serve(&settings, security.clone(), &view, commands_in.clone(), &journal)
-            .await
-            .map_err(|error| no_address(&error, adopting))?;
+        let server = rest::serve(
+            &settings,
+            security.clone(),
+            &view,
+            commands_in.clone(),
+            &journal,
+        )
+        .await
+        .map_err(|error| no_address(&error, adopting))?;
         let (stop_api, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         serving.spawn(server.run(until_true(stopped)));
@@ -241,7 +253,7 @@ impl Agent {
         });
         let parts = Parts {
             settings: live,
-            reloading,
+            reloading: reloading::of(path, set_level, security.clone()),
             installation,
             dcs: dcs.clone(),
             link,

@@ -2,18 +2,31 @@
 
 use super::logging;
 use crate::api;
+use crate::cli;
 use crate::runner::Reloading;
 use crate::settings;
 use crate::sys::clock::boottime_ms;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// How the settings are read again, and what of them is put in force here.
-pub(super) fn of(path: &Path, set_level: logging::SetLevel) -> Reloading {
+pub(super) fn of(
+    path: &Path,
+    set_level: logging::SetLevel,
+    security: Arc<api::security::Handle>,
+) -> Reloading {
     let path = path.to_owned();
     Reloading {
         load: Box::new(move || settings::load(&path, &settings::process_env)),
-        apply: Box::new(move |settings| set_level(settings.log.level)),
+        apply: Box::new(move |settings| {
+            // What can be refused comes first.
+            let told = security.reload(cli::rest::security(settings));
+            for warning in told.map_err(|error| error.to_string())? {
+                tracing::warn!("{}: {}", warning.key, warning.message);
+            }
+            set_level(settings.log.level)
+        }),
     }
 }
 

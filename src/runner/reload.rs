@@ -54,7 +54,9 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
     for key in waiting {
         tracing::warn!("{key} changed: it takes effect with the next start of the agent");
     }
-    (context.reloading.apply)(&next)?;
+    let (applier, wanted) = (Arc::clone(context), next.clone());
+    let applied = tokio::task::spawn_blocking(move || (applier.reloading.apply)(&wanted)).await;
+    applied.map_err(|error| format!("nothing could be put in force: {error}"))??;
     if next == *old {
         tracing::info!("the settings were read again: nothing changed");
         return Ok(());
