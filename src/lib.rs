@@ -5,7 +5,7 @@
 //! | module | what it is for | may import |
 //! | --- | --- | --- |
 //! | [`agent`], [`runner`], [`playground`] | composition: the only places that know everything | all |
-//! | [`cli`] | what a person types: verbs, rendering, exit codes | `api`, `settings`, `ha` |
+//! | [`cli`] | what a person types: verbs, rendering, exit codes | `api`, `settings`, `ha`, `sys` |
 //! | [`settings`] | what the file says → what the program uses | `ha`, `sys` |
 //! | [`api`] | the REST interface, answered from memory | `ha`, `sys` |
 //! | [`dcs`] | the lock and the shared state as Kubernetes objects | `ha`, `sys` |

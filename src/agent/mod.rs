@@ -4,11 +4,14 @@
 //! by the environment. Only this module knows the settings, the guardian, PostgreSQL, Kubernetes
 //! and the REST API at once.
 
+mod endpoint;
 mod logging;
 mod namesake;
 mod reloading;
 mod rest;
 pub mod wiring;
+
+pub use endpoint::endpoint;
 
 use crate::api;
 use crate::cli::{self, AgentArgs, Exit, Failure};
@@ -26,7 +29,7 @@ use crate::sys::clock::boottime_ms;
 use crate::sys::process::own_uid;
 use crate::sys::{heap, image};
 use anyhow::{Context as _, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,15 +53,16 @@ const WORKERS: usize = 2;
 /// `pgwarden agent CONFIG`.
 pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     heap::keep_small();
-    let path = &args.config;
+    let path = args.config.as_deref();
     if own_uid() == 0 {
         return Err(Failure::new(Exit::Permission, ROOT).into());
     }
-    let loaded = settings::load(path, &settings::process_env);
+    let loaded = settings::load_given(path, &settings::process_env);
     let agent = std::env::var_os(GUARDIAN_VARIABLE).is_some();
     let Some(settings) = loaded.settings else {
         let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-        let words = format!("{} cannot be used\n{}", path.display(), lines.join("\n"));
+        let place = path.unwrap_or(Path::new("PATRONI_CONFIGURATION"));
+        let words = format!("{} cannot be used\n{}", place.display(), lines.join("\n"));
         return Err(Failure::new(Exit::Config, words).into());
     };
     if !agent {
@@ -83,19 +87,19 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<Exit> {
     ended
 }
 
-fn run_guardian(config: &Path, settings: &Settings) -> anyhow::Result<Exit> {
+fn run_guardian(config: Option<&Path>, settings: &Settings) -> anyhow::Result<Exit> {
     let budgets = wiring::budgets(settings)?;
     let data_dir = settings.postgresql.data_dir.clone();
-    let config = std::path::absolute(config).context("find the configuration")?;
+    let config: Option<PathBuf> = config
+        .map(|config| std::path::absolute(config).context("find the configuration"))
+        .transpose()?;
+    let mut agent_argv = vec!["pgwarden".to_owned(), "agent".to_owned()];
+    agent_argv.extend(config.map(|config| config.to_string_lossy().into_owned()));
     let code = guardian::run(GuardianSettings {
         sweep_dirs: wiring::sweep_dirs(&data_dir),
         data_dir,
         agent_program: "/proc/self/exe".into(),
-        agent_argv: vec![
-            "pgwarden".into(),
-            "agent".into(),
-            config.to_string_lossy().into_owned(),
-        ],
+        agent_argv,
         agent_env: text_env(),
         fatal_exit_codes: vec![
             i32::from(Exit::Config.code()),
@@ -363,22 +367,4 @@ fn no_address(error: &api::server::Error, adopting: bool) -> Failure {
         Exit::CannotCreate
     };
     Failure::new(exit, error.to_string())
-}
-
-/// The REST address and its user, as a configuration tells: for `ctl -c CONFIG`.
-pub fn endpoint(config: &Path) -> anyhow::Result<crate::cli::Endpoint> {
-    let loaded = settings::load(config, &settings::process_env);
-    let Some(settings) = loaded.settings else {
-        let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-        bail!("{} cannot be used\n{}", config.display(), lines.join("\n"));
-    };
-    Ok(crate::cli::Endpoint {
-        url: settings.restapi.base_url(),
-        credentials: settings
-            .ctl
-            .authentication
-            .as_ref()
-            .map(cli::rest::credentials),
-        tls: cli::rest::asking(&settings),
-    })
 }

@@ -9,7 +9,9 @@ use crate::ha::model::{Identity, forbids};
 use crate::ha::shared::Rules;
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
-use crate::settings::{Dynamic, Effective, Live, LockDialect, PgUser, Settings, SyncMode};
+use crate::settings::{
+    Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings, SyncMode,
+};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
 use std::io;
@@ -221,7 +223,11 @@ pub fn rules(dynamic: &Dynamic) -> Rules {
 
 /// A client of the API server; it connects when it is first used.
 pub async fn connect(settings: &Settings, call_ms: u64) -> anyhow::Result<kube::Client> {
-    let kubernetes = &settings.kubernetes;
+    connect_as(&settings.kubernetes, call_ms).await
+}
+
+/// The same for who has only the section `kubernetes`.
+pub async fn connect_as(kubernetes: &Kubernetes, call_ms: u64) -> anyhow::Result<kube::Client> {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let access = if kubernetes.kubeconfig.is_none() && in_pod {
         ApiAccess::InCluster

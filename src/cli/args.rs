@@ -1,13 +1,14 @@
 //! What a person can type. Parsing reads no file and asks nobody.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// `pgwarden agent`.
 #[derive(Args, Clone, Debug)]
 pub struct AgentArgs {
-    /// The configuration (Patroni's YAML).
-    pub config: PathBuf,
+    /// The configuration (Patroni's YAML), a file or a directory of files; without it, the variable
+    /// PATRONI_CONFIGURATION holds it.
+    pub config: Option<PathBuf>,
 }
 
 /// `pgwarden check`.
@@ -128,171 +129,23 @@ pub struct Target {
     pub cacert: Option<PathBuf>,
 }
 
-/// `pgwarden ctl`.
-#[derive(Args, Clone, Debug)]
-pub struct CtlArgs {
-    /// Whom to ask.
-    #[command(flatten)]
-    pub target: Target,
-    /// What to do.
-    #[command(subcommand)]
-    pub verb: CtlVerb,
-}
+impl Target {
+    /// What the environment says, where no option can.
+    pub(super) fn of_environment() -> Self {
+        let set = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let api = set("PGWARDEN_API").unwrap_or_default();
+        Self {
+            api: api.split(',').map(str::to_owned).collect(),
+            config: None,
+            username: set("PGWARDEN_API_USERNAME"),
+            password: set("PGWARDEN_API_PASSWORD"),
+        }
+    }
 
-/// The verbs of `ctl`.
-#[derive(Subcommand, Clone, Debug)]
-pub enum CtlVerb {
-    /// Show the members: roles, states, timelines, positions and lags
-    #[command(
-        after_help = "Examples:\n  pgwarden ctl list --api http://pg-0:8008\n  \
-                            pgwarden ctl list -c /etc/patroni.yml -f json"
-    )]
-    List {
-        /// How to print.
-        #[arg(short, long, value_enum, default_value_t = Format::Pretty)]
-        format: Format,
-    },
-    /// Move the leader's role to another member, without losing a transaction
-    #[command(
-        after_help = "Examples:\n  pgwarden ctl switchover --api http://pg-0:8008\n  \
-                            pgwarden ctl switchover --leader pg-0 --candidate pg-1 --force"
-    )]
-    Switchover {
-        /// The leader to be replaced; refused if another one leads by then. Default: the present
-        /// one.
-        #[arg(long, value_name = "MEMBER", alias = "primary")]
-        leader: Option<String>,
-        /// Who shall lead; by default the cluster chooses.
-        #[arg(long, value_name = "MEMBER")]
-        candidate: Option<String>,
-        /// How to carry it out.
-        #[command(flatten)]
-        act: Act,
-    },
-    /// Make a member the leader although the present one is not asked: transactions may be lost
-    #[command(after_help = "Example:\n  pgwarden ctl failover --candidate pg-1 --force")]
-    Failover {
-        /// Who shall lead.
-        #[arg(long, value_name = "MEMBER")]
-        candidate: String,
-        /// How to carry it out.
-        #[command(flatten)]
-        act: Act,
-    },
-    /// Show the dynamic configuration that the cluster has stored
-    #[command(
-        name = "show-config",
-        after_help = "Example:\n  pgwarden ctl show-config --api http://pg-0:8008"
-    )]
-    ShowConfig {
-        /// How to print.
-        #[arg(short, long, value_enum, default_value_t = DocumentFormat::Yaml)]
-        format: DocumentFormat,
-    },
-    /// Change the dynamic configuration: keys, parameters, a file, or in your editor
-    #[command(
-        name = "edit-config",
-        after_help = "Examples:\n  pgwarden ctl edit-config --set ttl=20 --pg work_mem=8MB --force\n  \
-                      pgwarden ctl edit-config --pg work_mem=null      (takes it away)\n  \
-                      pgwarden ctl edit-config                         (opens $EDITOR)"
-    )]
-    EditConfig(EditConfig),
-    /// Restart PostgreSQL on members: all of them, some by name, or those of a role
-    #[command(after_help = "Examples:\n  pgwarden ctl restart --pending --force\n  \
-                      pgwarden ctl restart pg-1 pg-2\n  pgwarden ctl restart --role replica")]
-    Restart(RestartArgs),
-    /// Show where each timeline ended, and who led after it
-    #[command(after_help = "Example:\n  pgwarden ctl history --api http://pg-0:8008 -f tsv")]
-    History {
-        /// How to print.
-        #[arg(short, long, value_enum, default_value_t = Format::Pretty)]
-        format: Format,
-    },
-}
-
-/// `ctl edit-config`.
-#[derive(Args, Clone, Debug)]
-pub struct EditConfig {
-    /// Set a key, as ttl=20 or postgresql.use_slots=true; null takes it away.
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Set a parameter of PostgreSQL, as work_mem=8MB; null takes it away.
-    #[arg(short, long, value_name = "NAME=VALUE")]
-    pub pg: Vec<String>,
-    /// Lay this YAML file over the stored document; - is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "replace")]
-    pub apply: Option<PathBuf>,
-    /// Replace the stored document by this YAML file; - is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "pg"])]
-    pub replace: Option<PathBuf>,
-    /// Do not show what changes.
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Do not ask for confirmation.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// `ctl restart`.
-#[derive(Args, Clone, Debug)]
-pub struct RestartArgs {
-    /// The members; without a name, all of them.
-    pub members: Vec<String>,
-    /// Only members of this role.
-    #[arg(short, long, value_enum, default_value_t = Role::Any)]
-    pub role: Role,
-    /// Only where a setting waits for a restart.
-    #[arg(long)]
-    pub pending: bool,
-    /// How long each may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
-    /// Do not ask for confirmation.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// A role as `ctl` chooses by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Role {
-    /// The leader.
-    #[value(alias = "primary")]
-    Leader,
-    /// All others.
-    Replica,
-    /// Everybody.
-    Any,
-}
-
-/// How to print a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DocumentFormat {
-    /// As in the configuration file.
-    Yaml,
-    /// For programs.
-    Json,
-}
-
-/// How a change is carried out.
-#[derive(Args, Clone, Debug)]
-pub struct Act {
-    /// Do not ask for confirmation.
-    #[arg(long)]
-    pub force: bool,
-    /// How long to wait until the cluster shows the new leader; 0: not at all.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub wait: u64,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Pretty,
-    /// For programs.
-    Json,
-    /// For `cut` and spreadsheets.
-    Tsv,
+    /// Whether nobody is named who could be asked.
+    pub(super) fn names_nobody(&self) -> bool {
+        self.config.is_none() && self.api.iter().all(|url| url.trim().is_empty())
+    }
 }
 
 /// `pgwarden explain`.
@@ -321,4 +174,23 @@ pub enum TextFormat {
     Pretty,
     /// For programs.
     Json,
+}
+
+/// `pgwarden completions`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// For which shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell that can complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
 }

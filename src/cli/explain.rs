@@ -93,7 +93,7 @@ pub fn run(dispatch: &Dispatch, args: &ExplainArgs, out: &mut dyn Write) -> Resu
         .map(|text| parse_since(text, Timestamp::now()))
         .transpose()?;
     let mut journals = if args.files.is_empty() {
-        let remote = remote(dispatch, &args.target)?;
+        let remote = remote(dispatch, &args.target, None)?;
         block_on(ask(&remote, args.last))??
     } else {
         read_files(args)?

@@ -4,14 +4,22 @@
 //! handed in as a [`Dispatch`], and one that is not handed in does not exist, not even in the help.
 
 pub mod args;
+mod called;
 pub mod check;
+mod choices;
+pub mod cluster;
 pub mod ctl;
 pub mod exit;
 pub mod explain;
 mod failure;
+mod live;
+mod patroni;
+mod patronictl;
 pub mod render;
 pub mod rest;
 mod story;
+mod table;
+pub mod verbs;
 
 pub use args::{AgentArgs, CheckArgs, PlaygroundArgs, ReplayArgs};
 pub use exit::Exit;
@@ -19,19 +27,22 @@ pub use failure::Failure;
 
 use crate::api::client::{self, Client};
 use crate::api::{Credentials, tls};
-use args::{CtlArgs, ExplainArgs, Target};
+use crate::settings;
+use args::{CompletionsArgs, ExplainArgs, Shell, Target};
+use called::Called;
 use clap::{Args, Command, FromArgMatches};
 use ctl::Remote;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use verbs::CtlArgs;
 
-/// A member's REST address, as its configuration tells.
+/// Where members are asked, as a configuration tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `http://host:port`, or https.
-    pub url: String,
+    /// `http://host:port` or https, each; the first one that answers is believed.
+    pub urls: Vec<String>,
     /// The user, if the API asks for one.
     pub credentials: Option<Credentials>,
     /// How it is asked over https.
@@ -55,9 +66,13 @@ pub struct Dispatch {
     pub replay: Option<PrintingPart<ReplayArgs>>,
     /// Run a cluster on this machine.
     pub playground: Option<Part<PlaygroundArgs>>,
-    /// Read the REST address and its credentials from a configuration.
-    pub endpoint: Option<fn(&Path) -> anyhow::Result<Endpoint>>,
+    /// Find members and the credentials for them by a configuration: a file, or without one the
+    /// environment; of the cluster that is named, or of the configuration's own.
+    pub endpoint: Option<Find>,
 }
+
+/// See [`Dispatch::endpoint`].
+pub type Find = fn(Option<&Path>, Option<&str>) -> anyhow::Result<Endpoint>;
 
 /// The whole command line: what `main` calls.
 pub fn main(dispatch: &Dispatch) -> ExitCode {
@@ -66,17 +81,29 @@ pub fn main(dispatch: &Dispatch) -> ExitCode {
     ExitCode::from(run(dispatch, std::env::args_os(), &mut out, &mut err).code())
 }
 
-/// Parse, do, report: one `error:` line at most.
+/// Parse, do, report: one `error:` line at most. The first word says as which program.
 pub fn run(
     dispatch: &Dispatch,
     args: impl IntoIterator<Item = OsString>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Exit {
-    let matches = match command(dispatch).try_get_matches_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let called = Called::by(args.first());
+    let command = match called {
+        Called::Pgwarden => command(dispatch),
+        Called::Patroni => patroni::command(),
+        Called::Patronictl => patronictl::command(),
+    };
+    // Scripts made for Patroni's programs look for its word.
+    let word = match called {
+        Called::Pgwarden => "error: ",
+        Called::Patroni | Called::Patronictl => "Error: ",
+    };
+    let matches = match command.try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
-            let text = error.render();
+            let text = error.render().to_string().replacen("error: ", word, 1);
             // Nobody is left to tell if even this cannot be written.
             let _ = if error.use_stderr() {
                 write!(err, "{text}")
@@ -90,17 +117,28 @@ pub fn run(
             };
         }
     };
-    let done = perform(dispatch, &matches, out).and_then(|exit| {
+    let done = match called {
+        Called::Pgwarden => perform(dispatch, &matches, out),
+        Called::Patroni => patroni::perform(dispatch, &matches, out),
+        Called::Patronictl => patronictl::perform(dispatch, &matches, out, err),
+    };
+    let done = done.and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
-    done.unwrap_or_else(|failure| {
+    let exit = done.unwrap_or_else(|failure| {
         let exit = failure.exit();
         if exit != Exit::Ok {
-            let _ = writeln!(err, "error: {failure}");
+            let _ = writeln!(err, "{word}{failure}");
         }
         exit
-    })
+    });
+    match (called, exit) {
+        (Called::Pgwarden, exit) => exit,
+        (_, Exit::Ok) => Exit::Ok,
+        // Patroni's programs have one code for whatever goes wrong.
+        _ => Exit::Failure,
+    }
 }
 
 fn perform(
@@ -110,11 +148,19 @@ fn perform(
 ) -> Result<Exit, Failure> {
     let linked = "only linked verbs can be parsed";
     match matches.subcommand() {
-        Some(("agent", given)) => Ok(dispatch.agent.expect(linked)(&parsed(given))?),
+        Some(("agent", given)) => {
+            let args: AgentArgs = parsed(given);
+            if args.config.is_none() && !settings::is_in_environment(&settings::process_env) {
+                let what = "no configuration: give its path, or set PATRONI_CONFIGURATION";
+                return Err(Failure::new(Exit::Usage, what));
+            }
+            Ok(dispatch.agent.expect(linked)(&args)?)
+        }
         Some(("check", given)) => Ok(dispatch.check.expect(linked)(&parsed(given), out)?),
         Some(("replay", given)) => Ok(dispatch.replay.expect(linked)(&parsed(given), out)?),
         Some(("playground", given)) => Ok(dispatch.playground.expect(linked)(&parsed(given))?),
         Some(("ctl", given)) => ctl::run(dispatch, &parsed::<CtlArgs>(given), out),
+        Some(("completions", given)) => completions(dispatch, &parsed(given), out),
         Some(("explain", given)) => explain::run(dispatch, &parsed::<ExplainArgs>(given), out),
         _ => Err(Failure::new(
             Exit::Usage,
@@ -195,7 +241,33 @@ pub fn command(dispatch: &Dispatch) -> Command {
              pgwarden playground --exercise --rounds 3 --sync off",
         ),
     );
+    add(
+        true,
+        verb::<CompletionsArgs>(
+            "completions",
+            "Print what makes a shell complete this program's words",
+            "Examples:\n  source <(pgwarden completions bash)\n  \
+             pgwarden completions fish > ~/.config/fish/completions/pgwarden.fish",
+        ),
+    );
     root
+}
+
+fn completions(
+    dispatch: &Dispatch,
+    args: &CompletionsArgs,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let shell = match args.shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    // It would panic at a reader that goes away.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(dispatch), "pgwarden", &mut text);
+    out.write_all(&text)?;
+    Ok(Exit::Ok)
 }
 
 fn verb<A: Args>(name: &'static str, about: &'static str, examples: &str) -> Command {
@@ -206,8 +278,13 @@ fn verb<A: Args>(name: &'static str, about: &'static str, examples: &str) -> Com
         .after_help(format!("{examples}\n\n{}", Exit::table()))
 }
 
-/// Whom to ask, as whom, and whom to believe.
-fn remote(dispatch: &Dispatch, target: &Target) -> Result<Remote, Failure> {
+/// Whom to ask, as whom, and whom to believe. `cluster`: the one that is meant, where a
+/// configuration can find any.
+fn remote(
+    dispatch: &Dispatch,
+    target: &Target,
+    cluster: Option<&str>,
+) -> Result<Remote, Failure> {
     // A variable that is set to nothing names nobody.
     let named = target.api.iter().filter(|url| !url.trim().is_empty());
     let mut urls: Vec<String> = named.map(|url| base_of(url)).collect();
@@ -215,12 +292,20 @@ fn remote(dispatch: &Dispatch, target: &Target) -> Result<Remote, Failure> {
         client::check_url(url).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     }
     let (mut credentials, mut wanted) = (None, tls::client::Wanted::default());
-    if let (Some(config), Some(read)) = (&target.config, dispatch.endpoint) {
-        let endpoint = read(config).map_err(|error| {
-            Failure::new(Exit::Config, format!("{}: {error:#}", config.display()))
-        })?;
-        urls.push(base_of(&endpoint.url));
-        (credentials, wanted) = (endpoint.credentials, endpoint.tls);
+    let config = target.config.as_deref();
+    // Patroni's variables are a configuration too.
+    let by_variables = urls.is_empty() && std::env::var_os("PATRONI_SCOPE").is_some();
+    if let Some(find) = dispatch.endpoint
+        && (config.is_some() || by_variables)
+    {
+        let place = config.map_or_else(
+            || "environment".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let found = find(config, cluster)
+            .map_err(|error| Failure::new(Exit::Config, format!("{place}: {error:#}")))?;
+        urls.extend(found.urls.iter().map(|url| base_of(url)));
+        (credentials, wanted) = (found.credentials, found.tls);
     }
     if let Some(username) = &target.username {
         let password = target.password.clone().unwrap_or_default();

@@ -1,91 +1,38 @@
-//! Tables as patronictl prints them, so that eyes and scripts find what they know.
+//! The members and the history as patronictl prints them, in each of its formats.
 
-use super::args::Format;
+use super::cluster::{Cluster, Row};
+use super::table::{Table, separated};
+use super::verbs::Format;
 use crate::ha::model::PendingRestart;
-use comfy_table::presets::ASCII_FULL_CONDENSED;
-use comfy_table::{CellAlignment, LineStyle, Table};
-use serde::{Deserialize, Serialize};
+use crate::settings;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-/// The body of `/cluster`, and the cluster's identifier.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Cluster {
-    /// The cluster's name.
-    #[serde(default)]
-    pub scope: String,
-    /// PostgreSQL's system identifier.
-    #[serde(skip)]
-    pub system_id: Option<String>,
-    /// Automatic failover is suspended.
-    #[serde(default)]
-    pub pause: bool,
-    members: Vec<Row>,
-    #[serde(default)]
-    pgwarden: Extras,
+const MIB: u64 = 1024 * 1024;
+
+/// How the members are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// In which format.
+    pub format: Format,
+    /// Also columns in which nobody has anything.
+    pub extended: bool,
+    /// As a tree, for people only.
+    pub tree: bool,
 }
 
-/// What Patroni's answer does not have.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Extras {
-    troubles: BTreeMap<String, String>,
+impl Manner {
+    /// A table for people.
+    pub const TABLE: Self = Self {
+        format: Format::Pretty,
+        extended: false,
+        tree: false,
+    };
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Row {
-    name: String,
-    api_url: String,
-    role: String,
-    state: String,
-    host: String,
-    port: Option<u16>,
-    timeline: Option<u32>,
-    receive_lsn: Option<String>,
-    receive_lag: Option<Value>,
-    replay_lsn: Option<String>,
-    replay_lag: Option<Value>,
-    pending_restart: bool,
-    pending_restart_reason: BTreeMap<String, PendingRestart>,
-    tags: Map<String, Value>,
-}
-
-impl Cluster {
-    /// Read `/cluster`.
-    pub fn decode(body: &Value, system_id: Option<String>) -> Result<Self, serde_json::Error> {
-        let cluster = Self::deserialize(body)?;
-        Ok(Self {
-            system_id,
-            ..cluster
-        })
-    }
-
-    /// Name and REST address of each member, and whether it leads.
-    pub fn addresses(&self) -> Vec<(String, String, bool)> {
-        let one = |row: &Row| (row.name.clone(), row.api_url.clone(), row.role == "leader");
-        self.members.iter().map(one).collect()
-    }
-
-    /// The leader's name.
-    pub fn leader(&self) -> Option<&str> {
-        self.members
-            .iter()
-            .find(|row| row.role == "leader")
-            .map(|row| row.name.as_str())
-    }
-
-    /// The leader's name, if its PostgreSQL runs.
-    pub fn running_leader(&self) -> Option<&str> {
-        let leader = self.members.iter().find(|row| row.role == "leader");
-        leader
-            .filter(|row| row.state == "running")
-            .map(|row| row.name.as_str())
-    }
-}
-
-/// A line of `ctl list` as programs read it: patronictl's keys.
+/// A line of `ctl list` as programs read it: patronictl's keys, lags in MiB.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Line {
@@ -111,56 +58,67 @@ struct Line {
         skip_serializing_if = "Option::is_none"
     )]
     pending_restart_reason: Option<String>,
+    #[serde(rename = "Scheduled restart", skip_serializing_if = "Option::is_none")]
+    scheduled_restart: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     tags: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
 }
 
-/// The first column that is there only if somebody has something in it.
+/// The columns; from the first optional one on they are there only if somebody has something.
+const HEADS: [&str; 13] = [
+    "Member",
+    "Host",
+    "Role",
+    "State",
+    "TL",
+    "Receive LSN",
+    "Receive Lag",
+    "Replay LSN",
+    "Replay Lag",
+    "Pending restart",
+    "Pending restart reason",
+    "Scheduled restart",
+    "Tags",
+];
 const OPTIONAL_FROM: usize = 9;
+const RIGHT: [&str; 4] = ["TL", "Receive LSN", "Lag", "Replay LSN"];
 
 /// Print the members. What keeps somebody from running is too long for a column of a table, and
 /// stands below.
-pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Result<()> {
-    let lines: Vec<Line> = cluster
-        .members
-        .iter()
-        .map(|row| line(cluster, row))
-        .collect();
-    if format == Format::Json {
-        return json_line(&lines, out);
-    }
-    let mut rows: Vec<Vec<String>> = lines.iter().map(cells).collect();
-    // The two lags share a heading where the column beside them tells which is which.
-    let lags = if format == Format::Tsv {
-        ["Receive Lag", "Replay Lag"]
+pub fn members(cluster: &Cluster, manner: Manner, out: &mut dyn Write) -> io::Result<()> {
+    let ports = cluster.shows_ports();
+    let tree = if manner.tree {
+        cluster.tree()
     } else {
-        ["Lag", "Lag"]
+        cluster.members.iter().map(|row| (0, row)).collect()
     };
-    let mut heads = vec![
-        "Member",
-        "Host",
-        "Role",
-        "State",
-        "TL",
-        "Receive LSN",
-        lags[0],
-        "Replay LSN",
-        lags[1],
-        "Pending restart",
-        "Pending restart reason",
-        "Tags",
-    ];
+    let lines: Vec<Line> = tree
+        .iter()
+        .map(|(depth, row)| line(cluster, row, *depth, ports))
+        .collect();
+    match manner.format {
+        Format::Json | Format::Yaml => return document(&lines, manner.format, out),
+        Format::Pretty | Format::Tsv => {}
+    }
+    let pretty = manner.format == Format::Pretty;
+    let braced = !pretty || manner.tree;
+    let mut rows: Vec<Vec<String>> = lines.iter().map(|line| cells(line, braced)).collect();
+    let mut heads = HEADS.to_vec();
+    if pretty {
+        // The two lags share a heading where the column beside them tells which is which.
+        (heads[6], heads[8]) = ("Lag", "Lag");
+    }
     for at in (OPTIONAL_FROM..heads.len()).rev() {
-        if rows.iter().all(|row| row[at].is_empty()) {
+        if !manner.extended && rows.iter().all(|row| row[at].is_empty()) {
             heads.remove(at);
             for row in &mut rows {
                 row.remove(at);
             }
         }
     }
-    if format == Format::Tsv {
+    if !pretty {
         let troubled = lines.iter().any(|line| line.trouble.is_some());
         heads.insert(0, "Cluster");
         heads.extend(troubled.then_some("Trouble"));
@@ -170,39 +128,88 @@ pub fn members(cluster: &Cluster, format: Format, out: &mut dyn Write) -> io::Re
                 row.push(line.trouble.unwrap_or_default());
             }
         }
-        return tsv(&heads, &rows, out);
+        return separated("\t", &heads, &rows, out);
     }
-    let id = cluster.system_id.as_deref().unwrap_or("uninitialized");
-    let title = format!("+ Cluster: {} ({id}) ", cluster.scope);
-    pretty(Some(&title), &heads, rows, &[4, 5, 6, 7, 8], out)?;
-    if cluster.pause {
-        writeln!(out, " Maintenance mode: on")?;
-    }
-    for (name, trouble) in &cluster.pgwarden.troubles {
-        writeln!(out, " {name}: {trouble}")?;
-    }
-    Ok(())
+    let table = Table {
+        title: title(cluster),
+        heads: &heads,
+        rows: &rows,
+        right: &RIGHT,
+    };
+    table.draw(out)?;
+    footer(cluster)
+        .into_iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
 }
 
-fn line(cluster: &Cluster, row: &Row) -> Line {
-    let lag = |value: &Option<Value>| value.as_ref().and_then(Value::as_u64);
-    let port = row.port.map_or_else(String::new, |port| format!(":{port}"));
+/// What stands in the upper border.
+fn title(cluster: &Cluster) -> String {
+    let id = cluster.system_id.as_deref().unwrap_or("uninitialized");
+    format!("+ Cluster: {} ({id}) ", cluster.scope)
+}
+
+/// What stands below the table.
+pub fn footer(cluster: &Cluster) -> Vec<String> {
+    let mut lines = Vec::new();
+    if cluster.pause {
+        lines.push(" Maintenance mode: on".to_owned());
+    }
+    if let Some(planned) = &cluster.scheduled_switchover {
+        lines.push(format!(" Switchover scheduled at: {}", planned.at));
+        for (word, name) in [("from", &planned.from), ("to", &planned.to)] {
+            lines.extend(name.iter().map(|name| format!("{word:>24}: {name}")));
+        }
+    }
+    let troubles = cluster.troubles().iter();
+    lines.extend(troubles.map(|(name, trouble)| format!(" {name}: {trouble}")));
+    lines
+}
+
+fn line(cluster: &Cluster, row: &Row, depth: usize, ports: bool) -> Line {
+    let mib = |bytes: Option<u64>| bytes.map(|bytes| bytes.saturating_add(MIB / 2) / MIB);
     Line {
         cluster: cluster.scope.clone(),
-        member: row.name.clone(),
-        host: format!("{}{port}", row.host),
+        member: indented(&row.name, depth),
+        host: host(row, ports),
         role: title_case(&row.role),
         state: row.state.clone(),
         timeline: row.timeline,
         receive_lsn: row.receive_lsn.clone(),
-        receive_lag: lag(&row.receive_lag),
+        receive_lag: mib(row.receive_lag),
         replay_lsn: row.replay_lsn.clone(),
-        replay_lag: lag(&row.replay_lag),
+        replay_lag: mib(row.replay_lag),
         pending_restart: row.pending_restart.then_some("*"),
         pending_restart_reason: reasons(&row.pending_restart_reason),
+        scheduled_restart: scheduled(row),
         tags: row.tags.clone(),
-        trouble: cluster.pgwarden.troubles.get(&row.name).cloned(),
+        trouble: cluster.troubles().get(&row.name).cloned(),
     }
+}
+
+/// `  + pg-2` for who is two steps away from the leader.
+pub(crate) fn indented(name: &str, depth: usize) -> String {
+    match depth.checked_sub(1) {
+        None => name.to_owned(),
+        Some(steps) => format!("{}+ {name}", "  ".repeat(steps)),
+    }
+}
+
+/// The host, with its port where ports tell something.
+pub(crate) fn host(row: &Row, ports: bool) -> String {
+    match row.port {
+        Some(port) if ports => format!("{}:{port}", row.host),
+        _ => row.host.clone(),
+    }
+}
+
+/// When it shall be restarted, and on what condition.
+pub(crate) fn scheduled(row: &Row) -> Option<String> {
+    let restart = row.scheduled_restart.as_ref()?;
+    let version = restart.postgres_version.as_ref();
+    let condition = version.map_or_else(String::new, |version| {
+        format!(" if version < {}", plain(version))
+    });
+    Some(format!("{}{condition}", restart.schedule))
 }
 
 /// `max_connections: 100->120`, a line each.
@@ -213,13 +220,21 @@ fn reasons(settings: &BTreeMap<String, PendingRestart>) -> Option<String> {
     (!settings.is_empty()).then(|| lines.collect::<Vec<_>>().join("\n"))
 }
 
-fn cells(line: &Line) -> Vec<String> {
-    let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-    let tags: Vec<String> = line
-        .tags
+/// `zone: a`, each; in braces on one line, or a line each.
+pub(crate) fn tags(tags: &Map<String, Value>, braced: bool) -> String {
+    let pairs: Vec<String> = tags
         .iter()
         .map(|(name, value)| format!("{name}: {}", plain(value)))
         .collect();
+    if braced && !pairs.is_empty() {
+        format!("{{{}}}", pairs.join(", "))
+    } else {
+        pairs.join("\n")
+    }
+}
+
+fn cells(line: &Line, braced: bool) -> Vec<String> {
+    let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
     vec![
         line.member.clone(),
         line.host.clone(),
@@ -232,16 +247,13 @@ fn cells(line: &Line) -> Vec<String> {
         number(line.replay_lag),
         line.pending_restart.unwrap_or_default().to_owned(),
         line.pending_restart_reason.clone().unwrap_or_default(),
-        if tags.is_empty() {
-            String::new()
-        } else {
-            format!("{{{}}}", tags.join(", "))
-        },
+        line.scheduled_restart.clone().unwrap_or_default(),
+        tags(&line.tags, braced),
     ]
 }
 
 /// `sync_standby` → `Sync Standby`.
-fn title_case(role: &str) -> String {
+pub(crate) fn title_case(role: &str) -> String {
     let word = |word: &str| {
         let mut chars = word.chars();
         let first = chars.next().map(|first| first.to_ascii_uppercase());
@@ -259,14 +271,14 @@ pub fn history(lines: &Value, format: Format, out: &mut dyn Write) -> io::Result
         .flatten()
         .filter_map(Value::as_array)
         .collect();
-    if format == Format::Json {
+    if matches!(format, Format::Json | Format::Yaml) {
         let keyed = lines.iter().map(|line| {
             let pairs = HEADS.iter().zip(line.iter());
             pairs
                 .map(|(head, value)| ((*head).to_owned(), value.clone()))
                 .collect()
         });
-        return json_line(&keyed.collect::<Vec<Map<String, Value>>>(), out);
+        return document(&keyed.collect::<Vec<Map<String, Value>>>(), format, out);
     }
     let row = |line: &&Vec<Value>| {
         (0..HEADS.len())
@@ -274,53 +286,36 @@ pub fn history(lines: &Value, format: Format, out: &mut dyn Write) -> io::Result
             .collect()
     };
     let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
-    match format {
-        Format::Tsv => tsv(&HEADS, &rows, out),
-        _ => pretty(None, &HEADS, rows, &[0, 1], out),
+    if format == Format::Tsv {
+        return separated("\t", &HEADS, &rows, out);
     }
+    let table = Table {
+        title: String::new(),
+        heads: &HEADS,
+        rows: &rows,
+        right: &["TL", "LSN"],
+    };
+    table.draw(out)
 }
 
-fn plain(value: &Value) -> String {
+/// A value as a person writes it.
+pub(crate) fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn json_line(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    writeln!(out)
-}
-
-fn tsv(heads: &[&str], rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", heads.join("\t"))?;
-    for row in rows {
-        // A line stays a line.
-        writeln!(out, "{}", row.join("\t").replace('\n', ", "))?;
-    }
-    Ok(())
-}
-
-/// A table with a title in its upper border.
-fn pretty(
-    title: Option<&str>,
-    heads: &[&str],
-    rows: Vec<Vec<String>>,
-    right: &[usize],
+/// As JSON on one line, or as YAML.
+pub(crate) fn document(
+    value: &impl Serialize,
+    format: Format,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut table = Table::new();
-    let rule = LineStyle::new('+', '-', '+', '+');
-    table.load_style(ASCII_FULL_CONDENSED.header_separator(rule));
-    table.set_header(heads).add_rows(rows);
-    for at in right {
-        if let Some(column) = table.column_mut(*at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    if format != Format::Yaml {
+        serde_json::to_writer(&mut *out, value)?;
+        return writeln!(out);
     }
-    let text = table.to_string();
-    let (top, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let title = title.unwrap_or_default();
-    let border: String = top.chars().skip(title.chars().count()).collect();
-    writeln!(out, "{title}{border}")?;
-    rest.lines().try_for_each(|line| writeln!(out, "{line}"))
+    let value = serde_json::to_value(value)?;
+    let text = settings::json_to_yaml(&value).map_err(io::Error::other)?;
+    writeln!(out, "{}", text.trim_end())
 }

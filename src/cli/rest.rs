@@ -6,7 +6,7 @@ use crate::api::allowlist::{Allowlist, Entry};
 use crate::api::security::{ServerTokens, Wanted};
 use crate::api::tls::client::{self, Trust};
 use crate::api::tls::{Pair, server};
-use crate::settings::{self, AllowEntry, BasicAuth, KeyPair, Settings};
+use crate::settings::{self, Access, AllowEntry, BasicAuth, KeyPair, Settings};
 
 /// Who may call a member with these settings.
 ///
@@ -50,13 +50,11 @@ pub fn security(settings: &Settings) -> Wanted {
     }
 }
 
-/// How `ctl` asks members with these settings: it believes what its authorities signed.
-pub fn asking(settings: &Settings) -> client::Wanted {
-    let ctl = &settings.ctl;
-    let tls = settings.restapi.tls.as_ref();
+/// How `ctl` asks members as this configuration says: it believes what its authorities signed.
+pub fn asking(access: &Access) -> client::Wanted {
+    let ctl = &access.ctl;
     let own = ctl.cacert.clone().map(|path| ("ctl.cacert", path));
-    let other = tls.and_then(|tls| tls.cafile.clone());
-    let file = own.or(other.map(|path| ("restapi.cafile", path)));
+    let file = own.or(access.cafile.clone().map(|path| ("restapi.cafile", path)));
     client::Wanted {
         trust: match file {
             _ if ctl.insecure => Trust::Anybody,

@@ -67,6 +67,57 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     finish(source::read(path, &problems), env, problems)
 }
 
+/// The variable that holds a whole configuration.
+const WHOLE: &str = "PATRONI_CONFIGURATION";
+
+/// Reads what is named; without a path, the YAML in `PATRONI_CONFIGURATION`, beside which Patroni's
+/// other variables count for nothing.
+pub fn load_given(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    if let Some(path) = path {
+        return load(path, env);
+    }
+    let text = env(WHOLE).unwrap_or_default();
+    from_text("environment PATRONI_CONFIGURATION", &text, &|name| {
+        env(name).filter(|_| !name.starts_with("PATRONI_"))
+    })
+}
+
+/// Whether the environment holds a whole configuration.
+pub fn is_in_environment(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    env(WHOLE).is_some_and(|text| !text.trim().is_empty())
+}
+
+/// What `ctl` needs of a configuration, which may be patronictl's own and have little else: of the
+/// file, or of the environment where none is named. The error has a line for each problem.
+pub fn access(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Access, String> {
+    let problems = Problems::default();
+    let whole = path.is_none() && is_in_environment(env);
+    let mut node = match path {
+        Some(path) => source::read(path, &problems),
+        None if whole => {
+            let text = env(WHOLE).unwrap_or_default();
+            source::document(WHOLE, text.as_bytes(), &problems)
+        }
+        None => Some(Node::bare(raw::Value::Map(Vec::new()))),
+    };
+    if let Some(node) = node.as_mut().filter(|_| !whole) {
+        environment::overlay(node, env, &problems);
+    }
+    let access = node.map(|node| resolve::access(&node, env, &problems));
+    match access {
+        Some(access) if !problems.has_errors() => Ok(access),
+        _ => {
+            let lines: Vec<String> = problems
+                .into_sorted()
+                .iter()
+                .filter(|problem| problem.is_error())
+                .map(ToString::to_string)
+                .collect();
+            Err(lines.join("\n"))
+        }
+    }
+}
+
 /// The same for a text; `name` stands for the file's in messages.
 pub fn from_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let problems = Problems::default();

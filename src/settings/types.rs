@@ -35,6 +35,25 @@ pub struct Settings {
     pub pgwarden: Pgwarden,
 }
 
+/// How `ctl` finds members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The cluster's name, where one is said.
+    pub scope: Option<String>,
+    /// The member that the configuration describes, if it describes one that can be reached.
+    pub connect_address: Option<HostPort>,
+    /// Sent with every request.
+    pub authentication: Option<BasicAuth>,
+    /// How `ctl` asks over https.
+    pub ctl: Ctl,
+    /// The authorities of the REST API itself, where it names any.
+    pub cafile: Option<PathBuf>,
+    /// The REST API answers over https.
+    pub https: bool,
+    /// Where the members' pods are; `None`: nothing is said of Kubernetes.
+    pub kubernetes: Option<Kubernetes>,
+}
+
 /// A user name and password of HTTP basic authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BasicAuth {

@@ -22,7 +22,7 @@ fn all() -> Dispatch {
             assert_eq!((args.members, args.ttl, args.exercise), (3, 6, true));
             Ok(Exit::ExerciseFailed)
         }),
-        endpoint: Some(|path| anyhow::bail!("{} has no restapi", path.display())),
+        endpoint: Some(|path, _| anyhow::bail!("{} has no restapi", path.unwrap().display())),
     }
 }
 

@@ -7,7 +7,7 @@ const LAYERS: [(&str, Option<&[&str]>); 11] = [
     ("agent", None),
     ("runner", None),
     ("playground", None),
-    ("cli", Some(&["api", "settings", "ha"])),
+    ("cli", Some(&["api", "settings", "ha", "sys"])),
     ("settings", Some(&["ha", "sys"])),
     ("api", Some(&["ha", "sys"])),
     ("dcs", Some(&["ha", "sys"])),

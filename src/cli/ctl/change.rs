@@ -1,104 +1,135 @@
 //! `ctl switchover` and `ctl failover`: show, ask, send, and wait until the cluster shows it.
 
 use super::Remote;
+use super::ask::confirm;
+use super::choose::stranger;
 use super::list::fetch;
+use super::remote::refused;
+use super::when;
 use crate::api::client::Answer;
-use crate::cli::args::{Act, Format};
-use crate::cli::render::{Cluster, members};
+use crate::cli::cluster::Cluster;
+use crate::cli::render::{Manner, members};
+use crate::cli::verbs::{Act, FailoverArgs, SwitchoverArgs};
 use crate::cli::{Exit, Failure};
-use serde_json::json;
-use std::io::{BufRead, IsTerminal, Write};
+use serde_json::{Value, json};
+use std::io::Write;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How often the cluster is looked at while waiting.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What is wanted.
-pub(super) enum Plan<'a> {
-    /// Replace the leader.
-    Switchover {
-        /// Which; `None`: the present one.
-        leader: Option<&'a str>,
-        /// By whom; `None`: the cluster chooses.
-        candidate: Option<&'a str>,
-    },
-    /// Make this one the leader.
-    Failover {
-        /// Who.
-        candidate: &'a str,
-    },
+/// What is sent, and asked before.
+struct Plan<'a> {
+    path: &'static str,
+    body: Value,
+    question: String,
+    act: &'a Act,
 }
 
-/// Carry it out.
-pub(super) async fn run(
+/// Replace the leader, now or at a time.
+pub(super) async fn switchover(
     remote: &Remote,
-    plan: &Plan<'_>,
-    act: &Act,
+    args: &SwitchoverArgs,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let text = args.scheduled.as_deref().unwrap_or_default();
+    let at = when::parse(text, jiff::Timestamp::now())?;
     let before = fetch(remote).await?;
-    let old = before.leader().map(str::to_owned);
-    let (path, body, question) = match plan {
-        Plan::Switchover { leader, candidate } => {
-            let leader = leader.or(old.as_deref()).ok_or_else(|| {
-                let what = "the cluster has no leader to switch over from; \
-                            use `pgwarden ctl failover --candidate MEMBER`";
-                Failure::new(Exit::Refused, what)
-            })?;
-            let to = candidate.unwrap_or("the best candidate");
-            let mut body = json!({"leader": leader});
-            if let Some(candidate) = candidate {
-                body["candidate"] = json!(candidate);
-            }
-            (
-                "/switchover",
-                body,
-                format!("Switch over from {leader} to {to}?"),
-            )
-        }
-        Plan::Failover { candidate } => {
-            let question = format!("Fail over to {candidate}? Transactions may be lost.");
-            ("/failover", json!({"candidate": candidate}), question)
-        }
-    };
-    if !act.force {
-        members(&before, Format::Pretty, out)?;
-        confirm(&question, out)?;
+    let leader = given(args.leader.as_deref()).or(before.leader());
+    let leader = leader.ok_or_else(|| {
+        let what = "the cluster has no leader to switch over from; \
+                    use `pgwarden ctl failover --candidate MEMBER`";
+        Failure::new(Exit::Refused, what)
+    })?;
+    let candidate = given(args.candidate.as_deref());
+    known(&before, candidate)?;
+    let mut body = json!({ "leader": leader });
+    if let Some(candidate) = candidate {
+        body["candidate"] = json!(candidate);
     }
-    let known = match remote.post(path, &body).await? {
-        Some(answer) => judge(&answer, out)?,
+    let mut time = String::new();
+    if let Some(at) = at {
+        let at = when::wire(at);
+        time = format!(" at {at}");
+        body["scheduled_at"] = json!(at);
+    }
+    let to = candidate.unwrap_or("the best candidate");
+    let plan = Plan {
+        path: "/switchover",
+        body,
+        question: format!("Switch over from {leader} to {to}{time}?"),
+        act: &args.act,
+    };
+    carry_out(remote, &before, &plan, out).await
+}
+
+/// Make this one the leader.
+pub(super) async fn failover(
+    remote: &Remote,
+    args: &FailoverArgs,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let Some(candidate) = given(args.candidate.as_deref()) else {
+        // Patroni's words.
+        let what = "Failover could be performed only to a specific candidate";
+        return Err(Failure::new(Exit::Usage, what));
+    };
+    let before = fetch(remote).await?;
+    known(&before, Some(candidate))?;
+    let plan = Plan {
+        path: "/failover",
+        body: json!({ "candidate": candidate }),
+        question: format!("Fail over to {candidate}? Transactions may be lost."),
+        act: &args.act,
+    };
+    carry_out(remote, &before, &plan, out).await
+}
+
+/// Operators give an empty name for none.
+fn given(name: Option<&str>) -> Option<&str> {
+    name.filter(|name| !name.is_empty())
+}
+
+fn known(cluster: &Cluster, candidate: Option<&str>) -> Result<(), Failure> {
+    match candidate {
+        Some(name) if !cluster.members.iter().any(|row| row.name == name) => {
+            Err(stranger(cluster, name))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn carry_out(
+    remote: &Remote,
+    before: &Cluster,
+    plan: &Plan<'_>,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let old = before.leader();
+    if !plan.act.force {
+        members(before, Manner::TABLE, out)?;
+        confirm(remote, &plan.question, out)?;
+    }
+    let known = match remote.post(plan.path, &plan.body).await? {
+        Some(answer) => {
+            let known = judge(&answer, out)?;
+            if answer.status == 202 {
+                return Ok(Exit::Ok);
+            }
+            known
+        }
         None => false,
     };
-    if act.wait == 0 {
+    if plan.act.wait == 0 {
         return if known { Ok(Exit::Ok) } else { Err(unknown()) };
     }
-    let shown = wait_for_leader(remote, old.as_deref(), Duration::from_secs(act.wait)).await;
-    match shown {
+    match wait_for_leader(remote, old, Duration::from_secs(plan.act.wait)).await {
         Some(cluster) => {
-            members(&cluster, Format::Pretty, out)?;
+            members(&cluster, Manner::TABLE, out)?;
             Ok(Exit::Ok)
         }
         None => Err(unknown()),
-    }
-}
-
-pub(super) fn confirm(question: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        let what = "nobody is at the terminal to confirm; use --force";
-        return Err(Failure::new(Exit::Usage, what));
-    }
-    write!(out, "{question} [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-        Ok(())
-    } else {
-        Err(Failure::new(
-            Exit::Failure,
-            "not confirmed: nothing was changed",
-        ))
     }
 }
 
@@ -114,14 +145,7 @@ fn judge(answer: &Answer, out: &mut dyn Write) -> Result<bool, Failure> {
             writeln!(out, "{text}")?;
             Ok(false)
         }
-        401 => {
-            let how = "set PGWARDEN_API_USERNAME and PGWARDEN_API_PASSWORD";
-            Err(Failure::new(Exit::Refused, format!("{text}: {how}")))
-        }
-        status => Err(Failure::new(
-            Exit::Refused,
-            format!("{text} (status {status})"),
-        )),
+        _ => Err(refused(answer)),
     }
 }
 

@@ -2,9 +2,9 @@
 //! before it is sent. The member that is asked judges it.
 
 use super::Remote;
-use super::change::confirm;
+use super::ask::confirm;
 use crate::api::ConfigChange;
-use crate::cli::args::{DocumentFormat, EditConfig};
+use crate::cli::verbs::{DocumentFormat, EditConfig};
 use crate::cli::{Exit, Failure};
 use crate::settings;
 use serde_json::{Map, Value, json};
@@ -86,7 +86,7 @@ async fn apply(
         }
     }
     if !args.force {
-        confirm("Apply these changes?", out)?;
+        confirm(remote, "Apply these changes?", out)?;
     }
     let (method, body) = match change {
         ConfigChange::Merge(change) => ("PATCH", change),

@@ -1,7 +1,7 @@
 //! `ctl history`.
 
 use super::Remote;
-use crate::cli::args::Format;
+use crate::cli::verbs::Format;
 use crate::cli::{Exit, Failure, render};
 use std::io::Write;
 

@@ -2,8 +2,10 @@
 
 use crate::api::client::{Answer, Client, Error};
 use crate::api::{Credentials, PeerStatus};
+use crate::cli::cluster::Row;
 use crate::cli::{Exit, Failure};
 use serde_json::Value;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// The longest one question may take.
@@ -11,12 +13,30 @@ const QUESTION: Duration = Duration::from_secs(5);
 /// The longest a change may take: longer than the server's own patience.
 const CHANGE: Duration = Duration::from_secs(30);
 
+/// As which program the verbs were called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// `pgwarden ctl`.
+    #[default]
+    Ours,
+    /// `patronictl`.
+    Patronictl,
+}
+
+impl Manner {
+    /// Whether scripts made for patronictl may be reading along.
+    pub fn is_patronictl(self) -> bool {
+        self == Self::Patronictl
+    }
+}
+
 /// Addresses and credentials.
 #[derive(Clone, Debug)]
 pub struct Remote {
     urls: Vec<String>,
     credentials: Option<Credentials>,
     client: Client,
+    manner: Manner,
 }
 
 impl Remote {
@@ -26,11 +46,23 @@ impl Remote {
             urls,
             credentials,
             client,
+            manner: Manner::default(),
         }
     }
 
-    /// The addresses.
-    pub fn urls(&self) -> &[String] {
+    /// The same, called as another program.
+    #[must_use]
+    pub fn speaking(self, manner: Manner) -> Self {
+        Self { manner, ..self }
+    }
+
+    /// As which program it was called.
+    pub fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    /// The addresses, each without a path.
+    pub(crate) fn urls(&self) -> &[String] {
         &self.urls
     }
 
@@ -82,12 +114,14 @@ impl Remote {
         self.send_within(method, path, body, CHANGE).await
     }
 
-    /// The same credentials towards this member alone, by its `api_url`.
+    /// The same credentials towards this member alone.
     #[must_use]
-    pub fn at(&self, api_url: &str) -> Self {
-        let base = api_url.trim_end_matches('/').trim_end_matches("/patroni");
-        let credentials = self.credentials.clone();
-        Self::new(vec![base.to_owned()], credentials, self.client.clone())
+    pub fn at(&self, row: &Row) -> Self {
+        let base = base_of(&row.api_url);
+        Self {
+            urls: base.into_iter().collect(),
+            ..self.clone()
+        }
     }
 
     /// The same with another deadline.
@@ -117,10 +151,91 @@ impl Remote {
     }
 }
 
+/// The address of a member's API without its path; none where it has published none.
+pub(crate) fn base_of(api_url: &str) -> Option<String> {
+    let base = api_url.trim_end_matches('/').trim_end_matches("/patroni");
+    (!base.is_empty()).then(|| base.to_owned())
+}
+
 fn unreachable(errors: &[String]) -> Failure {
+    if errors.is_empty() {
+        let what = "it has published no address of its REST API";
+        return Failure::new(Exit::Unavailable, what);
+    }
     let what = format!(
         "{}; give the address of a running member with --api",
         errors.join("; ")
     );
     Failure::new(Exit::Unavailable, what)
+}
+
+/// A refusal in the words of who refused.
+pub(super) fn refused(answer: &Answer) -> Failure {
+    let text = answer.text();
+    let what = if answer.status == 401 {
+        format!("{text}: set PGWARDEN_API_USERNAME and PGWARDEN_API_PASSWORD")
+    } else {
+        format!("{text} (status {})", answer.status)
+    };
+    Failure::new(Exit::Refused, what)
+}
+
+/// What came of asking one member after the other.
+pub(super) struct Tally {
+    verb: &'static str,
+    done: &'static str,
+    asked: usize,
+    failed: usize,
+}
+
+impl Tally {
+    /// `restart`, and what a member is after it: `restarted`.
+    pub(super) fn new(verb: &'static str, done: &'static str) -> Self {
+        Self {
+            verb,
+            done,
+            asked: 0,
+            failed: 0,
+        }
+    }
+
+    /// Tell what went wrong, in Patroni's words, which scripts look for; the answer of one who
+    /// agreed, or whose refusal is as good.
+    pub(super) fn judge(
+        &mut self,
+        row: &Row,
+        answer: Result<Option<Answer>, Failure>,
+        as_good: &[u16],
+        out: &mut dyn Write,
+    ) -> io::Result<Option<Answer>> {
+        let (verb, name) = (self.verb, &row.name);
+        self.asked += 1;
+        let why = match answer {
+            Ok(Some(answer)) if (200..300).contains(&answer.status) => return Ok(Some(answer)),
+            Ok(Some(answer)) => {
+                let (status, text) = (answer.status, answer.text());
+                let words = format!("status code={status}, ({text})");
+                if as_good.contains(&status) {
+                    writeln!(out, "Failed: {verb} for member {name}, {words}")?;
+                    return Ok(Some(answer));
+                }
+                words
+            }
+            Ok(None) => "it did not answer in time".to_owned(),
+            Err(failure) => failure.to_string(),
+        };
+        self.failed += 1;
+        writeln!(out, "Failed: {verb} for member {name}, {why}")?;
+        out.flush()?;
+        Ok(None)
+    }
+
+    /// A failure if one of them failed.
+    pub(super) fn end(self) -> Result<Exit, Failure> {
+        if self.failed == 0 {
+            return Ok(Exit::Ok);
+        }
+        let what = format!("{} of {} not {}", self.failed, self.asked, self.done);
+        Err(Failure::new(Exit::Refused, what))
+    }
 }

@@ -9,7 +9,7 @@ mod rest;
 use super::dynamic;
 use super::raw::Node;
 use super::section::{Problems, Section};
-use super::types::{Bootstrap, Log, LogFormat, LogLevel, Pgwarden, Settings};
+use super::types::{Access, Bootstrap, Log, LogFormat, LogLevel, Pgwarden, Settings};
 use super::{BudgetOverrides, dynamic::Dynamic};
 
 /// The environment, as a function so that tests need not change the process's own.
@@ -46,6 +46,38 @@ pub(super) fn resolve(node: &Node, env: Env<'_>, out: &Problems) -> Option<Setti
     };
     kubernetes::default_port(&mut settings);
     (!out.has_errors()).then_some(settings)
+}
+
+/// What `ctl` needs to find members, and nothing else: a file of patronictl has no data directory.
+/// What is wrong with a way to members that is not the only one is nobody's concern.
+pub(super) fn access(node: &Node, env: Env<'_>, out: &Problems) -> Access {
+    let root = Section::root(node, "", out);
+    let silent = Problems::default();
+    let aside = Section::root(node, "", &silent);
+    let section = root.section("kubernetes");
+    let kubernetes = section
+        .present()
+        .then(|| kubernetes::read(&section, env, out))
+        .flatten();
+    let pod_ip = kubernetes.as_ref().and_then(|k| k.pod_ip);
+    let restapi = rest::restapi(&aside.section("restapi"), pod_ip);
+    let own = rest::ctl(&root.section("ctl"), restapi.as_ref());
+    let shared = || rest::authentication(&aside.section("restapi"));
+    let scope = root
+        .has("scope")
+        .then(|| root.text("scope", "the cluster's name, as main"))
+        .flatten();
+    Access {
+        scope,
+        cafile: restapi
+            .as_ref()
+            .and_then(|restapi| restapi.tls.as_ref()?.cafile.clone()),
+        https: restapi.as_ref().is_some_and(|rest| rest.tls.is_some()),
+        connect_address: restapi.map(|restapi| restapi.connect_address),
+        authentication: own.authentication.clone().or_else(shared),
+        ctl: own,
+        kubernetes,
+    }
 }
 
 /// The scope names objects of Kubernetes and is a label's value.

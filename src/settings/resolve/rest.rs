@@ -261,7 +261,7 @@ pub(super) fn connect_address(
     }
 }
 
-fn authentication(section: &Section<'_>) -> Option<BasicAuth> {
+pub(super) fn authentication(section: &Section<'_>) -> Option<BasicAuth> {
     let auth = section.section("authentication");
     if !auth.present() {
         return None;
