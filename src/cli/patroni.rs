@@ -1,6 +1,6 @@
 //! Called as `patroni`: its options, which entrypoints and operators write.
 
-use super::{AgentArgs, Dispatch, Exit, Failure};
+use super::{AgentArgs, Dispatch, Exit, Failure, generate};
 use crate::settings::{self, Loaded, embedded, show};
 use clap::{Args, Command, FromArgMatches};
 use std::io::Write;
@@ -18,10 +18,10 @@ struct Words {
     /// Write a sample configuration and end.
     #[arg(long, conflicts_with = "generate_config")]
     generate_sample_config: bool,
-    /// Make a configuration from a running server: not in this version.
+    /// Make a configuration from a running server.
     #[arg(long)]
     generate_config: bool,
-    /// The server for --generate-config.
+    /// That server, as a superuser; by default the one of PGHOST, PGPORT and PGUSER.
     #[arg(long, value_name = "DSN", requires = "generate_config")]
     dsn: Option<String>,
     /// Do not mind ports that are in use (they are not looked at).
@@ -51,8 +51,12 @@ pub(super) fn perform(
         Failure::new(Exit::Usage, what)
     })?;
     if words.generate_config {
-        let what = "--generate-config is not in this version; start from --generate-sample-config";
-        return Err(Failure::new(Exit::Failure, what));
+        let text = generate::run(words.dsn.as_deref())?;
+        match &words.config {
+            None => write!(out, "{text}")?,
+            Some(path) => generate::write(path, &text)?,
+        }
+        return Ok(Exit::Ok);
     }
     if words.generate_sample_config {
         return sample(words.config, out);

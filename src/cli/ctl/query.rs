@@ -6,18 +6,15 @@ use super::list::{clock, fetch};
 use super::pgpass;
 use crate::cli::cluster::Row;
 use crate::cli::render::document;
+use crate::cli::sql::{self, Found};
 use crate::cli::table::{Table, separated};
 use crate::cli::verbs::{Format, QueryArgs};
 use crate::cli::{Exit, Failure};
 use serde_json::{Map, Value};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
-use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
-
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
+use tokio::time::sleep;
+use tokio_postgres::Config;
 
 /// Run it, once or again and again. Each time the member is chosen anew, so a loop follows the
 /// leader.
@@ -132,32 +129,17 @@ async fn once(
     let cluster = fetch(remote).await?;
     let row = find(&cluster, args.member.as_deref(), args.role)?;
     let config = config(row, args, asked);
-    let failed = |error: &tokio_postgres::Error| {
-        // The server's words are in the cause.
-        let cause = std::error::Error::source(error).map_or(String::new(), |c| format!(": {c}"));
-        let what = format!("{}: {error}{cause}", row.name);
-        Failure::new(Exit::Failure, what)
-    };
-    let (client, connection) = timeout(CONNECT, config.connect(NoTls))
-        .await
-        .map_err(|_| {
-            let what = format!(
-                "{}: PostgreSQL did not answer in {} s",
-                row.name,
-                CONNECT.as_secs()
-            );
-            Failure::new(Exit::Unavailable, what)
-        })?
-        .map_err(|error| failed(&error))?;
-    // The connection moves only while it is polled: both are driven here, no task is left.
-    let mut asking = std::pin::pin!(client.simple_query(sql));
-    let answer = tokio::select! {
-        biased;
-        answer = &mut asking => answer,
-        _ = connection => asking.await,
-    };
-    let messages = answer.map_err(|error| failed(&error))?;
-    print(&messages, args, out)
+    let all = sql::ask(&config, sql).await.map_err(|error| {
+        let exit = match error {
+            sql::Error::Deadline => Exit::Unavailable,
+            sql::Error::Refused(_) => Exit::Failure,
+        };
+        Failure::new(exit, format!("{}: {error}", row.name))
+    })?;
+    for found in &all {
+        show(found, args.format, &args.delimiter, out)?;
+    }
+    Ok(())
 }
 
 fn config(row: &Row, args: &QueryArgs, asked: Option<&str>) -> Config {
@@ -178,46 +160,11 @@ fn config(row: &Row, args: &QueryArgs, asked: Option<&str>) -> Config {
         .user(&user)
         .dbname(&database)
         .application_name("pgwarden ctl query")
-        .connect_timeout(CONNECT);
+        .connect_timeout(sql::CONNECT);
     if let Some(password) = password {
         config.password(password);
     }
     config
-}
-
-/// One result of one statement.
-#[derive(Default)]
-struct Found {
-    heads: Vec<String>,
-    rows: Vec<Vec<Option<String>>>,
-}
-
-/// Print every statement's rows.
-fn print(
-    messages: &[SimpleQueryMessage],
-    args: &QueryArgs,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let mut all: Vec<Found> = Vec::new();
-    for message in messages {
-        match message {
-            SimpleQueryMessage::RowDescription(columns) => all.push(Found {
-                heads: columns.iter().map(|c| c.name().to_owned()).collect(),
-                rows: Vec::new(),
-            }),
-            SimpleQueryMessage::Row(row) => {
-                let cells = (0..row.len()).map(|at| row.get(at).map(str::to_owned));
-                if let Some(found) = all.last_mut() {
-                    found.rows.push(cells.collect());
-                }
-            }
-            _ => {}
-        }
-    }
-    for found in &all {
-        show(found, args.format, &args.delimiter, out)?;
-    }
-    Ok(())
 }
 
 fn show(
