@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub fn endpoint(config: Option<&Path>, cluster: Option<&str>) -> anyhow::Result<Endpoint> {
     let access =
         settings::access(config, &settings::process_env).map_err(|lines| anyhow::anyhow!(lines))?;
-    let tls = cli::rest::asking(&access);
+    let tls = cli::rest::asking(&access.ctl, access.cafile.clone());
     let scheme = if access.https { "https" } else { "http" };
     let Access {
         scope,

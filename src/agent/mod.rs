@@ -14,7 +14,7 @@ pub mod wiring;
 pub use endpoint::endpoint;
 
 use crate::api;
-use crate::cli::{self, AgentArgs, Exit, Failure};
+use crate::cli::{AgentArgs, Exit, Failure};
 use crate::dcs::{Dcs, DcsError, WatchOptions};
 use crate::guardian::link::Link;
 use crate::guardian::protocol::{Hello, Notice};
@@ -127,7 +127,7 @@ fn text_env() -> Vec<(String, String)> {
 }
 
 async fn run_agent(
-    path: &Path,
+    path: Option<&Path>,
     settings: Settings,
     set_level: logging::SetLevel,
 ) -> anyhow::Result<Exit> {
@@ -186,7 +186,7 @@ struct Agent {
 impl Agent {
     async fn compose(
         live: Live,
-        (path, set_level): (&Path, logging::SetLevel),
+        (path, set_level): (Option<&Path>, logging::SetLevel),
         installation: Installation,
         link: Arc<Link>,
         hello: Hello,

@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 
 /// How the settings are read again, and what of them is put in force here.
 pub(super) fn of(
-    path: &Path,
+    path: Option<&Path>,
     set_level: logging::SetLevel,
     security: Arc<api::security::Handle>,
 ) -> Reloading {
-    let path = path.to_owned();
+    let path = path.map(Path::to_owned);
     Reloading {
-        load: Box::new(move || settings::load(&path, &settings::process_env)),
+        load: Box::new(move || settings::load_given(path.as_deref(), &settings::process_env)),
         apply: Box::new(move |settings| {
             // What can be refused comes first.
             let told = security.reload(cli::rest::security(settings));

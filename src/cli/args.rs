@@ -139,6 +139,8 @@ impl Target {
             config: None,
             username: set("PGWARDEN_API_USERNAME"),
             password: set("PGWARDEN_API_PASSWORD"),
+            insecure: false,
+            cacert: set("PGWARDEN_API_CACERT").map(PathBuf::from),
         }
     }
 

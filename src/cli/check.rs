@@ -59,7 +59,9 @@ fn rest_api(settings: &Settings) -> Vec<Problem> {
     let now_s = jiff::Timestamp::now().as_second();
     let mut found = security::inspect(&super::rest::security(settings), now_s);
     // How members ask is judged there; how people ask may rest on one more file.
-    if let Err(error) = super::rest::asking(settings).load(now_s) {
+    let cafile = settings.restapi.tls.as_ref();
+    let cafile = cafile.and_then(|tls| tls.cafile.clone());
+    if let Err(error) = super::rest::asking(&settings.ctl, cafile).load(now_s) {
         let finding = (true, error.key().to_owned(), error.message());
         if !found.contains(&finding) {
             found.push(finding);

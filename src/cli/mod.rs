@@ -282,11 +282,7 @@ fn verb<A: Args>(name: &'static str, about: &'static str, examples: &str) -> Com
 
 /// Whom to ask, as whom, and whom to believe. `cluster`: the one that is meant, where a
 /// configuration can find any.
-fn remote(
-    dispatch: &Dispatch,
-    target: &Target,
-    cluster: Option<&str>,
-) -> Result<Remote, Failure> {
+fn remote(dispatch: &Dispatch, target: &Target, cluster: Option<&str>) -> Result<Remote, Failure> {
     // A variable that is set to nothing names nobody.
     let named = target.api.iter().filter(|url| !url.trim().is_empty());
     let mut urls: Vec<String> = named.map(|url| base_of(url)).collect();

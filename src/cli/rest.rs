@@ -6,7 +6,8 @@ use crate::api::allowlist::{Allowlist, Entry};
 use crate::api::security::{ServerTokens, Wanted};
 use crate::api::tls::client::{self, Trust};
 use crate::api::tls::{Pair, server};
-use crate::settings::{self, Access, AllowEntry, BasicAuth, KeyPair, Settings};
+use crate::settings::{self, AllowEntry, BasicAuth, Ctl, KeyPair, Settings};
+use std::path::PathBuf;
 
 /// Who may call a member with these settings.
 ///
@@ -50,11 +51,11 @@ pub fn security(settings: &Settings) -> Wanted {
     }
 }
 
-/// How `ctl` asks members as this configuration says: it believes what its authorities signed.
-pub fn asking(access: &Access) -> client::Wanted {
-    let ctl = &access.ctl;
+/// How `ctl` asks members as this configuration says: it believes what its authorities signed, else
+/// those (`cafile`) that the REST API asks its own callers for.
+pub fn asking(ctl: &Ctl, cafile: Option<PathBuf>) -> client::Wanted {
     let own = ctl.cacert.clone().map(|path| ("ctl.cacert", path));
-    let file = own.or(access.cafile.clone().map(|path| ("restapi.cafile", path)));
+    let file = own.or(cafile.map(|path| ("restapi.cafile", path)));
     client::Wanted {
         trust: match file {
             _ if ctl.insecure => Trust::Anybody,
