@@ -1,7 +1,7 @@
 #!/bin/bash
 # What building, testing and showing pgwarden need, installed where it is missing.
 #
-#   setup.sh [build] [postgres] [deny] [helm]     default: build postgres
+#   setup.sh [build] [postgres] [deny] [helm] [patroni] [haproxy]     default: build postgres
 #
 # Only what is missing is installed, from Debian's repositories and only by root; anybody else is told
 # the command. Nothing that is already there is upgraded or changed.
@@ -13,6 +13,8 @@ DENY_VERSION=0.20.2
 # it takes for granted when it asks no cluster.
 HELM_VERSION=v3.20.2
 HELM_KUBERNETES_MINOR=33
+# What the tests of the wire compare with, from PyPI; into target/patroni.
+PATRONI="patroni[kubernetes]==4.1.*"
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -118,11 +120,31 @@ setup_helm() {
     say "SKIPPED: helm $HELM_VERSION could not be built; the chart's tests are left out"
 }
 
+# Not an error either where it cannot be had. The copied interpreter runs for the user postgres too.
+setup_patroni() {
+  local venv python
+  venv=$(cd "$(dirname "$0")/.." && pwd)/target/patroni/venv
+  "$venv/bin/python" -c 'import patroni, psycopg, yaml' 2>/dev/null && return
+  for python in /usr/bin/python3 python3; do
+    "$python" -c 'import ensurepip, venv' 2>/dev/null && break
+  done
+  say "pip install $PATRONI (into target/patroni)"
+  rm -rf "$venv"
+  mkdir -p "$(dirname "$venv")"
+  { "$python" -m venv --copies "$venv" &&
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$PATRONI" "psycopg[binary]"; } >&2 ||
+    say "SKIPPED: no Python with venv, or PyPI is out of reach; nothing is compared with Patroni"
+}
+
+setup_haproxy() {
+  need haproxy haproxy
+}
+
 [ $# -gt 0 ] || set -- build postgres
 for part in "$@"; do
   case $part in
-    build | postgres | deny | helm) "setup_$part" ;;
-    *) fail "unknown part \"$part\"; expected build, postgres, deny or helm" ;;
+    build | postgres | deny | helm | patroni | haproxy) "setup_$part" ;;
+    *) fail "unknown part \"$part\"; expected build, postgres, deny, helm, patroni or haproxy" ;;
   esac
 done
 install_packages
