@@ -226,7 +226,12 @@ impl Rig {
 
     /// The events of a watch, one by one.
     pub(crate) async fn watch(&self, plural: &str, query: &str) -> Watch {
-        let uri = format!("{}?watch=true&{query}", self.path(plural));
+        self.watch_asked("true", plural, query).await
+    }
+
+    /// The same, asked for with another word than `true`.
+    pub(crate) async fn watch_asked(&self, word: &str, plural: &str, query: &str) -> Watch {
+        let uri = format!("{}?watch={word}&{query}", self.path(plural));
         let request = Request::builder()
             .uri(uri)
             .body(Vec::new())

@@ -56,6 +56,22 @@ async fn from_a_version_everything_in_order() {
     }
 }
 
+/// Python's clients write `True`, and Patroni's takes what is no watch for one that has ended.
+#[tokio::test]
+async fn any_word_but_false_asks_for_a_watch() {
+    let rig = Rig::start("watch-word").await;
+    for (number, word) in ["True", "1", "yes", ""].into_iter().enumerate() {
+        let since = version(&rig.list("leases", "").await.expect("a list"));
+        let query = format!("resourceVersion={since}");
+        let mut watch = rig.watch_asked(word, "leases", &query).await;
+        let name = format!("lease-{number}");
+        rig.create("leases", &lease(&name)).await.expect("created");
+        let (event, object) = watch.next().await.expect("an event");
+        assert_eq!(event, "ADDED", "watch={word}");
+        assert_eq!(object["metadata"]["name"], json!(name), "watch={word}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_version_what_there_is_comes_first() {
     let rig = Rig::start("watch-initial").await;

@@ -12,7 +12,7 @@ use super::defaults;
 use super::deletion::{self, DeleteOptions};
 use super::patch::Format;
 use super::requests::{Body, Read, json_response};
-use super::routes::Place;
+use super::routes::{self, Place};
 use super::rules::{Call, Verb};
 use super::selector::Selector;
 use super::server::Shared;
@@ -215,11 +215,7 @@ fn delete_all(
 }
 
 fn watching(shared: &Arc<Shared>, call: Call, read: &Read) -> Result<Response<Body>, ApiError> {
-    let flag = |name: &str| {
-        read.query
-            .get(name)
-            .is_some_and(|it| it == "true" || it == "1")
-    };
+    let flag = |name: &str| routes::flag(&read.query, name);
     let seconds = read
         .query
         .get("timeoutSeconds")

@@ -81,9 +81,7 @@ fn place(group: &str, rest: &[&str]) -> Option<Place> {
 impl Place {
     /// The verb a method is here; nothing if the method has no meaning for this path.
     pub(super) fn verb(&self, method: &Method, query: &Query) -> Option<Verb> {
-        let watches = query
-            .get("watch")
-            .is_some_and(|it| it == "true" || it == "1");
+        let watches = flag(query, "watch");
         match (method.as_str(), self.name.is_some()) {
             ("GET", false) if watches => Some(Verb::Watch),
             ("GET", false) => Some(Verb::List),
@@ -96,6 +94,14 @@ impl Place {
             _ => None,
         }
     }
+}
+
+/// A switch of the query as the real server reads it: anything but `0` and `false` is yes. Python's
+/// clients write `True`.
+pub(super) fn flag(query: &Query, name: &str) -> bool {
+    query
+        .get(name)
+        .is_some_and(|it| it != "0" && !it.eq_ignore_ascii_case("false"))
 }
 
 fn is_group(group: &str) -> bool {
