@@ -138,7 +138,7 @@ def after_synchronous(side):
 def no_leader(side):
     """Only a member that must not lead is left."""
     side.stop("m-2")
-    side.tags["m-2"] = {"zone": "a", "nofailover": True}
+    side.tags["m-2"] = {"zone": "a", "nosync": True, "nofailover": True}
     side.start("m-2")
     side.wait("m-2 is back", side.settled)
     side.stop("m-1")

@@ -89,7 +89,7 @@ class Ctl:
         said = ran.stdout + ran.stderr
         if ran.returncode != code or "Traceback" in said:
             raise Failure(f"patronictl {' '.join(args)}: ended with {ran.returncode}:\n{said}")
-        return said
+        return ran.stdout if code == 0 else said
 
     def leader(self):
         until("the cluster is settled", self.playground.settled)

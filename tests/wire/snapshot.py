@@ -21,7 +21,7 @@ CHECKS = [
     "/primary/more", "/replica/", "/healthz", "/primary-x",
 ]
 QUERIES = ["lag=0", "lag=1MB", "lag=1GB", "lag=1048576", "lag=nonsense", "lag=1MB&lag=1GB", "tag_zone=a",
-           "tag_zone=b", "tag_none=x", "tag_nofailover=false", "replication_state=streaming"]
+           "tag_zone=b", "tag_none=x", "tag_nosync=true", "replication_state=streaming"]
 WITH_QUERIES = ["/primary", "/leader", "/replica", "/read-only", "/async", "/sync", "/health",
                 "/read-only-sync", "/readiness"]
 MODES = ["mode=apply", "mode=write", "mode=write&lag=0", "mode=apply&lag=1MB", "mode=write&lag=1MB", "mode=x&lag=1MB"]
@@ -62,7 +62,8 @@ def form(key, value):
         # The second of a line of the history is a position as well.
         position = last in POSITIONS | NAMES_OF_FORM or (last == "1]" and "[" in key and value > 65536)
         return "<int>" if position else value
-    text = str(value)
+    # PostgreSQL leaves zeros at the end of a fraction out.
+    text = re.sub(r"(:\d\d)\.\d{1,6}(?!\d)", r"\1.999999", str(value))
     if INSTANT.match(text) or last in POSITIONS | NAMES_OF_FORM:
         if re.fullmatch(r"\d+", text):
             return "<digits>"
