@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import live
@@ -244,48 +245,44 @@ def key_states(found, key):
     return ("not yet", "different"), said[0]
 
 
-def configuration(result, document):
+def configuration(key, state):
     schema = leaves(validator.schema.validator)
     with tempfile.TemporaryDirectory() as directory:
-        for key, (state, _) in document.items():
-            config = base(directory)
-            written = with_key(config, key, sample(key, schema))
-            found = judge(directory, config)
-            states, said = key_states(found, written)
-            if "<method>" in key and found["settings"] is None:
-                states, said = ("not yet", "different"), "the method is refused"
-            result.check(state in states, f"configuration: `{key}` is {state!r}, check says: {said}")
+        config = base(directory)
+        written = with_key(config, key, sample(key, schema))
+        found = judge(directory, config)
+        states, said = key_states(found, written)
+        if "<method>" in key and found["settings"] is None:
+            states, said = ("not yet", "different"), "the method is refused"
+        return state in states, f"configuration: `{key}` is {state!r}, check says: {said}"
 
 
-def environment(result, document):
+def environment(name, state):
     schema = leaves(validator.schema.validator)
     with tempfile.TemporaryDirectory() as directory:
-        without = judge(directory, base(directory))
-        for name, (state, _) in document.items():
-            if name in OTHER_PROOF or name.endswith("_*"):
-                result.check(state != "yes" or shown(directory, name), f"environment: `{name}`")
-                continue
-            words = name.removeprefix("PATRONI_").lower()
-            key = words.replace("_", ".", 1)
-            value = sample(key if key in schema or key in SAMPLES else words, schema)
-            if isinstance(value, (dict, list)):
-                value = json.dumps(value)
-            env = {name: str(value).lower() if isinstance(value, bool) else str(value)}
-            found = judge(directory, base(directory), env)
-            read = found != without
-            section, _, key = words.partition("_")
-            if key == "password" and section in ("superuser", "replication", "rewind"):
-                # Never shown: without it something is missing, unless the variable is read.
-                bare = base(directory)
-                del bare["postgresql"]["authentication"][section][key]
-                read = judge(directory, bare) != judge(directory, bare, env)
-            said = [p["message"] for p in found["problems"] if p not in without["problems"]]
-            unused = any(text.startswith(UNUSED) for text in said)
-            if state == "yes":
-                result.check(read and not unused, f"environment: `{name}` is 'yes': read {read}, {said}")
-            else:
-                result.check(unused or not read or said or state == "different",
-                             f"environment: `{name}` is {state!r}, and it is read without a word")
+        if name in OTHER_PROOF or name.endswith("_*"):
+            return state != "yes" or shown(directory, name), f"environment: `{name}` is not read"
+        words = name.removeprefix("PATRONI_").lower()
+        key = words.replace("_", ".", 1)
+        value = sample(key if key in schema or key in SAMPLES else words, schema)
+        if isinstance(value, (dict, list)):
+            value = json.dumps(value)
+        env = {name: str(value).lower() if isinstance(value, bool) else str(value)}
+        found, without = judge(directory, base(directory), env), judge(directory, base(directory))
+        read = found != without
+        section, _, key = words.partition("_")
+        if key == "password" and section in ("superuser", "replication", "rewind"):
+            # Never shown: without it something is missing, unless the variable is read.
+            bare = base(directory)
+            del bare["postgresql"]["authentication"][section][key]
+            read = judge(directory, bare) != judge(directory, bare, env)
+        said = [p["message"] for p in found["problems"] if p not in without["problems"]]
+        unused = any(text.startswith(UNUSED) for text in said)
+        if state == "yes":
+            return read and not unused, f"environment: `{name}` is 'yes': read {read}, {said}"
+        # What is read without a word is used.
+        good = said or not read or state == "different"
+        return good, f"environment: `{name}` is {state!r}, and it is read without a word"
 
 
 def shown(directory, name):
@@ -298,28 +295,30 @@ def shown(directory, name):
     return path in output.stderr
 
 
-def verbs(result, document):
+def verb(name, state):
     """An option is known unless the parser says that it, and not the nonsense after it, is not."""
-    for name, (state, _) in document.items():
-        words = name.split()
-        ran = subprocess.run(
-            [PROGRAM, "ctl", *words, "--nonsense"], capture_output=True, text=True, check=False
-        ).stderr
-        refused = f"unexpected argument '{words[-1]}'" in ran
-        refused |= "unrecognized subcommand" in ran or "invalid value" in ran
-        refused |= ran.startswith("error: unexpected argument '-'")
-        said = ran.splitlines()[0] if ran else ""
-        allowed = ("not yet", "different") if refused else ("yes", "different")
-        result.check(state in allowed, f"patronictl: `{name}` is {state!r}, the program says: {said}")
+    words = name.split()
+    ran = subprocess.run(
+        [PROGRAM, "ctl", *words, "--nonsense"], capture_output=True, text=True, check=False
+    ).stderr
+    refused = f"unexpected argument '{words[-1]}'" in ran
+    refused |= "unrecognized subcommand" in ran or "invalid value" in ran
+    said = ran.splitlines()[0] if ran else ""
+    allowed = ("not yet", "different") if refused else ("yes", "different")
+    return state in allowed, f"patronictl: `{name}` is {state!r}, the program says: {said}"
 
 
 def main():
     document = rows(DOCUMENT.read_text())
     result = Result()
     complete(result, document, names.extract())
-    configuration(result, document["configuration"])
-    environment(result, document["environment"])
-    verbs(result, document["patronictl"])
+    # A run of the program each: side by side.
+    with ThreadPoolExecutor(4) as pool:
+        for kind, asked in (("configuration", configuration), ("environment", environment),
+                            ("patronictl", verb)):
+            states = {name: state for name, (state, _) in document[kind].items()}
+            for good, why in pool.map(asked, states.keys(), states.values()):
+                result.check(good, why)
     if "--offline" in sys.argv:
         print("SKIPPED: endpoints, metrics and objects: not asked of a running cluster (--offline)")
     else:
