@@ -404,6 +404,7 @@ fn synchronous_leader(member_state: &str, published: &[&str]) -> (State, u64) {
 /// What the primary's server shows: `b` streams and has flushed this far.
 fn with_standby(flushed: u64, sync_state: &str, sync_setting: &str) -> Event {
     let sender = Walsender {
+        client_addr: None,
         name: "b".into(),
         state: "streaming".into(),
         sync_state: sync_state.into(),

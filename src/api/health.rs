@@ -17,6 +17,8 @@ enum Check {
     Sync,
     /// The leader or such a replica.
     ReadOnlySync,
+    /// The leader: there are no quorum standbys.
+    ReadOnlyQuorum,
     /// A replica outside the synchronous set.
     Async,
     /// Any running server.
@@ -30,6 +32,7 @@ fn check_of(path: &str) -> Option<Check> {
         "/read-only" => Check::ReadOnly,
         "/synchronous" | "/sync" => Check::Sync,
         "/read-only-sync" | "/read-only-synchronous" => Check::ReadOnlySync,
+        "/read-only-quorum" => Check::ReadOnlyQuorum,
         "/asynchronous" | "/async" => Check::Async,
         "/health" => Check::Running,
         _ => return None,
@@ -52,6 +55,7 @@ pub fn status(path: &str, query: &Query, view: &View, now_ms: Ms) -> u16 {
         Check::ReadOnly => leader || replica(),
         Check::Sync => view.is_sync_standby() && replica(),
         Check::ReadOnlySync => leader || (view.is_sync_standby() && replica()),
+        Check::ReadOnlyQuorum => leader,
         Check::Async => !view.is_sync_standby() && replica(),
         Check::Running => view.is_running(),
     };

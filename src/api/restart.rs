@@ -147,6 +147,10 @@ fn version(value: Option<&Value>) -> Result<Option<u32>, Reply> {
         Some([major, minor]) if *minor < 10_000 => {
             Ok(major.checked_mul(10_000).map(|number| number + minor))
         }
+        // Before version 10: 9.5.2 is 90502.
+        Some([major @ ..=9, minor @ ..=99, patch @ ..=99]) => {
+            Ok(Some(major * 10_000 + minor * 100 + patch))
+        }
         _ => Err(Reply::new(
             400,
             format!("Invalid PostgreSQL version: {text}"),

@@ -37,7 +37,7 @@ const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
 const JOURNAL_READERS_MAX: usize = 2;
 
 /// This version has no failsafe mode; callers know that from its being off.
-const FAILSAFE_OFF: &str = "Failsafe mode is disabled";
+const FAILSAFE_OFF: &str = "failsafe_mode is disabled";
 
 type Answer = Response<Full<Bytes>>;
 

@@ -247,6 +247,9 @@ impl Member {
 pub struct Walsender {
     /// `application_name`: the member's name.
     pub name: Name,
+    /// Where it connects from; nothing through a Unix socket. For people.
+    #[serde(default)]
+    pub client_addr: Option<String>,
     /// `streaming`, `catchup`, …
     pub state: String,
     /// `sync`, `quorum`, `potential` or `async`.

@@ -73,8 +73,20 @@ pub fn read_local(data_dir: &Path, timeline: Timeline) -> Result<Vec<HistoryEntr
         return Ok(Vec::new());
     }
     let path = data_dir.join("pg_wal").join(file_name(timeline));
-    let text = fs::read_to_string(path).map_err(|error| HistoryError::Read(timeline, error))?;
-    parse(timeline, &text)
+    let text = fs::read_to_string(&path).map_err(|error| HistoryError::Read(timeline, error))?;
+    let mut entries = parse(timeline, &text)?;
+    // The file is written by the promotion that its last line is about.
+    if let Some(last) = entries.last_mut() {
+        last.at = written_at(&path);
+    }
+    Ok(entries)
+}
+
+/// When a file was written, in the words of Patroni's `history`.
+fn written_at(path: &Path) -> Option<String> {
+    let modified = fs::metadata(path).and_then(|about| about.modified()).ok()?;
+    let at = jiff::Timestamp::try_from(modified).ok()?;
+    Some(at.strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00").to_string())
 }
 
 /// Reads a primary's own history over a session, of the timeline that it writes on.

@@ -110,7 +110,7 @@ SELECT json_build_object(
       'sender_port', sender_port, 'latest_end_lsn', latest_end_lsn,
       'received_timeline', received_tli) FROM w),
   'walsenders', (SELECT coalesce(json_agg(json_build_object('name', application_name,
-      'state', state, 'sync_state', sync_state, 'sent_lsn', sent_lsn,
+      'client_addr', host(client_addr), 'state', state, 'sync_state', sync_state, 'sent_lsn', sent_lsn,
       'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn)
       ORDER BY application_name, pid), '[]') FROM pg_stat_replication)
 )::text FROM r";
@@ -201,6 +201,7 @@ struct RawReceiver {
 #[derive(Deserialize)]
 struct RawSender {
     name: Option<String>,
+    client_addr: Option<String>,
     state: Option<String>,
     sync_state: Option<String>,
     sent_lsn: Option<String>,
@@ -260,6 +261,7 @@ fn receiver(raw: RawReceiver) -> Result<Receiver, SqlError> {
 
 fn walsender(raw: RawSender) -> Result<Walsender, SqlError> {
     Ok(Walsender {
+        client_addr: raw.client_addr,
         name: raw.name.unwrap_or_default(),
         state: raw.state.unwrap_or_default(),
         sync_state: raw.sync_state.unwrap_or_default(),

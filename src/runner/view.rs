@@ -162,7 +162,7 @@ fn rows(context: &Context, senders: &[Walsender]) -> Vec<ReplicationRow> {
                 .username
                 .clone(),
             application_name: sender.name.clone(),
-            client_addr: None,
+            client_addr: sender.client_addr.clone(),
             state: sender.state.clone(),
             sync_state: sender.sync_state.clone(),
             sync_priority: i32::from(sender.sync_state == "sync"),

@@ -95,6 +95,7 @@ fn the_synchronous_set_moves_to_a_pod_that_stays() {
 fn a_renewed_pod_that_lags_holds_no_commits() {
     let (mut state, sent_at) = with_pods(pod("1", "old"), pod("2", "new"));
     let sender = |name: &str, lsn| Walsender {
+        client_addr: None,
         name: name.into(),
         state: "streaming".into(),
         sync_state: "sync".into(),

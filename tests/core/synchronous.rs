@@ -10,6 +10,7 @@ use pgwarden::ha::shared::{SharedWrite, SyncRecord};
 
 fn streaming(name: &str) -> Walsender {
     Walsender {
+        client_addr: None,
         name: name.into(),
         state: "streaming".into(),
         sync_state: "sync".into(),

@@ -176,6 +176,7 @@ impl Server {
             system_id: disk.system_id.to_string(),
             walsenders: heard
                 .map(|(name, (flushed, _))| Walsender {
+                    client_addr: None,
                     name: name.clone(),
                     state: "streaming".into(),
                     sync_state: if self.sync_names.contains(name) {

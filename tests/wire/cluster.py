@@ -60,7 +60,7 @@ class Playground:
         # A short name, because PostgreSQL's sockets are in it; searched by the user postgres.
         self.home = Path(tempfile.mkdtemp(prefix="pgww-"))
         self.home.chmod(0o755)
-        self.wanted = members
+        self.wanted, self.synchronous = members, sync == "on" and members > 1
         self.configs = {}
         command = [PROGRAM, "playground", f"--lock={lock}", f"--members={members}", f"--sync={sync}"]
         terminal, inside = pty.openpty()
@@ -148,7 +148,8 @@ class Playground:
         states = sorted(member["state"] for member in members)
         wanted = ["running"] + ["streaming"] * (self.wanted - 1)
         timelines = {member.get("timeline") for member in members}
-        return states == wanted and len(timelines) == 1 and self.leader()
+        chosen = [m for m in members if m["role"] == "sync_standby"] or not self.synchronous
+        return states == wanted and len(timelines) == 1 and chosen and self.leader()
 
     def processes(self, name):
         """The member's own processes, the guardian first."""

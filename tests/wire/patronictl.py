@@ -99,6 +99,12 @@ class Ctl:
         leader = self.leader()
         return [name for name in self.playground.names if name != leader]
 
+    def standby(self):
+        """The synchronous standby: the only one that a switchover may go to."""
+        self.leader()
+        members = self.playground.view()["members"]
+        return next(m["name"] for m in members if m["role"] == "sync_standby")
+
     def started(self, name):
         return self.playground.status(name)["postmaster_start_time"]
 
@@ -194,13 +200,15 @@ def version(ctl):
 
 @test
 def switchover(ctl):
-    leader, new = ctl.leader(), ctl.replicas()[0]
-    # Asked nothing, it asks everything itself.
+    leader, new = ctl.leader(), ctl.standby()
     said = ctl.run("switchover", SCOPE, "--leader", leader, "--candidate", new, "--force")
     contains(said, rf'Successfully switched over to "{new}"')
     equal(ctl.leader(), new, "the leader")
-    said = ctl.run("switchover", SCOPE, typed=f"{new}\n{leader}\nnow\ny\n")
-    contains(said, "Current cluster topology", rf'Successfully switched over to "{leader}"')
+    # Given nothing, it asks for everything.
+    third = ctl.standby()
+    said = ctl.run("switchover", SCOPE, typed=f"{new}\n{third}\nnow\ny\n")
+    contains(said, "Current cluster topology", rf'Successfully switched over to "{third}"')
+    equal(ctl.leader(), third, "the leader")
     said = ctl.run("switchover", SCOPE, "--leader", new, "--force", code=1)
     contains(said, "Error: Member .* is not the leader")
 
@@ -220,7 +228,7 @@ def history(ctl):
 
 @test
 def failover(ctl):
-    new = next(m["name"] for m in ctl.leader() and ctl.playground.view()["members"] if m["role"] == "sync_standby")
+    new = ctl.standby()
     contains(ctl.run("failover", SCOPE, "--candidate", new, "--force"), rf'Successfully failed over to "{new}"')
     equal(ctl.leader(), new, "the leader")
 
@@ -274,7 +282,7 @@ def switchover_scheduled_and_flushed(ctl):
 
 @test
 def switchover_at_a_set_time(ctl):
-    leader, new = ctl.leader(), ctl.replicas()[0]
+    leader, new = ctl.leader(), ctl.standby()
     ctl.run("switchover", SCOPE, "--force", "--leader", leader, "--candidate", new, "--scheduled", soon(6))
     until("it is carried out", lambda: ctl.playground.leader() == new)
 
@@ -299,6 +307,9 @@ def pause_and_resume(ctl):
     try:
         contains(ctl.run("pause", SCOPE, "--wait"), "cluster management is paused")
         contains(ctl.run("list", SCOPE), "Maintenance mode: on")
+        # patronictl writes it into the stored configuration and believes that it is obeyed.
+        paused = lambda name: ctl.playground.status(name).get("pause")
+        until("all say that they are paused", lambda: all(map(paused, ctl.playground.names)), 15)
     finally:
         ctl.run("resume", SCOPE)
 
@@ -326,7 +337,7 @@ def run_one(function, ctl, lock):
     missing = NOT_YET.get(function.__name__)
     try:
         function(ctl)
-    except (Failure, OSError, ValueError, LookupError, subprocess.TimeoutExpired) as error:
+    except (Failure, OSError, TypeError, ValueError, LookupError, subprocess.TimeoutExpired) as error:
         if missing:
             return "not yet", missing
         return "FAILED", str(error)

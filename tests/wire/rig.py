@@ -249,6 +249,9 @@ class Side:
         for name in NAMES[1:]:
             self.start(name)
         self.wait("all stream", self.settled)
+        # A replica that never received a byte shows where its copy began.
+        self.sql("m-0", "CREATE TABLE first (x int); INSERT INTO first VALUES (1); CHECKPOINT")
+        self.wait("all have received something", self.settled)
 
     def object(self, role):
         """The path of one of the cluster's objects: leader, config, failover or sync."""

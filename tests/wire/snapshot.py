@@ -53,7 +53,7 @@ def flatten(value, path=""):
 
 def form(key, value):
     """A value without what differs from run to run."""
-    last = re.split(r"[.\[]", key)[-1]
+    last = re.split(r"[.\[ ]", key)[-1]
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
@@ -64,6 +64,8 @@ def form(key, value):
         return "<int>" if position else value
     # PostgreSQL leaves zeros at the end of a fraction out.
     text = re.sub(r"(:\d\d)\.\d{1,6}(?!\d)", r"\1.999999", str(value))
+    if re.fullmatch(r"[0-9A-F]+/[0-9A-F]+", text):
+        return "<X/X>"
     if INSTANT.match(text) or last in POSITIONS | NAMES_OF_FORM:
         if re.fullmatch(r"\d+", text):
             return "<digits>"
