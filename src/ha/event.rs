@@ -187,6 +187,9 @@ pub struct PgFacts {
     pub replay_lsn: Option<Lsn>,
     /// The WAL receiver streams.
     pub streaming: bool,
+    /// WAL can come from an archive too: there is a `restore_command`.
+    #[serde(default)]
+    pub archived: bool,
     /// PostgreSQL's system identifier.
     pub system_id: String,
     /// The standbys (primaries).

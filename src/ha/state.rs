@@ -336,13 +336,13 @@ impl State {
             lsn: self.position().map(|(_, lsn)| lsn),
             receive_lsn: replica.and_then(|facts| facts.receive_lsn),
             replay_lsn: replica.and_then(|facts| facts.replay_lsn),
-            replication_state: replica.map(|f| {
-                if f.streaming {
-                    "streaming"
-                } else {
-                    "in archive recovery"
-                }
-                .to_owned()
+            replication_state: replica.and_then(|facts| {
+                let word = match (facts.streaming, facts.archived) {
+                    (true, _) => Some("streaming"),
+                    (false, true) => Some("in archive recovery"),
+                    (false, false) => None,
+                };
+                word.map(str::to_owned)
             }),
             system_id: facts
                 .map(|facts| facts.system_id.clone())

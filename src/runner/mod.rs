@@ -282,6 +282,8 @@ impl Runner {
                 self.decide(event);
             }
         }
+        self.work.shutdown().await;
+        publisher::farewell(&self.context, &self.state).await;
         if let Err(error) = self.context.link.request(&Request::Bye).await {
             tracing::warn!(%error, "the guardian could not be told of the end");
         }

@@ -121,7 +121,10 @@ pub(super) async fn run(
             continue;
         }
         let limit = Duration::from_secs(2);
-        let answer = probe.facts(&context.postgres(), limit).await;
+        let pg = context.postgres();
+        let archive = pg.parameters.get("restore_command");
+        let archived = archive.is_some_and(|command| !command.trim().is_empty());
+        let answer = probe.facts(&pg, limit).await;
         let now = boottime_ms();
         match answer {
             Ok(mut facts) => {
@@ -131,7 +134,8 @@ pub(super) async fn run(
                     .complete(&context, &mut probe, &mut facts, now)
                     .await;
                 history.keep_up(&context, facts.timeline).await;
-                let event = Event::PgSeen(as_event(&context, &facts, &history.entries));
+                let seen = as_event(&context, &facts, &history.entries);
+                let event = Event::PgSeen(PgFacts { archived, ..seen });
                 health.answered_at = now;
                 if !health
                     .before
@@ -276,6 +280,7 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
         sync_setting: facts.synchronous_standby_names.clone(),
         starved: facts.starved.clone(),
+        archived: false,
     }
 }
 

@@ -11,9 +11,13 @@ use crate::postgres::probe::Facts;
 use crate::settings::{Kubernetes, LockDialect, Settings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 const OWN_POD: &str = "the own Pod does not show this member's role and status";
+
+/// Nothing waits for the last word: the Pod goes, or its next agent speaks.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Labels of the own Pod; without a value: removed, not listed: left alone.
 type Labels = BTreeMap<String, Option<String>>;
@@ -132,6 +136,24 @@ pub(super) async fn run(context: Arc<Context>, mut publications: watch::Receiver
             }
         }
         due |= publications.borrow().member != sent.member;
+    }
+}
+
+/// The last word of a member whose server was stopped in order: it runs no more, and nothing leads
+/// to it. Who reads the Pod would take it for running as long as the Pod is there.
+pub(super) async fn farewell(context: &Context, state: &State) {
+    let mut last = Publication::default();
+    last.update(context, state, None, String::new(), None);
+    let (mut member, _) = last.without_positions();
+    (member.timeline, member.replication_state) = (None, None);
+    let labels = labels(&context.settings().kubernetes, &member, false);
+    let last = Publication {
+        member,
+        labels,
+        renew_ms: 0,
+    };
+    if tokio::time::timeout(FAREWELL, publish(context, &last)).await != Ok(true) {
+        tracing::debug!("the Pod does not show that the member has stopped");
     }
 }
 

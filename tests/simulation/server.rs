@@ -167,6 +167,7 @@ impl Server {
         let heard = self.standbys.iter().filter(|(_, (_, at))| now < at + 500);
         PgFacts {
             starved: None,
+            archived: false,
             in_recovery: self.in_recovery,
             timeline: disk.timeline,
             lsn: position,
