@@ -29,7 +29,7 @@ const SHARED: [&str; 10] = [
     "wal_log_hints",
 ];
 /// Parameters that the agent sets itself.
-const OWN: [&str; 9] = [
+const OWN: [&str; 13] = [
     "cluster_name",
     "config_file",
     "data_directory",
@@ -39,6 +39,10 @@ const OWN: [&str; 9] = [
     "port",
     "primary_conninfo",
     "primary_slot_name",
+    "recovery_target_timeline",
+    "restore_command",
+    "synchronous_standby_names",
+    "wal_keep_size",
 ];
 
 /// Ask the server of a DSN, or the one that PGHOST and PGPORT name, and write the YAML.

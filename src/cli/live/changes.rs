@@ -61,7 +61,8 @@ impl Memory {
         self.marks.retain(|_, until| *until > now);
         self.before.clear();
         if let Some(seen) = self.seen.take() {
-            for change in between(&seen.cluster, &cluster) {
+            // Read from the top, they stand in the order of the members.
+            for change in between(&seen.cluster, &cluster).into_iter().rev() {
                 if let Some(cell) = change.cell {
                     self.marks.insert((change.member, cell), now + MARKED);
                 }
@@ -199,15 +200,15 @@ mod tests {
         ]);
         let later = start + Duration::from_secs(2);
         memory.learn(answer(second, "b"), later, "2026-11-28 09:00:02");
-        let news: Vec<_> = memory.news.iter().rev().map(String::as_str).collect();
+        let news: Vec<_> = memory.news.iter().map(String::as_str).collect();
         assert_eq!(
             news,
             [
+                "09:00:02  a does not answer, b does",
                 "09:00:02  b: Replica -> Sync Standby",
                 "09:00:02  b: x -> streaming",
                 "09:00:02  c is new",
                 "09:00:02  a is gone",
-                "09:00:02  a does not answer, b does",
             ]
         );
         assert!(memory.is_marked("b", Cell::Role, later));
