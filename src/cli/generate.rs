@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tokio_postgres::Config;
 
 /// What a person has to fill in.
-const FILL_IN: &str = "FIXME";
+const FILL_IN: &str = "change-me";
 /// Everything that is asked, a statement each.
 const SQL: &str = "SELECT name, current_setting(name, true), source FROM pg_settings ORDER BY 1; \
                    SELECT line FROM regexp_split_to_table(pg_read_file(current_setting('hba_file')), \

@@ -89,7 +89,7 @@ fn a_narrow_terminal_keeps_what_matters_and_nothing_is_wider() {
     }
     let lines = drawn(&memory, later, PLAIN, 42, 30);
     assert_eq!(lines[0], " bench  77              every 2 s, q ends");
-    assert_eq!(lines[3], "   Member  Role          State      TL  Lag");
+    assert_eq!(lines[3], "   Member  Role          State        Lag");
     assert!(lines[4].starts_with(" ○ pg-0    Sync Standby  streaming"));
     let lines = drawn(&memory, later, PLAIN, 20, 30);
     assert_eq!(lines[0], " bench  77");
