@@ -142,7 +142,8 @@ pub fn readiness(query: &Query, view: &View, now_ms: Ms) -> u16 {
             received, replayed, ..
         }) => {
             let position = if query.get("mode") == Some("write") {
-                *received
+                // After a restart the receiver begins with the segment: behind what was replayed.
+                (*received).max(*replayed)
             } else {
                 *replayed
             };

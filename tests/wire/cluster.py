@@ -36,6 +36,7 @@ def until(what, condition, seconds=LONG_S):
         except (OSError, http.client.HTTPException, ValueError, KeyError, LookupError) as error:
             last = error
         time.sleep(0.1)
+    what = what() if callable(what) else what
     raise Failure(f"{what}: not within {seconds} s; last: {last!r}")
 
 

@@ -11,6 +11,7 @@ import argparse
 import fnmatch
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,8 +35,11 @@ def running(side):
 
 
 def lagging(side):
-    """A replica that receives and does not replay: 32 MB behind."""
-    side.sql("m-2", "SELECT pg_wal_replay_pause()")
+    """A replica that receives and does not replay: 20 MB behind.
+
+    Its startup process is frozen: a paused replay is resumed by Patroni.
+    """
+    freeze(side, signal.SIGSTOP)
     side.sql("m-0", "CREATE TABLE lag AS SELECT md5(x::text) FROM generate_series(1, 300000) x")
     side.wait("the lag is published", lambda: behind(side) > 10_000_000)
 
@@ -46,8 +50,13 @@ def behind(side):
     return lag if isinstance(lag, int) else 0
 
 
+def freeze(side, how):
+    found = side.sql("m-2", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'")
+    os.kill(found[0][0], how)
+
+
 def after_lagging(side):
-    side.sql("m-2", "SELECT pg_wal_replay_resume()")
+    freeze(side, signal.SIGCONT)
     side.wait("nobody is behind", lambda: behind(side) == 0)
 
 
@@ -57,7 +66,7 @@ def pending_restart(side):
     if status != 200:
         raise Failure(f"{side.namespace}: PATCH /config: {status} {said}")
     side.wait("a restart is pending", lambda: side.json("m-0", "/patroni").get("pending_restart"))
-    side.wait("it is published", lambda: pending(side) != [])
+    side.wait("it is published", lambda: pending(side) == NAMES)
 
 
 def pending(side):

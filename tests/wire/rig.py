@@ -30,6 +30,10 @@ PASSWORD = "wire"
 MERGE = "application/merge-patch+json"
 
 
+def lag(member):
+    return member.get("replay_lag", member.get("lag"))
+
+
 class Kube:
     """The API server as an administrator asks it."""
 
@@ -228,7 +232,7 @@ class Side:
         # What is told of the others arrives a round later.
         view = {m["name"]: m for m in self.json(leader, "/cluster")["members"]}
         timeline = self.json(leader, "/patroni")["timeline"]
-        states = all(view[name]["state"] == "streaming" for name in others)
+        states = all(view[name]["state"] == "streaming" and lag(view[name]) == 0 for name in others)
         return states and all(view[name].get("timeline") == timeline for name in members)
 
     def wait(self, what, condition, seconds=120):
