@@ -133,10 +133,11 @@ pub fn readiness(query: &Query, view: &View, now_ms: Ms) -> u16 {
     if view.holds_lock(now_ms) {
         return 200;
     }
-    let limit = match query.get("lag") {
-        Some(text) => size_bytes(text).unwrap_or(u64::MAX),
-        None => view.maximum_lag_on_failover_bytes,
-    };
+    // Unlike with `/replica`, what is no size is no limit of one's own, and the cluster's counts.
+    let limit = query
+        .get("lag")
+        .and_then(size_bytes)
+        .unwrap_or(view.maximum_lag_on_failover_bytes);
     let near = match &view.xlog {
         Some(Xlog::Replica {
             received, replayed, ..

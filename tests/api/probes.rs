@@ -78,6 +78,7 @@ const TABLE: [(&str, &str); 22] = [
     ("/liveness", "++++++++."),
     ("/readiness", "+.+++...+"),
     ("/readiness?lag=4MB", "+.+++.+.+"),
+    ("/readiness?lag=nonsense", "+.+++...+"),
     ("/patroni", "+++++++++"),
     ("/cluster", "+++++++++"),
     ("/history", "+++++++++"),

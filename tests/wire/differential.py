@@ -44,6 +44,12 @@ def lagging(side):
     side.wait("the lag is published", lambda: behind(side) > 10_000_000)
 
 
+def write(side, leader):
+    """After a start a receiver counts from the segment's beginning, until something comes."""
+    side.sql(leader, "INSERT INTO first VALUES (2)")
+    side.wait("it is received", lambda: side.settled(leader))
+
+
 def behind(side):
     view = {m["name"]: m for m in side.json("m-0", "/cluster")["members"]}
     lag = view["m-2"].get("replay_lag", view["m-2"].get("lag"))
@@ -77,6 +83,7 @@ def after_pending_restart(side):
     for name in NAMES:
         side.ask(name, "/restart", "POST", {})
         side.wait("settled", side.settled)
+    write(side, "m-0")
     side.wait("nothing is pending", lambda: not pending(side))
 
 
@@ -125,6 +132,7 @@ def switched_over(side):
     if status != 200:
         raise Failure(f"{side.namespace}: POST /switchover: {status} {said}")
     side.wait("m-1 leads", lambda: side.settled("m-1"))
+    write(side, "m-1")
 
 
 def after_switched_over(side):

@@ -116,6 +116,11 @@ def soon(seconds):
 @test
 def list_in_all_formats(ctl):
     leader = ctl.leader()
+    lags = lambda: {(m["replay_lag"], m["receive_lag"]) for m in ctl.playground.view()["members"] if m["name"] != leader}
+    # A receiver counts from the segment's beginning until something comes.
+    with sql(ctl.playground, leader) as ask:
+        ask("CREATE TABLE something (x int)")
+    until("nobody is behind", lambda: lags() == {(0, 0)})
     said = ctl.run("list", SCOPE)
     sysid = ctl.playground.status(leader)["database_system_identifier"]
     contains(said, rf"\+ Cluster: {SCOPE} \({sysid}\)", r"\| Member +\| Host +\| Role +\| State +\| TL \|")
