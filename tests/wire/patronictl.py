@@ -269,19 +269,19 @@ def restart_scheduled_and_flushed(ctl):
     replica = ctl.replicas()[0]
     said = ctl.run("restart", SCOPE, replica, "--force", "--scheduled", soon(3600))
     contains(said, rf"Success: restart scheduled on member {replica}")
-    until("list shows it", lambda: "Scheduled restart" in ctl.run("list", SCOPE))
+    until("list shows it", lambda: "Scheduled restart" in ctl.run("list", SCOPE), 20)
     said = ctl.run("flush", SCOPE, replica, "restart", "--force")
     contains(said, rf"Success: flush scheduled restart for member {replica}")
     before = ctl.started(replica)
     ctl.run("restart", SCOPE, replica, "--force", "--scheduled", soon(4))
-    until("it is restarted at its time", lambda: ctl.started(replica) != before)
+    until("it is restarted at its time", lambda: ctl.started(replica) != before, 40)
 
 
 @test
 def switchover_scheduled_and_flushed(ctl):
     said = ctl.run("switchover", SCOPE, "--force", "--leader", ctl.leader(), "--scheduled", soon(3600))
     contains(said, "Switchover scheduled")
-    until("list shows it", lambda: "Switchover scheduled at:" in ctl.run("list", SCOPE))
+    until("list shows it", lambda: "Switchover scheduled at:" in ctl.run("list", SCOPE), 20)
     contains(ctl.run("flush", SCOPE, "switchover", "--force"), "Success: scheduled switchover deleted")
 
 
@@ -289,7 +289,7 @@ def switchover_scheduled_and_flushed(ctl):
 def switchover_at_a_set_time(ctl):
     leader, new = ctl.leader(), ctl.standby()
     ctl.run("switchover", SCOPE, "--force", "--leader", leader, "--candidate", new, "--scheduled", soon(6))
-    until("it is carried out", lambda: ctl.playground.leader() == new)
+    until("it is carried out", lambda: ctl.playground.leader() == new, 40)
 
 
 @test
