@@ -95,9 +95,14 @@ async fn restarts_are_refused_with_patronis_codes_and_words() {
             "Invalid PostgreSQL version: x",
         ),
         (
-            r#"{"postgres_version": "1.2.3"}"#,
+            r#"{"postgres_version": "10.2.3"}"#,
             400,
-            "Invalid PostgreSQL version: 1.2.3",
+            "Invalid PostgreSQL version: 10.2.3",
+        ),
+        (
+            r#"{"postgres_version": "9.5.2"}"#,
+            503,
+            "restart conditions are not satisfied",
         ),
         (
             r#"{"timeout": -1}"#,

@@ -59,7 +59,7 @@ fn members() -> [(&'static str, View); 9] {
 }
 
 /// One letter a member, in the order above: `+` is 200, `.` is 503.
-const TABLE: [(&str, &str); 22] = [
+const TABLE: [(&str, &str); 23] = [
     ("/", "+........"),
     ("/primary", "+........"),
     ("/master", "+........"),
