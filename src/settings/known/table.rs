@@ -121,6 +121,11 @@ const RESTAPI: &[Key] = &[
     key("restapi.https_extra_headers", Open, Used),
     key("restapi.request_queue_size", Int, Used),
     key("restapi.server_tokens", Text, Used),
+    key(
+        "restapi.thread_pool_size",
+        Any,
+        Ignored("there is no pool of threads"),
+    ),
     key("ctl", Section, Used),
     key("ctl.authentication", Section, Used),
     key("ctl.authentication.username", Text, Used),
@@ -192,7 +197,7 @@ const BOOTSTRAP: &[Key] = &[
     key(
         "bootstrap.dcs.max_timelines_history",
         Int,
-        Later("the whole history is kept"),
+        Later("the newest entries that fit are kept"),
     ),
     key("bootstrap.dcs.primary_start_timeout", Int, Used),
     key("bootstrap.dcs.master_start_timeout", Int, Used),
@@ -216,7 +221,7 @@ const BOOTSTRAP: &[Key] = &[
     key(
         "bootstrap.dcs.pause",
         Bool,
-        Later("there is no maintenance mode yet"),
+        Refused("there is no maintenance mode yet, and automatic failover would go on"),
     ),
     key(
         "bootstrap.dcs.slots",
