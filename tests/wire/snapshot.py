@@ -153,7 +153,10 @@ def at_rest(side):
     for name in side.processes:
         xlog = side.json(name, "/patroni").get("xlog") or {}
         now.append(xlog.get("location") or max(xlog.get("received_location") or 0, xlog.get("replayed_location") or 0))
-    return published == now
+    # Nobody is a little behind: either not at all, or in the state that is about it.
+    view = side.json(sorted(side.processes)[-1], "/cluster")["members"]
+    lags = [member[key] for member in view for key in LAGS & member.keys() if key != "receive_lag"]
+    return published == now and not any(isinstance(lag, int) and 0 < lag < 10_000_000 for lag in lags)
 
 
 def snapshot(side):
@@ -161,9 +164,12 @@ def snapshot(side):
         until("at rest", lambda: at_rest(side), 30)
     except Failure as failure:
         print(f"{side.namespace}: {failure}")
-    found = dict(objects(side))
-    for name in sorted(side.processes):
+    # What moves comes first.
+    members, found = sorted(side.processes), {}
+    for name in members:
         found.update(documents(side, name))
+    found.update(objects(side))
+    for name in members:
         found.update(probes(side, name))
     return normal(side, found)
 
