@@ -6,9 +6,11 @@ Fails when a name of the package has no row, when a row names what the package h
 row says more, or less, than is so.
 """
 
+import atexit
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -135,8 +137,41 @@ def complete(result, document, package):
             result.check(state == "yes" or note, f"{kind}: `{name}` is {state!r} and says no reason")
 
 
-def base(directory):
+def certificate():
+    """A pair of certificate and key that the keys of TLS can name."""
+    directory = Path(tempfile.mkdtemp(prefix="pgwarden-parity-"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", "/CN=main-0", "-days", "3650", "-keyout", directory / "key.pem", "-out", directory / "cert.pem"],
+        check=True, capture_output=True,
+    )
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return {"certfile": str(directory / "cert.pem"), "keyfile": str(directory / "key.pem")}
+
+
+PAIR = certificate()
+# Keys of TLS mean something beside these.
+BESIDE = {"restapi": ("keyfile", "keyfile_password", "cafile", "ciphers", "verify_client", "certfile"),
+          "ctl": ("keyfile", "keyfile_password", "certfile")}
+SAMPLES |= {f"{section}.{key}": value for section in BESIDE for key, value in PAIR.items()}
+SAMPLES |= {"restapi.cafile": PAIR["certfile"], "ctl.cacert": PAIR["certfile"], "restapi.verify_client": "optional",
+            "restapi.server_tokens": "productonly", "restapi.ciphers": "HIGH",
+            "kubernetes.bootstrap_labels": {"made": "now"}, "restapi.authentication": {"username": "u", "password": "p"}}
+
+
+def base(directory, key=""):
     """A file without a problem, which one more key, or a variable, is laid over."""
+    config = plain(directory)
+    section, _, last = key.partition(".")
+    if last in BESIDE.get(section, ()):
+        config[section] = config.get(section, {}) | PAIR
+        if last == "verify_client":
+            config[section]["cafile"] = PAIR["certfile"]
+        config[section].pop(last, None)
+    return config
+
+
+def plain(directory):
     os.makedirs(f"{directory}/volume", exist_ok=True)
     return {
         "scope": "main",
@@ -248,7 +283,7 @@ def key_states(found, key):
 def configuration(key, state):
     schema = leaves(validator.schema.validator)
     with tempfile.TemporaryDirectory() as directory:
-        config = base(directory)
+        config = base(directory, key)
         written = with_key(config, key, sample(key, schema))
         found = judge(directory, config)
         states, said = key_states(found, written)
@@ -268,7 +303,9 @@ def environment(name, state):
         if isinstance(value, (dict, list)):
             value = json.dumps(value)
         env = {name: str(value).lower() if isinstance(value, bool) else str(value)}
-        found, without = judge(directory, base(directory), env), judge(directory, base(directory))
+        section, _, last = words.partition("_")
+        under = base(directory, f"{section}.{last}")
+        found, without = judge(directory, under, env), judge(directory, under)
         read = found != without
         section, _, key = words.partition("_")
         if key == "password" and section in ("superuser", "replication", "rewind"):
@@ -286,24 +323,30 @@ def environment(name, state):
 
 
 def shown(directory, name):
-    """The variables that do not belong to a member's settings."""
-    if name != "PATRONICTL_CONFIG_FILE":
+    """The variables that do not belong to a member's settings: a message speaks of them."""
+    words = {"PATRONICTL_CONFIG_FILE": ["patronictl", "list"],
+             "PATRONI_CONFIGURATION": ["patroni", "--validate-config"]}.get(name)
+    if words is None:
         return False
-    path = f"{directory}/none-such.yml"
-    env = {**os.environ, name: path}
-    output = subprocess.run([PROGRAM, "ctl", "list"], capture_output=True, text=True, env=env, check=False)
-    return path in output.stderr
+    value = f"[{directory}/none-such.yml"
+    output = subprocess.run(words, executable=PROGRAM, capture_output=True, text=True,
+                            env={**os.environ, name: value}, check=False)
+    said = output.stderr + output.stdout
+    return value in said or name in said
 
 
 def verb(name, state):
     """An option is known unless the parser says that it, and not the nonsense after it, is not."""
     words = name.split()
     ran = subprocess.run(
-        [PROGRAM, "ctl", *words, "--nonsense"], capture_output=True, text=True, check=False
+        ["patronictl", *words, "--nonsense"], executable=PROGRAM, capture_output=True, text=True, check=False
     ).stderr
     refused = f"unexpected argument '{words[-1]}'" in ran
     refused |= "unrecognized subcommand" in ran or "invalid value" in ran
     said = ran.splitlines()[0] if ran else ""
+    refused |= "in this version" in said or "do not do over REST" in said
+    # Known, and refused by the members.
+    refused |= (words[0] in ("pause", "resume") or words[-1] == "--group") and "--nonsense" in said
     allowed = ("not yet", "different") if refused else ("yes", "different")
     return state in allowed, f"patronictl: `{name}` is {state!r}, the program says: {said}"
 

@@ -19,11 +19,6 @@ from live import sql
 
 PATRONICTL = Path(sys.executable).with_name("patronictl")
 NOT_YET = {
-    "restart_scheduled_and_flushed": "operations at a set time",
-    "switchover_scheduled_and_flushed": "operations at a set time",
-    "switchover_at_a_set_time": "operations at a set time",
-    "reload": "reload of a member's file",
-    "reinit": "reinitialization",
     "pause_and_resume": "maintenance mode (pause)",
     "demote_and_promote_cluster": "standby clusters",
 }
