@@ -73,6 +73,7 @@ fn hide(key: &str, value: &mut Value) {
 }
 
 fn may_be_secret(key: &str, text: &str) -> bool {
+    const HARMLESS: [&str; 2] = ["password_encryption", "server_tokens"];
     const IN_KEY: [&str; 5] = ["password", "passphrase", "secret", "token", "conninfo"];
     const IN_TEXT: [&str; 7] = [
         "password=",
@@ -88,7 +89,7 @@ fn may_be_secret(key: &str, text: &str) -> bool {
         .split_once("://")
         .and_then(|(_, rest)| rest.split(['/', ' ']).next())
         .is_some_and(|authority| authority.contains('@') && authority.contains(':'));
-    (key != "password_encryption" && IN_KEY.iter().any(|word| key.contains(word)))
+    (!HARMLESS.contains(&key.as_str()) && IN_KEY.iter().any(|word| key.contains(word)))
         || IN_TEXT
             .iter()
             .any(|word| text.replace(' ', "").contains(word))

@@ -140,7 +140,7 @@ def scenario(playground, lock, seen):
     replica = next(name for name in playground.names if name != leader and name == playground.names[-1])
     status, _, _ = playground.ask(replica, "/reinitialize", method="POST", body={})
     if status == 200:
-        until("the copy is made", lambda: "label: bootstrap_labels" in seen.names or playground.settled())
+        until("the copy begins", lambda: playground.status(replica).get("state") != "running")
         until("the cluster is settled", playground.settled)
 
 
