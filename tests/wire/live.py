@@ -137,11 +137,16 @@ def scenario(playground, lock, seen):
     playground.ask(other, "/restart", method="DELETE")
     obeyed(playground, lock, seen)
     leader = until("a leader", playground.leader)
-    replica = next(name for name in playground.names if name != leader and name == playground.names[-1])
-    status, _, _ = playground.ask(replica, "/reinitialize", method="POST", body={})
-    if status == 200:
-        until("the copy begins", lambda: playground.status(replica).get("state") != "running")
+    last = playground.names[-1]
+    if leader == last:
+        playground.ask(leader, "/switchover", method="POST", body={"leader": leader})
+        until("another leads", lambda: playground.leader() not in (None, last))
         until("the cluster is settled", playground.settled)
+    taken = lambda: playground.ask(last, "/reinitialize", method="POST", body={})[0] == 200
+    until("a new copy is begun", taken)
+    until("it has begun", lambda: playground.status(last).get("state") == "creating replica")
+    until("it is there", lambda: playground.status(last).get("state") == "running")
+    until("the cluster is settled", playground.settled)
 
 
 def endpoints(result, document, playground):
