@@ -23,6 +23,8 @@ mod dynamic;
 mod kubectl;
 #[path = "agent/parameters.rs"]
 mod parameters;
+#[path = "agent/reloading.rs"]
+mod reloading;
 #[path = "agent/stderr.rs"]
 mod stderr;
 #[path = "agent/stopped.rs"]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Status and body of a request with a JSON body.
-async fn ask(port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(super) async fn ask(port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -28,13 +28,13 @@ async fn ask(port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-async fn own_status(port: u16) -> Value {
+pub(super) async fn own_status(port: u16) -> Value {
     let (_, body) = ask(port, "GET", "/patroni", "").await;
     serde_json::from_str(&body).unwrap_or_default()
 }
 
 /// Wait until the member says so.
-async fn until(port: u16, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until(port: u16, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + DEADLINE;
     loop {
         let status = own_status(port).await;
@@ -46,7 +46,7 @@ async fn until(port: u16, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn show(home: &Home, port: u16, setting: &str) -> String {
+pub(super) fn show(home: &Home, port: u16, setting: &str) -> String {
     let mut psql = Command::new(format!("{BIN_DIR}/psql"));
     psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"]);
     psql.args(["-d", "postgres", "-XAtc", &format!("SHOW {setting}")]);
