@@ -7,14 +7,22 @@ pub const DEFAULT: &str = include_str!("../../agent-config/pgwarden.yml");
 pub const SCHEMA: &str = include_str!("../../agent-config/schema.json");
 
 /// Examples: name and text.
-pub const EXAMPLES: [(&str, &str); 5] = [
+pub const EXAMPLES: [(&str, &str); 7] = [
     (
         "minimal",
         include_str!("../../agent-config/examples/minimal.yml"),
     ),
     (
+        "multi-zone",
+        include_str!("../../agent-config/examples/multi-zone.yml"),
+    ),
+    (
         "playground",
         include_str!("../../agent-config/examples/playground.yml"),
+    ),
+    (
+        "production",
+        include_str!("../../agent-config/examples/production.yml"),
     ),
     (
         "reporting-replica",
