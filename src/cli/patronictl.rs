@@ -108,7 +108,10 @@ pub(super) fn perform(
         return Err(Failure::new(Exit::Usage, what));
     }
     let clusters: Vec<String> = match &verb {
-        CtlVerb::Remove(absent) => absent.words.first().cloned().into_iter().collect(),
+        CtlVerb::Remove(absent) => {
+            let named = absent.words.first().filter(|word| !word.starts_with('-'));
+            named.cloned().into_iter().collect()
+        }
         _ if absent => Vec::new(),
         _ => given
             .get_many::<String>("cluster")
@@ -122,6 +125,7 @@ pub(super) fn perform(
     }
     let target = Target {
         config: config(matches.get_one::<PathBuf>("config_file"))?,
+        insecure: matches.get_flag("insecure"),
         ..Target::of_environment()
     };
     let args = CtlArgs { target, verb };

@@ -334,7 +334,8 @@ impl State {
             role: role.into(),
             timeline: self.position().map(|(timeline, _)| timeline),
             lsn: self.position().map(|(_, lsn)| lsn),
-            receive_lsn: replica.and_then(|facts| facts.receive_lsn),
+            // A receiver that was started again begins before what is replayed.
+            receive_lsn: replica.and_then(|facts| facts.receive_lsn.max(facts.replay_lsn)),
             replay_lsn: replica.and_then(|facts| facts.replay_lsn),
             replication_state: replica.and_then(|facts| {
                 let word = match (facts.streaming, facts.archived) {

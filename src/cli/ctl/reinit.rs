@@ -79,6 +79,17 @@ pub(super) async fn run(
     tally.end()
 }
 
+/// How much has been copied, where the member tells.
+fn progress(status: &Value) -> String {
+    let bytes = |at: usize| status["pgwarden"]["cloning"][at].as_u64();
+    match (bytes(0), bytes(1)) {
+        (Some(done), Some(all)) if all > 0 => {
+            format!(", {}% of {} MiB", done.min(all) * 100 / all, all >> 20)
+        }
+        _ => String::new(),
+    }
+}
+
 /// When the server was started, if it runs.
 fn started(status: &Value) -> Option<String> {
     let runs = status["state"] == "running";
@@ -144,8 +155,9 @@ fn tell(
         Some(_) if now.is_some() => "waiting for it to begin",
         Some(status) => status["state"].as_str().unwrap_or("unknown"),
     };
+    let state = format!("{state}{}", status.map(progress).unwrap_or_default());
     if copy.told != state || since >= copy.told_at + AGAIN {
-        state.clone_into(&mut copy.told);
+        copy.told.clone_from(&state);
         copy.told_at = since;
         writeln!(out, "{name}: {state} ({} s)", since.as_secs())?;
         out.flush()?;
@@ -174,7 +186,9 @@ mod tests {
             Some(status("running", "10:00")),
             Some(json!({ "state": "creating replica" })),
             Some(json!({ "state": "creating replica" })),
-            Some(json!({ "state": "creating replica" })),
+            Some(
+                json!({ "state": "creating replica", "pgwarden": { "cloning": [1 << 20, 4 << 20] } }),
+            ),
             None,
             Some(status("starting", "10:05")),
             Some(status("running", "10:05")),
@@ -189,7 +203,7 @@ mod tests {
             .collect();
         assert_eq!(ends, [true, true, true, true, true, true, false]);
         let told = "pg-1: waiting for it to begin (0 s)\npg-1: creating replica (1 s)\n\
-                    pg-1: creating replica (11 s)\npg-1: does not answer (12 s)\n\
+                    pg-1: creating replica, 25% of 4 MiB (11 s)\npg-1: does not answer (12 s)\n\
                     pg-1: starting (13 s)\nReinitialize is completed on: pg-1 (14 s)\n";
         assert_eq!(String::from_utf8(out).expect("text"), told);
     }
