@@ -143,10 +143,8 @@ fn version(value: Option<&Value>) -> Result<Option<u32>, Reply> {
     };
     let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
     match parts.as_deref() {
-        Some([major]) => Ok(major.checked_mul(10_000)),
-        Some([major, minor]) if *minor < 10_000 => {
-            Ok(major.checked_mul(10_000).map(|number| number + minor))
-        }
+        Some([major @ ..=9_999]) => Ok(Some(major * 10_000)),
+        Some([major @ ..=9_999, minor @ ..=9_999]) => Ok(Some(major * 10_000 + minor)),
         // Before version 10: 9.5.2 is 90502.
         Some([major @ ..=9, minor @ ..=99, patch @ ..=99]) => {
             Ok(Some(major * 10_000 + minor * 100 + patch))

@@ -36,7 +36,7 @@ pub mod model;
 mod objects;
 pub mod pg;
 mod primary;
-mod rebuild;
+pub mod rebuild;
 mod released;
 mod replica;
 pub mod sabotage;

@@ -40,6 +40,8 @@ const HISTORY_MAX_BYTES: usize = 96 * 1024;
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
         self.s.race = None;
+        // Ordered when another led: whoever leads is copied, and copies nobody.
+        self.s.rebuild = None;
         if self.hand_over() {
             return;
         }
@@ -284,22 +286,26 @@ impl Turn<'_> {
             }
             let value = Initialize::Done(facts.system_id.clone());
             self.write_shared(SharedWrite::Initialize { value, expect });
-        } else if !facts.history_is_whole() {
-            // Whoever has to rejoin waits for it, and an empty one would never tell them more.
-            let words = format!(
-                "the history of timeline {} is not there yet",
-                facts.timeline
-            );
-            self.explain_once("history", Rule::Primary, words);
-            self.wake_at(self.now + self.s.budgets.renew_ms / 2);
-        } else if !same_line(&config.history, &facts.history)
-            || config.epoch != epoch
-            || config.ttl_ms != self.s.budgets.ttl_ms
+        } else if facts.history_is_whole()
+            && (!same_line(&config.history, &facts.history)
+                || config.epoch != epoch
+                || config.ttl_ms != self.s.budgets.ttl_ms)
         {
             self.settled("history");
             self.write_history(facts, epoch, expect);
         } else if self.s.asked_since.is_none() {
+            self.await_history(facts);
             self.clear_failover_request();
+        }
+    }
+
+    /// Whoever has to rejoin waits for it, and an empty one would never tell them more.
+    fn await_history(&mut self, facts: &PgFacts) {
+        if !facts.history_is_whole() {
+            let timeline = facts.timeline;
+            let words = format!("the history of timeline {timeline} is not there yet");
+            self.explain_once("history", Rule::Primary, words);
+            self.wake_at(self.now + self.s.budgets.renew_ms / 2);
         }
     }
 

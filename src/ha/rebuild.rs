@@ -6,6 +6,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
+use super::model::DataDir;
 use super::state::Process;
 use super::step::Turn;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ impl Turn<'_> {
         if self.primary_leader().is_none() {
             return Err("Cluster has no leader, can not reinitialize".into());
         }
+        if let Some(why) = self.untouchable() {
+            return Err(why);
+        }
         match &self.s.pg.op {
             Some(Op::Clone) => Err("reinitialize already in progress".into()),
             _ if self.s.rebuild.is_some() && !force => {
@@ -82,9 +86,21 @@ impl Turn<'_> {
                     self.emit(Effect::Inspect);
                 }
             }
-            Process::Down => self.clone_from(from, "a person asked for it"),
+            Process::Down => match self.untouchable() {
+                Some(why) => return self.give_up_rebuild(&why),
+                None => self.clone_from(from, "a person asked for it"),
+            },
         }
         true
+    }
+
+    /// What is no data directory of this cluster is not replaced by a copy of it, whoever asks: a
+    /// wrong `data_dir` looks like that.
+    fn untouchable(&self) -> Option<String> {
+        match &self.s.pg.data {
+            Some(DataDir::Unusable(why)) => Some(why.clone()),
+            _ => self.foreign_system_id(),
+        }
     }
 
     /// The old data are as good as they were.

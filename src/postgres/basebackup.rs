@@ -98,13 +98,14 @@ fn command(
     stage: &Stage,
 ) -> tokio::process::Command {
     let mut command = child::program(&installation.bin_dir, "pg_basebackup", &stage.root());
-    let name = [("application_name", pg.name.as_str())];
+    let mut extra = vec![("application_name", pg.name.as_str())];
+    extra.extend(quote::NOTICE_SILENCE);
     command
         .env("PGPASSFILE", &pg.pgpass)
         .env("LC_ALL", "C")
         .arg(format!(
             "--dbname={}",
-            quote::conninfo(source, &pg.replication, &name)
+            quote::conninfo(source, &pg.replication, &extra)
         ))
         .arg("--pgdata")
         .arg(stage.target())

@@ -26,6 +26,16 @@ pub fn conninfo_value(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// For copies, which run for hours: a node that is gone without a word ends them within half a
+/// minute, and not after the kernel's two hours.
+pub const NOTICE_SILENCE: [(&str, &str); 5] = [
+    ("connect_timeout", "10"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
+
 /// A connection string to another member, without the password: that stands in the password file.
 pub fn conninfo(source: &Source, user: &Credentials, extra: &[(&str, &str)]) -> String {
     let port = source.port.to_string();

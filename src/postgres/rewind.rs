@@ -213,10 +213,11 @@ async fn prepare(
 
 fn pg_rewind(pg: &Postgres, installation: &Installation, source: &Source, dir: &Path) -> Command {
     let mut command = child::program(&installation.bin_dir, "pg_rewind", dir);
-    let extra = [
+    let mut extra = vec![
         ("dbname", pg.database.as_str()),
         ("application_name", pg.name.as_str()),
     ];
+    extra.extend(quote::NOTICE_SILENCE);
     command
         .env("PGPASSFILE", &pg.pgpass)
         .env("LC_ALL", "C")

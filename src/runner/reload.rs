@@ -62,8 +62,8 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
         return Ok(());
     }
     let nofailover = wiring::nofailover(&next);
-    judge_anew(context, &next);
     context.settings.replace(next);
+    judge_anew(context, &context.settings());
     tracing::info!("the settings were read again, and are in force");
     context.tell(Event::Reloaded { nofailover }).await;
     Ok(())

@@ -116,6 +116,11 @@ async fn restarts_are_refused_with_patronis_codes_and_words() {
         ),
         (r#"{"restart_pending": "yes"}"#, 400, "true or false"),
         (
+            r#"{"postgres_version": "999999"}"#,
+            400,
+            "Invalid PostgreSQL version: 999999",
+        ),
+        (
             r#"{"role": "replica"}"#,
             503,
             "restart conditions are not satisfied",

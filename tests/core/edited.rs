@@ -81,15 +81,12 @@ fn a_history_that_is_not_there_yet_is_not_published_as_empty() {
         effects.iter().filter_map(written).collect()
     };
     state.writing_shared = false;
-    for partial in [vec![], vec![fork(1, 50)]] {
-        let seen = PgFacts {
-            timeline: 3,
-            history: partial,
-            ..facts(false)
-        };
-        let effects = step(&mut state, Event::PgSeen(seen), sent_at + 10);
-        assert!(histories(&effects).is_empty(), "{effects:?}");
-    }
+    let seen = PgFacts {
+        timeline: 3,
+        ..facts(false)
+    };
+    let effects = step(&mut state, Event::PgSeen(seen), sent_at + 10);
+    assert!(histories(&effects).is_empty(), "{effects:?}");
     let seen = PgFacts {
         timeline: 3,
         history: vec![fork(1, 50), fork(2, 90)],
@@ -140,4 +137,51 @@ fn a_long_history_is_published_by_its_end_and_written_once() {
     let again =
         |effect: &Effect| matches!(effect, Effect::WriteShared(SharedWrite::History { .. }));
     assert!(!effects.iter().any(again), "{effects:?}");
+}
+
+#[test]
+fn a_timeline_may_have_any_older_one_for_its_parent_and_a_request_is_cleared_meanwhile() {
+    // An archive that knows more timelines than the cluster: the promotion took the number after.
+    let (mut state, sent_at) = super::conditions::leader();
+    let mut shared = state.shared.clone().expect("seen");
+    shared.failover.to = Some("a".into());
+    shared.failover.resource_version = Some("70".into());
+    state.writing_shared = false;
+    let seen = |history| {
+        Event::PgSeen(PgFacts {
+            timeline: 3,
+            history,
+            ..facts(false)
+        })
+    };
+    let writes = |effects: &[Effect]| -> Vec<SharedWrite> {
+        let write = |effect: &Effect| match effect {
+            Effect::WriteShared(what) => Some(what.clone()),
+            _ => None,
+        };
+        effects.iter().filter_map(write).collect()
+    };
+    step(&mut state, seen(vec![]), sent_at + 9);
+    state.writing_shared = false;
+    let effects = super::conditions::shared_seen(&mut state, shared, true, sent_at + 10);
+    assert!(
+        matches!(
+            writes(&effects)[..],
+            [SharedWrite::Failover { to: None, .. }]
+        ),
+        "{effects:?}"
+    );
+    state.writing_shared = false;
+    let first = HistoryEntry {
+        timeline: 1,
+        switch_lsn: Lsn(50),
+        reason: String::new(),
+        at: None,
+        new_leader: None,
+    };
+    let effects = step(&mut state, seen(vec![first]), sent_at + 20);
+    assert!(
+        matches!(&writes(&effects)[..], [SharedWrite::History { history, .. }] if history.len() == 1),
+        "{effects:?}"
+    );
 }

@@ -147,3 +147,28 @@ fn neither_the_leader_nor_who_has_none_is_rebuilt() {
         (false, "Cluster has no leader, can not reinitialize".into())
     );
 }
+
+#[test]
+fn what_is_no_directory_of_this_cluster_is_not_replaced() {
+    let (mut state, now) = follower();
+    reinitialize(&mut state, false, now + 10);
+    let why = "ended with code 0".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, now + 20);
+    let odd = DataDir::Unusable("it holds somebody's files".into());
+    let effects = step(&mut state, Event::DataSeen(odd), now + 30);
+    assert!(!effects.contains(&copies()), "{effects:?}");
+    assert_eq!(state.rebuild, None);
+    let effects = reinitialize(&mut state, true, now + 40);
+    assert_eq!(
+        answer(&effects),
+        (false, "it holds somebody's files".into())
+    );
+}
+
+#[test]
+fn who_has_become_the_leader_forgets_the_order() {
+    let (mut state, sent_at) = leader();
+    state.rebuild = Some(pgwarden::ha::rebuild::Rebuild::default());
+    tick(&mut state, sent_at + 30);
+    assert_eq!(state.rebuild, None);
+}

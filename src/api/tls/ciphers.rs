@@ -98,8 +98,8 @@ pub(super) fn choose(list: &str) -> Result<Choice, String> {
             newer.push(*suite);
             continue;
         }
-        let (sign, word) = match item.split_at(1) {
-            (sign @ ("!" | "-" | "+"), word) => (sign, word),
+        let (sign, word) = match item.split_at_checked(1) {
+            Some((sign @ ("!" | "-" | "+"), word)) => (sign, word),
             _ => ("", item),
         };
         let found = matching(word);
@@ -184,6 +184,13 @@ mod tests {
         let all = provider.cipher_suites.len();
         choose("HIGH").unwrap().apply(&mut provider);
         assert_eq!(provider.cipher_suites.len(), all);
+    }
+
+    #[test]
+    fn a_pasted_quotation_mark_is_a_wrong_name_and_no_end() {
+        for list in ["\u{201c}HIGH\u{201d}", "\u{a0}", "!\u{201c}"] {
+            assert!(choose(list).is_err(), "{list}");
+        }
     }
 
     #[test]
