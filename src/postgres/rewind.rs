@@ -81,6 +81,12 @@ pub async fn leader_ready_for_rewind(
     session.value(sql, deadline).await
 }
 
+/// Whether the server is out of recovery.
+pub async fn leads(session: &Session, deadline: Duration) -> Result<bool, SqlError> {
+    let sql = "SELECT NOT pg_is_in_recovery()";
+    session.value(sql, deadline).await
+}
+
 /// Brings a directory whose server did not stop cleanly to a clean shutdown, by crash recovery in
 /// a single-user server. No WAL is archived and nobody can connect. A clean one is left alone.
 pub async fn recover(

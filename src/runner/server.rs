@@ -330,12 +330,17 @@ pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
     report(&context, Op::Rewind, result).await;
 }
 
-/// The leader's control file must show the timeline that the rewind is to reach.
+/// It must lead, whatever the lock and its own last word say of it: a store that came back from a
+/// backup names leaders of before. And its control file must show the timeline that the rewind is
+/// to reach.
 async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
     let user = &pg.superuser;
     let session = Session::remote(source, user, &pg.database, STATEMENT)
         .await
         .map_err(words)?;
+    if !rewind::leads(&session, STATEMENT).await.map_err(words)? {
+        return Err("it is in recovery, and only who leads is followed".to_owned());
+    }
     if !rewind::leader_ready_for_rewind(&session, STATEMENT)
         .await
         .map_err(words)?

@@ -138,6 +138,7 @@ impl World {
             }
             Effect::Rewind { from } => {
                 let source = self.source(node, &from);
+                self.nodes[node].rewinds = self.can_be_copied(source, node);
                 self.finish(node, Op::Rewind, Some(source), (100, 1_500));
             }
             Effect::CompareWal { with } => {

@@ -276,6 +276,13 @@ impl World {
         self.probe(node);
     }
 
+    /// It leads, and can be reached.
+    pub(crate) fn can_be_copied(&self, from: usize, by: usize) -> bool {
+        let server = self.nodes[from].server.as_ref();
+        let good = server.is_some_and(|server| server.is_writable() && !server.frozen);
+        good && !self.nodes[from].cut_peers && !self.nodes[by].cut_peers
+    }
+
     /// An operation of the agent's own children ended, if the agent still lives.
     pub(crate) fn op_done(&mut self, node: usize, life: Life, op: Op, source: Option<usize>) {
         if self.nodes[node].life != life {
@@ -284,16 +291,8 @@ impl World {
         let id = self.next_id();
         let mut result = Ok(());
         let copy: Option<Disk> = source.and_then(|from| {
-            let good = self.nodes[from]
-                .server
-                .as_ref()
-                .is_some_and(|s| s.is_writable() && !s.frozen);
-            let linked = !self.nodes[from].cut_peers && !self.nodes[node].cut_peers;
-            self.nodes[from]
-                .dir
-                .whole()
-                .filter(|_| good && linked)
-                .cloned()
+            let good = self.can_be_copied(from, node);
+            self.nodes[from].dir.whole().filter(|_| good).cloned()
         });
         match &op {
             Op::Initdb => {

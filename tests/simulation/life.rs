@@ -20,8 +20,9 @@ impl World {
         n.life += 1;
         n.frozen = false;
         n.backlog.clear();
-        // A rewind that dies midway leaves a directory that must not start.
-        if dying.is_some_and(|state| state.pg.op == Some(Op::Rewind)) {
+        // A rewind that dies midway leaves a directory that must not start; one that found nobody
+        // who leads has touched nothing.
+        if n.rewinds && dying.is_some_and(|state| state.pg.op == Some(Op::Rewind)) {
             n.dir = Dir::Unfinished;
         }
         let (guardian, delay) = (n.guardian, self.rng.range(40, 200));

@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) watch_shared_due: bool,
     /// Its watch of the shared objects, not of the pods, is stalled until then, at this.
     pub(crate) stalled: Option<(u64, Shared)>,
+    /// Its rewind found a leader: from then on it works on the directory.
+    pub(crate) rewinds: bool,
     /// Containers of mine that the kubelet has reported as terminated.
     pub(crate) terminated: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl Node {
             watch_lock_due: false,
             watch_shared_due: false,
             stalled: None,
+            rewinds: false,
             terminated: Vec::new(),
         }
     }
