@@ -64,7 +64,7 @@ fn members(kubernetes: &Kubernetes, scope: &str) -> anyhow::Result<Vec<String>> 
         .context("start the runtime")?;
     let call_ms = PATIENCE.as_millis() as u64;
     runtime.block_on(async {
-        let client = wiring::connect_as(kubernetes, call_ms).await?;
+        let client = wiring::connect(kubernetes, call_ms).await?;
         let selector = kubernetes.label_selector(scope);
         crate::dcs::addresses(&client, &kubernetes.namespace, &selector, PATIENCE)
             .await

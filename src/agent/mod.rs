@@ -225,7 +225,7 @@ impl Agent {
         let (stop_api, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         serving.spawn(server.run(until_true(stopped)));
-        let client = wiring::connect(&settings, budgets.call_ms).await?;
+        let client = wiring::connect(&settings.kubernetes, budgets.call_ms).await?;
         let dcs = wiring::dcs(&live, &dynamic, client, budgets.call_ms, &uid)?;
         let (uid, route) = wiring::own_pod(&settings, &dcs, || {
             link.beat();

@@ -222,12 +222,7 @@ pub fn rules(dynamic: &Dynamic) -> Rules {
 }
 
 /// A client of the API server; it connects when it is first used.
-pub async fn connect(settings: &Settings, call_ms: u64) -> anyhow::Result<kube::Client> {
-    connect_as(&settings.kubernetes, call_ms).await
-}
-
-/// The same for who has only the section `kubernetes`.
-pub async fn connect_as(kubernetes: &Kubernetes, call_ms: u64) -> anyhow::Result<kube::Client> {
+pub async fn connect(kubernetes: &Kubernetes, call_ms: u64) -> anyhow::Result<kube::Client> {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let access = if kubernetes.kubeconfig.is_none() && in_pod {
         ApiAccess::InCluster
@@ -317,7 +312,7 @@ pub async fn dcs_again(
     if settings.kubernetes.pod_uid.is_some() {
         return Ok(known.clone());
     }
-    let client = connect(&settings, call_ms).await?;
+    let client = connect(&settings.kubernetes, call_ms).await?;
     dcs(live, dynamic, client, call_ms, pod_uid)
 }
 

@@ -12,6 +12,7 @@ use super::switchover::{self, Verb};
 use super::view::View;
 use super::{cluster, config, health, metrics, reinitialize, restart, status};
 use crate::ha::model::Ms;
+use crate::sys::clock::wall_ms;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::header::{TRANSFER_ENCODING, WWW_AUTHENTICATE};
@@ -313,11 +314,6 @@ impl Routes {
             Err(_) => Err(text(408, "the body did not arrive in time")),
         }
     }
-}
-
-/// The wall clock, in milliseconds since 1970.
-fn wall_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 fn first_segment(path: &str) -> &str {

@@ -6,6 +6,7 @@ use super::codec::config::{self, ConfigView};
 use super::codec::object::{Meta, Notes, create_body, patch_body};
 use super::codec::{failover, sync};
 use super::error::DcsError;
+use super::names::DcsNames;
 use super::request::Ask;
 use crate::ha::lock::Outcome;
 use crate::ha::shared::{ConfigRecord, FailoverRecord, Scheduled, SharedWrite, SyncRecord};
@@ -29,6 +30,16 @@ enum Part {
     Config,
     Sync,
     Failover,
+}
+
+impl Part {
+    fn name(self, names: &DcsNames) -> String {
+        match self {
+            Self::Config => names.config_name(),
+            Self::Sync => names.sync_name(),
+            Self::Failover => names.failover_name(),
+        }
+    }
 }
 
 impl Dcs {
@@ -76,31 +87,25 @@ impl Dcs {
 
     /// The dynamic configuration as stored, and the version of its object, by a quorum read.
     pub async fn read_config(&self) -> Result<(Option<String>, Option<String>), DcsError> {
-        let (names, deadline) = (self.names(), Instant::now() + self.call);
-        let (group, resource) = names.dialect.state().path();
-        let path = self.path(group, resource, &names.config_name());
-        match self
-            .read_until(&Ask::get("read the configuration", &path), deadline)
-            .await
-        {
-            Ok(object) => {
-                let meta = Meta::of(&object);
-                Ok((meta.note(config::CONFIG).map(str::to_owned), meta.version()))
-            }
-            Err(DcsError::Missing { .. }) => Ok((None, None)),
-            Err(error) => Err(error),
-        }
+        let meta = self.read_part(Part::Config).await?.unwrap_or_default();
+        Ok((meta.note(config::CONFIG).map(str::to_owned), meta.version()))
     }
 
     /// What is asked for or planned, by a quorum read.
     pub async fn read_failover(&self) -> Result<FailoverRecord, DcsError> {
-        let (names, deadline) = (self.names(), Instant::now() + self.call);
-        let (group, resource) = names.dialect.state().path();
-        let path = self.path(group, resource, &names.failover_name());
-        let ask = Ask::get("read what is planned", &path);
-        match self.read_until(&ask, deadline).await {
-            Ok(object) => Ok(failover::decode(Some(&Meta::of(&object)), &mut Vec::new())),
-            Err(DcsError::Missing { .. }) => Ok(FailoverRecord::default()),
+        let meta = self.read_part(Part::Failover).await?;
+        Ok(failover::decode(meta.as_ref(), &mut Vec::new()))
+    }
+
+    /// `None`: the object is not there.
+    async fn read_part(&self, part: Part) -> Result<Option<Meta>, DcsError> {
+        let name = part.name(self.names());
+        let (group, resource) = self.names().dialect.state().path();
+        let what = format!("read {name}");
+        let ask = Ask::get(&what, &self.path(group, resource, &name));
+        match self.read_until(&ask, Instant::now() + self.call).await {
+            Ok(object) => Ok(Some(Meta::of(&object))),
+            Err(DcsError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -148,11 +153,7 @@ impl Dcs {
         expect: Option<&str>,
     ) -> Outcome<SharedPart> {
         let names = self.names();
-        let name = match part {
-            Part::Config => names.config_name(),
-            Part::Sync => names.sync_name(),
-            Part::Failover => names.failover_name(),
-        };
+        let name = part.name(names);
         let body = match expect {
             Some(_) => patch_body(names, notes, expect),
             None => create_body(names, names.dialect.state().kind, &name, notes),

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
+/// What the published history may take of the object's room.
+const HISTORY_MAX_BYTES: usize = 96 * 1024;
 
 /// The newest entries whose texts fit: all annotations of an object share 256 KiB.
 fn publishable(own: &[HistoryEntry]) -> &[HistoryEntry] {
@@ -33,9 +35,6 @@ fn same_line(published: &[HistoryEntry], own: &[HistoryEntry]) -> bool {
     };
     forks(published) == forks(publishable(own))
 }
-
-/// What the published history may take of the object's room.
-const HISTORY_MAX_BYTES: usize = 96 * 1024;
 
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {

@@ -72,7 +72,9 @@ impl Turn<'_> {
             return self.give_up_rebuild("there is no leader to copy any more");
         };
         match self.s.pg.process {
-            Process::Unknown => {}
+            // What is here is looked at first, as ever.
+            Process::Unknown => return false,
+            Process::Down if self.s.pg.data.is_none() => return false,
             Process::Running { .. } => {
                 let how = if rebuild.force {
                     Stop::Immediate
@@ -80,11 +82,6 @@ impl Turn<'_> {
                     Stop::Fast
                 };
                 self.stop(how, Rule::Replica, "a new copy of the leader was asked for");
-            }
-            Process::Down if self.s.pg.data.is_none() => {
-                if self.may("inspect", 1_000) {
-                    self.emit(Effect::Inspect);
-                }
             }
             Process::Down => match self.untouchable() {
                 Some(why) => return self.give_up_rebuild(&why),

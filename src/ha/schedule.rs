@@ -35,9 +35,14 @@ pub enum Due {
 }
 
 impl WallClock {
+    /// What it shows at this instant of the boottime clock, unless it was set since.
+    pub fn shows(self, now: Ms) -> u64 {
+        self.wall_ms + now.saturating_sub(self.at)
+    }
+
     /// How something planned for `at_wall_ms` stands.
     pub fn due(self, at_wall_ms: u64, now: Ms) -> Due {
-        let wall_now_ms = self.wall_ms + now.saturating_sub(self.at);
+        let wall_now_ms = self.shows(now);
         match at_wall_ms.checked_sub(wall_now_ms) {
             Some(wait_ms) if wait_ms > 0 => Due::Later(now.saturating_add(wait_ms)),
             _ if wall_now_ms - at_wall_ms > STALE_MS => Due::Stale(wall_now_ms - at_wall_ms),

@@ -69,21 +69,15 @@ impl From<NotStarted> for RewindError {
     }
 }
 
-/// The leader may be rewound to: it is writable, and its control file already names its timeline,
-/// which `pg_rewind` compares. Before that it would find nothing to do.
+/// The leader may be rewound to: its control file already names its timeline, which `pg_rewind`
+/// compares. Before that it would find nothing to do. `None`: it is in recovery, and leads nobody.
 pub async fn leader_ready_for_rewind(
     session: &Session,
     deadline: Duration,
-) -> Result<bool, SqlError> {
-    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN false ELSE \
+) -> Result<Option<bool>, SqlError> {
+    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE \
                (SELECT timeline_id FROM pg_control_checkpoint()) = \
                ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END";
-    session.value(sql, deadline).await
-}
-
-/// Whether the server is out of recovery.
-pub async fn leads(session: &Session, deadline: Duration) -> Result<bool, SqlError> {
-    let sql = "SELECT NOT pg_is_in_recovery()";
     session.value(sql, deadline).await
 }
 

@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 /// Patroni's name for the copy in the data directory.
 const COPY: &str = "patroni.dynamic.json";
-/// Other writers of the object are waited out this often.
-const TRIES: usize = 5;
+/// Other writers of an object are waited out this often.
+pub(super) const TRIES: usize = 5;
 
 type Document = Map<String, Value>;
 

@@ -4,6 +4,7 @@
 use super::Context;
 use crate::dcs::codec::pod::container_id_to_record;
 use crate::ha::event::Event;
+use crate::sys::clock::wall_ms;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(super) async fn run(context: Arc<Context>) {
     };
     loop {
         tokio::time::sleep(LOOK).await;
-        let read_at_unix_ms = jiff::Timestamp::now().as_millisecond().unsigned_abs();
+        let read_at_unix_ms = wall_ms();
         let name = &context.settings().name;
         match context.dcs.read_pod(name).await {
             Ok(pod) => {

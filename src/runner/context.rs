@@ -90,6 +90,19 @@ impl Context {
         crate::agent::wiring::postgres(&self.settings(), &dynamic, &self.installation)
     }
 
+    /// Put a stored dynamic configuration in force, as it reads over the local settings; whether
+    /// that changed anything.
+    pub(super) fn resolve(&self, raw: &str) -> bool {
+        let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
+        let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.settings());
+        for problem in problems {
+            tracing::error!("the dynamic configuration: {problem}");
+        }
+        let changed = *dynamic != parsed;
+        *dynamic = parsed;
+        changed
+    }
+
     /// The settings in force now.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.get()

@@ -7,7 +7,6 @@ use crate::dcs::watch::Seen;
 use crate::guardian::protocol::Notice;
 use crate::ha::event::{Ask, Event};
 use crate::ha::lock::LockState;
-use crate::settings::Dynamic;
 use std::sync::atomic::Ordering::SeqCst;
 
 impl Runner {
@@ -72,14 +71,8 @@ impl Runner {
     fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
         if let Some(raw) = &view.config_raw
             && self.config_raw.as_deref() != Some(raw)
-            && let Ok(mut dynamic) = self.context.dynamic.write()
         {
-            let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.context.settings());
-            for problem in problems {
-                tracing::error!("the dynamic configuration: {problem}");
-            }
-            self.settings_changed |= *dynamic != parsed;
-            *dynamic = parsed;
+            self.settings_changed |= self.context.resolve(raw);
             self.config_raw = Some(raw.as_str().into());
             if let Ok(document) = serde_json::from_str(raw) {
                 self.context.dcs.remember_config(document);

@@ -134,8 +134,8 @@ pub(super) async fn run(
                     .complete(&context, &mut probe, &mut facts, now)
                     .await;
                 history.keep_up(&context, facts.timeline).await;
-                let seen = as_event(&context, &facts, &history.entries);
-                let event = Event::PgSeen(PgFacts { archived, ..seen });
+                let seen = as_event(&context, &facts, &history.entries, archived);
+                let event = Event::PgSeen(seen);
                 health.answered_at = now;
                 if !health
                     .before
@@ -263,7 +263,7 @@ impl History {
     }
 }
 
-fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFacts {
+fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry], archived: bool) -> PgFacts {
     PgFacts {
         in_recovery: facts.in_recovery,
         timeline: facts.timeline,
@@ -280,7 +280,7 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
         sync_setting: facts.synchronous_standby_names.clone(),
         starved: facts.starved.clone(),
-        archived: false,
+        archived,
     }
 }
 

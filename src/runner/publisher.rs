@@ -144,14 +144,8 @@ pub(super) async fn run(context: Arc<Context>, mut publications: watch::Receiver
 pub(super) async fn farewell(context: &Context, state: &State) {
     let mut last = Publication::default();
     last.update(context, state, None, String::new(), None);
-    let (mut member, _) = last.without_positions();
-    (member.timeline, member.replication_state) = (None, None);
-    let labels = labels(&context.settings().kubernetes, &member, false);
-    let last = Publication {
-        member,
-        labels,
-        renew_ms: 0,
-    };
+    (last.member, _) = last.without_positions();
+    (last.member.timeline, last.member.replication_state) = (None, None);
     if tokio::time::timeout(FAREWELL, publish(context, &last)).await != Ok(true) {
         tracing::debug!("the Pod does not show that the member has stopped");
     }

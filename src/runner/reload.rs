@@ -7,7 +7,7 @@ use super::Context;
 use crate::agent::wiring;
 use crate::api::Reply;
 use crate::ha::event::Event;
-use crate::settings::{Dynamic, Loaded, Settings, live};
+use crate::settings::{Loaded, Settings, live};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -63,23 +63,12 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
     }
     let nofailover = wiring::nofailover(&next);
     context.settings.replace(next);
-    judge_anew(context, &context.settings());
+    // What the dynamic configuration says depends on what the local file says.
+    let document = context.dcs.known_config();
+    if document.is_object() {
+        context.resolve(&document.to_string());
+    }
     tracing::info!("the settings were read again, and are in force");
     context.tell(Event::Reloaded { nofailover }).await;
     Ok(())
-}
-
-/// What the dynamic configuration says depends on what the local file says.
-fn judge_anew(context: &Context, settings: &Settings) {
-    let document = context.dcs.known_config();
-    let Ok(mut dynamic) = context.dynamic.write() else {
-        return;
-    };
-    if document.is_object() {
-        let (parsed, problems) = Dynamic::parse(&document.to_string(), &dynamic, settings);
-        for problem in problems {
-            tracing::warn!("the dynamic configuration: {problem}");
-        }
-        *dynamic = parsed;
-    }
 }

@@ -1,6 +1,7 @@
 //! Plans by the wall clock: what it shows is told to the core, restarts of this member are kept
 //! here until they are due, and planned switchovers go into the shared object.
 
+use super::configuration::TRIES;
 use super::{Context, Runner};
 use crate::api::when::When;
 use crate::api::{Reply, RestartPlan};
@@ -10,26 +11,18 @@ use crate::ha::lock::Outcome;
 use crate::ha::model::{Ms, Name};
 use crate::ha::schedule::{Due, WallClock};
 use crate::ha::shared::Scheduled;
+use crate::sys::clock::wall_ms;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A smaller drift is none.
 const DRIFT_MS: u64 = 100;
-/// Other writers of the object are waited out this often.
-const TRIES: usize = 5;
-
-fn wall_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
-}
 
 impl Runner {
     /// What both clocks show, if the wall clock is not where the core takes it to be.
     pub(super) fn wall_clock(&self, now: Ms) -> Option<Event> {
         let wall_ms = wall_ms();
-        let expected = self
-            .state
-            .wall
-            .map(|clock| clock.wall_ms + now.saturating_sub(clock.at));
+        let expected = self.state.wall.map(|clock| clock.shows(now));
         let known = expected.is_some_and(|expected| expected.abs_diff(wall_ms) <= DRIFT_MS);
         (!known).then_some(Event::WallClock { wall_ms })
     }

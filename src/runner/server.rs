@@ -338,18 +338,14 @@ async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
     let session = Session::remote(source, user, &pg.database, STATEMENT)
         .await
         .map_err(words)?;
-    if !rewind::leads(&session, STATEMENT).await.map_err(words)? {
-        return Err("it is in recovery, and only who leads is followed".to_owned());
-    }
-    if !rewind::leader_ready_for_rewind(&session, STATEMENT)
-        .await
-        .map_err(words)?
-    {
-        control::checkpoint(&session, CHECKPOINT)
+    let ready = rewind::leader_ready_for_rewind(&session, STATEMENT).await;
+    match ready.map_err(words)? {
+        None => Err("it is in recovery, and only who leads is followed".to_owned()),
+        Some(true) => Ok(()),
+        Some(false) => control::checkpoint(&session, CHECKPOINT)
             .await
-            .map_err(words)?;
+            .map_err(words),
     }
-    Ok(())
 }
 
 pub(super) async fn run_crash_recover(context: Arc<Context>) {

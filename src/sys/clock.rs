@@ -1,7 +1,8 @@
 //! The one clock of the program: CLOCK_BOOTTIME, which also runs while the machine is suspended.
 //!
 //! CLOCK_MONOTONIC stops in suspend, so a lease measured on it could outlive the one in the record;
-//! the wall clock jumps. Neither is read for any decision.
+//! the wall clock jumps. Neither is read for any decision about a lease; what people plan for a time
+//! of day goes by the wall clock.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -17,6 +18,11 @@ pub fn boottime_us() -> u64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(u64::MAX, |t| {
         t.tv_sec() as u64 * 1_000_000 + t.tv_nsec() as u64 / 1000
     })
+}
+
+/// Milliseconds since 1970 by the wall clock; 0 where that is set to before.
+pub fn wall_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 #[cfg(test)]

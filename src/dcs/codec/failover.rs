@@ -1,7 +1,7 @@
 //! `<scope>-failover`: a switchover or manual failover somebody asked for, or plans.
 
 use super::Problem;
-use super::object::{Meta, Notes};
+use super::object::{Meta, Notes, unix_ms};
 use crate::ha::model::Name;
 use crate::ha::shared::{FailoverRecord, Scheduled};
 
@@ -46,12 +46,6 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
         scheduled,
         resource_version,
     }
-}
-
-/// A time with its zone, in milliseconds since 1970.
-pub fn unix_ms(text: &str) -> Option<u64> {
-    let at = text.trim().parse::<jiff::Timestamp>().ok()?;
-    u64::try_from(at.as_millisecond()).ok()
 }
 
 /// The annotations of a request; both empty: of none.

@@ -35,6 +35,12 @@ pub struct Meta {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// A time with its zone, in milliseconds since 1970.
+pub fn unix_ms(text: &str) -> Option<u64> {
+    let at = text.trim().parse::<jiff::Timestamp>().ok()?;
+    u64::try_from(at.as_millisecond()).ok()
+}
+
 /// An object of which only the metadata matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Slim {

@@ -3,6 +3,7 @@
 //! Plain functions over [`PodFacts`], which a quorum read has filled. They refuse with words,
 //! because a proof taken too easily is two writers.
 
+use super::object::unix_ms;
 use serde_json::Value;
 
 /// The reason the kubelet gives when it lost sight of a container: no statement about its end.
@@ -149,20 +150,19 @@ fn container_state(state: &Value) -> ContainerState {
         return ContainerState::Terminated {
             container_id: field("containerID"),
             reason: field("reason"),
-            finished_at_unix_ms: unix_ms(&field("finishedAt")),
+            finished_at_unix_ms: known_ms(&field("finishedAt")),
         };
     }
     if state["running"].is_object() {
-        let started_at_unix_ms = unix_ms(&text(&state["running"]["startedAt"]));
+        let started_at_unix_ms = known_ms(&text(&state["running"]["startedAt"]));
         return ContainerState::Running { started_at_unix_ms };
     }
     ContainerState::Other
 }
 
-/// Milliseconds since 1970; the year 1970 itself is the kubelet's "not known".
-fn unix_ms(text: &str) -> Option<u64> {
-    let ms = text.parse::<jiff::Timestamp>().ok()?.as_millisecond();
-    u64::try_from(ms).ok().filter(|ms| *ms > 0)
+/// The year 1970 itself is the kubelet's "not known".
+fn known_ms(text: &str) -> Option<u64> {
+    unix_ms(text).filter(|ms| *ms > 0)
 }
 
 fn processes_end_with_container(pod: &PodFacts) -> Result<(), WhyNot> {
