@@ -1,12 +1,14 @@
 //! `ctl` over HTTPS: whom it believes, by its words and by the configuration.
 
 use crate::certificates::{Authority, Dir, asking};
-use crate::harness::{Harness, start_with, wall_s};
-use crate::program::run;
+use crate::harness::{Harness, PATIENCE, start_with, wall_s};
+use crate::program::{program, run};
 use crate::recorded::view;
 use pgwarden::api::Limits;
 use pgwarden::api::security::{Handle, Security};
 use pgwarden::api::tls::server::VerifyClient;
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A member that asks whoever changes something for a certificate of this authority.
 async fn serve(dir: &Dir, ours: &Authority) -> Harness {
@@ -44,6 +46,20 @@ async fn a_member_is_believed_by_its_authority_or_by_order() {
     assert!(ended.err.contains("--cacert: /nonexistent"), "{ended:?}");
     let ended = run(&["explain", &api, "-k"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
+    // What renews itself asks as whoever asks once.
+    let mut watching = program(&["ctl", "list", &api, "-k", "-w", "1"]);
+    let mut child = watching.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let shown = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("Cluster: bench") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(PATIENCE, shown).await.unwrap());
+    child.kill().await.unwrap();
     server.stop().await;
 }
 

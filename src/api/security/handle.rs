@@ -93,7 +93,9 @@ impl Handle {
             if self.current().has_files() {
                 let handle = Arc::clone(&self);
                 let renewed = tokio::task::spawn_blocking(move || handle.renew()).await;
-                told = renewed.map_or(told.take(), |renewed| tell(renewed, told.take()));
+                if let Ok(renewed) = renewed {
+                    tell(renewed, &mut told);
+                }
             }
             let names = {
                 let view = view.borrow();
@@ -109,23 +111,51 @@ impl Handle {
     }
 }
 
-/// Say it once; what was said.
-fn tell(renewed: Result<Option<Vec<Warning>>, Error>, told: Option<String>) -> Option<String> {
-    match renewed {
-        Ok(None) => None,
-        Ok(Some(warnings)) => {
-            tracing::info!("the REST API uses the certificates that were put in place");
-            for Warning { key, message } in warnings {
-                tracing::warn!("{key}: {message}");
-            }
-            None
+/// Say what is wrong once, until it is something else; whether it was said. `told`: the last word.
+fn tell(renewed: Result<Option<Vec<Warning>>, Error>, told: &mut Option<String>) -> bool {
+    let words = renewed.as_ref().err().map(ToString::to_string);
+    if let Ok(Some(warnings)) = renewed {
+        tracing::info!("the REST API uses the certificates that were put in place");
+        for Warning { key, message } in warnings {
+            tracing::warn!("{key}: {message}");
         }
-        Err(error) => {
-            let words = error.to_string();
-            if told.as_ref() != Some(&words) {
-                tracing::warn!("{words}; the REST API goes on with what it had");
-            }
-            Some(words)
-        }
+    }
+    let fresh = words.as_ref().filter(|words| told.as_ref() != Some(*words));
+    if let Some(words) = fresh {
+        tracing::warn!("{words}; the REST API goes on with what it had");
+    }
+    let said = fresh.is_some();
+    *told = words;
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tls;
+
+    #[test]
+    fn what_stays_broken_is_said_once_and_again_after_it_was_good() {
+        let broken = |why: &str| {
+            Err(Error::from(tls::Error::Refused {
+                key: "restapi.certfile".to_owned(),
+                why: why.to_owned(),
+            }))
+        };
+        let mut told = None;
+        let said: Vec<bool> = [
+            broken("garbage"),
+            broken("garbage"),
+            broken("gone"),
+            broken("gone"),
+            Ok(None),
+            broken("gone"),
+            Ok(Some(Vec::new())),
+            broken("gone"),
+        ]
+        .into_iter()
+        .map(|renewed| tell(renewed, &mut told))
+        .collect();
+        assert_eq!(said, [true, false, true, false, false, true, false, true]);
     }
 }

@@ -1,9 +1,9 @@
 //! Whom a screen asks: the one that answered last, and when that one is away the next one. Members
 //! that an answer names are asked too, so a screen outlives the member it was opened with.
 
-use crate::api::client;
+use crate::api::client::Client;
 use crate::cli::cluster::Cluster;
-use crate::cli::ctl::{base_of, decode};
+use crate::cli::ctl::{Remote, base_of, decode};
 use std::time::Duration;
 
 /// How long one member is waited for: the next one may know.
@@ -21,6 +21,7 @@ pub(super) struct Answer {
 
 /// The addresses in the order they are asked, and what is known of them.
 pub(super) struct Asker {
+    client: Client,
     given: Vec<String>,
     /// Of the last answer.
     told: Vec<String>,
@@ -37,9 +38,10 @@ struct Known {
 
 impl Asker {
     /// At least one address.
-    pub(super) fn new(urls: &[String]) -> Self {
+    pub(super) fn new(remote: &Remote) -> Self {
         Self {
-            given: urls.to_vec(),
+            client: remote.client().clone(),
+            given: remote.urls().to_vec(),
             told: Vec::new(),
             last: None,
         }
@@ -77,7 +79,8 @@ impl Asker {
     }
 
     async fn ask_one(&mut self, base: &str) -> Result<(Cluster, String), String> {
-        let answer = client::get_json(&format!("{base}/cluster"), PATIENCE).await;
+        let url = format!("{base}/cluster");
+        let answer = self.client.get_json(&url, PATIENCE).await;
         let body = match answer {
             Ok((200, body)) => body,
             Ok((status, _)) => return Err(format!("{base} answered {status}")),
@@ -87,7 +90,7 @@ impl Asker {
             // Until it is known: a cluster that is being made has no identifier yet.
             Some(known) if known.system_id.is_some() => known,
             _ => {
-                let status = client::get_patroni(base, PATIENCE).await;
+                let status = self.client.get_patroni(base, PATIENCE).await;
                 let name = status.as_ref().map_or("", |status| &status.name);
                 Known {
                     base: base.to_owned(),
@@ -112,6 +115,7 @@ mod tests {
     fn the_last_one_is_asked_first_and_nobody_twice() {
         let urls = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let asker = Asker {
+            client: Client::default(),
             given: urls(&["http://a", "http://b"]),
             told: urls(&["http://b", "http://c"]),
             last: Some(Known {

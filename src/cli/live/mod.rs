@@ -63,7 +63,7 @@ pub(super) async fn run(
     wanted: Wanted,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let mut asker = Asker::new(remote.urls());
+    let mut asker = Asker::new(remote);
     let terminal = std::io::stdout().is_terminal();
     if terminal && wanted.manner.format == Format::Pretty {
         Live::open(wanted, out)?.run(&mut asker).await
