@@ -5,7 +5,7 @@ use crate::api::security::{Error, Handle, Security, Wanted};
 use crate::cli::{self, Exit, Failure};
 use crate::runner::Journal;
 use crate::settings::Settings;
-use crate::sys::clock::boottime_ms;
+use crate::sys::clock::{boottime_ms, wall_s};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -64,9 +64,4 @@ pub(super) async fn secure(settings: &Settings, adopting: bool) -> anyhow::Resul
         tracing::warn!("{}: {}", warning.key, warning.message);
     }
     Ok(Handle::new(security, wall_s))
-}
-
-/// The wall clock, which certificates go by; seconds since 1970.
-fn wall_s() -> i64 {
-    jiff::Timestamp::now().as_second()
 }

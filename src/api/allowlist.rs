@@ -29,7 +29,7 @@ pub enum Entry {
 
 impl Entry {
     /// This address alone.
-    pub fn address(address: IpAddr) -> Self {
+    fn address(address: IpAddr) -> Self {
         let address = address.to_canonical();
         let bits = if address.is_ipv4() { 32 } else { 128 };
         Self::Network { address, bits }

@@ -36,3 +36,15 @@ pub(super) fn known_keys(fields: &Map<String, Value>, keys: &[&str]) -> Result<(
         format!("unknown key \"{unknown}\"; {hint}"),
     ))
 }
+
+/// A key that is true or false; missing or null is false.
+pub(super) fn flag(fields: &Map<String, Value>, key: &str) -> Result<bool, Reply> {
+    match fields.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(wanted)) => Ok(*wanted),
+        Some(other) => {
+            let text = format!("\"{key}\" must be true or false, found {other}");
+            Err(Reply::new(400, text))
+        }
+    }
+}

@@ -61,14 +61,7 @@ pub(super) fn read(body: &[u8], view: &View, wall_now_ms: u64) -> Result<Ask, Re
     let role = role(fields.get("role"))?.map(str::to_owned);
     let older_than = version(fields.get("postgres_version"))?;
     let timeout_s = timeout(fields.get("timeout"))?;
-    let pending = match fields.get("restart_pending") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(wanted)) => *wanted,
-        Some(other) => {
-            let text = format!("\"restart_pending\" must be true or false, found {other}");
-            return Err(Reply::new(400, text));
-        }
-    };
+    let pending = body::flag(&fields, "restart_pending")?;
     let conditions = Conditions {
         role,
         older_than,

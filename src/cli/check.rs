@@ -56,7 +56,7 @@ pub fn run_in(
 
 /// What only the files of certificates and keys can say.
 fn rest_api(settings: &Settings) -> Vec<Problem> {
-    let now_s = jiff::Timestamp::now().as_second();
+    let now_s = crate::sys::clock::wall_s();
     let mut found = security::inspect(&super::rest::security(settings), now_s);
     // How members ask is judged there; how people ask may rest on one more file.
     let cafile = settings.restapi.tls.as_ref();

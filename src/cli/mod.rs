@@ -328,7 +328,7 @@ fn asking(mut wanted: tls::client::Wanted, target: &Target) -> Result<Client, Fa
     if target.insecure {
         wanted.trust = tls::client::Trust::Anybody;
     }
-    let now_s = jiff::Timestamp::now().as_second();
+    let now_s = crate::sys::clock::wall_s();
     let material = wanted
         .load(now_s)
         .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;

@@ -34,15 +34,10 @@ pub struct RestApi {
 }
 
 impl RestApi {
-    /// The scheme and the address others use: `https://10.0.0.7:8008`.
-    pub fn base_url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.connect_address)
-    }
-
     /// The member's `api_url`, as it is published.
     pub fn api_url(&self) -> String {
-        format!("{}/patroni", self.base_url())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/patroni", self.connect_address)
     }
 }
 

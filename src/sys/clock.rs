@@ -25,6 +25,11 @@ pub fn wall_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
+/// Seconds since 1970 by the wall clock, which certificates go by.
+pub fn wall_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,7 +35,7 @@ impl Handle {
     }
 
     /// Put another in its place: from the next connection and the next request on.
-    pub fn replace(&self, next: Security) {
+    fn replace(&self, next: Security) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(next);
         drop(current);

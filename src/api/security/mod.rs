@@ -317,7 +317,7 @@ fn headers(wanted: &Wanted) -> Result<HeaderMap, Error> {
 }
 
 /// A header that may be added to every answer; the error says what is wrong with it.
-pub fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let name: HeaderName = name
         .parse()
         .map_err(|_| "it is no name of a header; expected letters, digits and -")?;

@@ -1,7 +1,7 @@
 //! The client's side: whom this program believes when it asks a member, and what it shows itself.
 
 use super::keys;
-use super::{Error, Files, Pair, Warning, provider};
+use super::{Error, Files, Pair, Warning, provider, refused};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -111,13 +111,6 @@ impl Wanted {
             config: Arc::new(config),
             warnings,
         })
-    }
-}
-
-fn refused(key: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::Refused {
-        key: key.to_owned(),
-        why: error.to_string(),
     }
 }
 

@@ -16,8 +16,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use validity::Validity;
-
 /// The most that is read of one file: a bundle of authorities is far smaller.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -82,22 +80,21 @@ pub enum Error {
         /// Since when, or from when.
         why: String,
     },
-    /// No cipher of the list is available.
-    #[error("{key}: {why}")]
-    Ciphers {
-        /// The key.
-        key: String,
-        /// What was found, and what would be right.
-        why: String,
-    },
-    /// rustls does not take the parts together.
+    /// It cannot be used as it is configured.
     #[error("{key}: {why}")]
     Refused {
         /// The key.
         key: String,
-        /// What rustls said.
+        /// What was found and would be right, or what rustls said.
         why: String,
     },
+}
+
+fn refused(key: &str, why: &dyn std::fmt::Display) -> Error {
+    Error::Refused {
+        key: key.to_owned(),
+        why: why.to_string(),
+    }
 }
 
 impl Error {
@@ -109,7 +106,6 @@ impl Error {
             | Self::Encrypted { key, .. }
             | Self::Mismatch { key, .. }
             | Self::Outdated { key, .. }
-            | Self::Ciphers { key, .. }
             | Self::Refused { key, .. } => key,
         }
     }

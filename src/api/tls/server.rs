@@ -1,7 +1,7 @@
 //! The server's side: its certificate, and what it asks of clients.
 
 use super::keys::{self, Checked};
-use super::{Error, Files, Pair, Warning, ciphers, provider};
+use super::{Error, Files, Pair, Warning, ciphers, provider, refused};
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
@@ -43,11 +43,7 @@ pub struct Wanted {
 pub struct Material {
     /// For the handshake.
     pub config: Arc<ServerConfig>,
-    /// What is asked of clients.
-    pub verify_client: VerifyClient,
-    /// The member's certificate, DER.
-    pub certificate: Vec<u8>,
-    /// It has ended or not begun.
+    /// The certificate has ended or not begun.
     pub outdated: Option<Error>,
     /// What is worth a word.
     pub warnings: Vec<Warning>,
@@ -75,10 +71,7 @@ impl Wanted {
         let mut provider = provider();
         if let Some(list) = &self.ciphers {
             let key = "restapi.ciphers".to_owned();
-            let choice = ciphers::choose(list).map_err(|why| Error::Ciphers {
-                key: key.clone(),
-                why,
-            })?;
+            let choice = ciphers::choose(list).map_err(|why| refused(&key, &why))?;
             choice.apply(&mut provider);
             if !choice.unknown.is_empty() {
                 let message = format!(
@@ -92,13 +85,6 @@ impl Wanted {
         let config = self.config(files, &checked, Arc::new(provider))?;
         Ok(Material {
             config: Arc::new(config),
-            verify_client: self.verify_client,
-            certificate: checked
-                .key
-                .cert
-                .first()
-                .map(|certificate| certificate.to_vec())
-                .unwrap_or_default(),
             outdated: checked.outdated(SECTION, &self.pair, now_s),
             warnings,
         })
@@ -110,13 +96,9 @@ impl Wanted {
         checked: &Checked,
         provider: Arc<rustls::crypto::CryptoProvider>,
     ) -> Result<ServerConfig, Error> {
-        let refused = |key: &str, why: String| Error::Refused {
-            key: key.to_owned(),
-            why,
-        };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| refused("restapi.ciphers", error.to_string()))?;
+            .map_err(|error| refused("restapi.ciphers", &error))?;
         let builder = if self.verify_client == VerifyClient::None {
             builder.with_no_client_auth()
         } else {
@@ -128,9 +110,7 @@ impl Wanted {
             } else {
                 verifier
             };
-            let verifier = verifier
-                .build()
-                .map_err(|error| refused(key, error.to_string()))?;
+            let verifier = verifier.build().map_err(|error| refused(key, &error))?;
             builder.with_client_cert_verifier(verifier)
         };
         let resolver = SingleCertAndKey::from(Arc::clone(&checked.key));

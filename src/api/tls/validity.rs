@@ -3,9 +3,9 @@
 //! rustls checks the other side's dates and never its own, and gives none of them. The two dates
 //! stand near the front of the certificate, behind fields whose content does not matter here.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Unit};
 
 const INTEGER: u8 = 0x02;
 const SEQUENCE: u8 = 0x30;
@@ -16,7 +16,7 @@ const VERSION: u8 = 0xa0;
 
 /// The two dates, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(super) struct Validity {
     /// The first second.
     pub from_s: i64,
     /// The last second.
@@ -64,8 +64,8 @@ impl Validity {
 }
 
 fn shown(seconds: i64) -> String {
-    let at = Timestamp::from_second(seconds).and_then(|at| at.round(Unit::Second));
-    at.map_or_else(|_| format!("{seconds} s since 1970"), |at| at.to_string())
+    Timestamp::from_second(seconds)
+        .map_or_else(|_| format!("{seconds} s since 1970"), |at| at.to_string())
 }
 
 /// The content of the first element, if it has this tag, and what follows it.

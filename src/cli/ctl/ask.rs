@@ -1,8 +1,25 @@
 //! What a person is asked before something changes.
 
 use super::Remote;
+use crate::cli::cluster::Cluster;
+use crate::cli::render::{Manner, members};
 use crate::cli::{Exit, Failure};
 use std::io::{BufRead, IsTerminal, Write};
+
+/// Show whom it is about, and ask, unless nobody wants to be asked.
+pub(super) fn agree(
+    remote: &Remote,
+    force: bool,
+    cluster: &Cluster,
+    question: &str,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if force {
+        return Ok(());
+    }
+    members(cluster, Manner::TABLE, out)?;
+    confirm(remote, question, out)
+}
 
 /// Ask; anything but yes is a failure. `pgwarden ctl` asks only a person at a terminal;
 /// `patronictl` takes an answer that is piped in, as scripts do it.

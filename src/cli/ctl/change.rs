@@ -1,7 +1,7 @@
 //! `ctl switchover` and `ctl failover`: show, ask, send, and wait until the cluster shows it.
 
 use super::Remote;
-use super::ask::confirm;
+use super::ask::agree;
 use super::choose::stranger;
 use super::list::fetch;
 use super::remote::refused;
@@ -107,10 +107,7 @@ async fn carry_out(
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let old = before.leader();
-    if !plan.act.force {
-        members(before, Manner::TABLE, out)?;
-        confirm(remote, &plan.question, out)?;
-    }
+    agree(remote, plan.act.force, before, &plan.question, out)?;
     let known = match remote.post(plan.path, &plan.body).await? {
         Some(answer) => {
             let known = judge(&answer, out)?;

@@ -2,7 +2,7 @@
 
 use super::Remote;
 use super::choose::{choose, stranger};
-use super::list::fetch;
+use super::list::look;
 use crate::cli::cluster::{Cluster, Row};
 use crate::cli::verbs::{DsnArgs, Role};
 use crate::cli::{Exit, Failure};
@@ -14,7 +14,7 @@ pub(super) async fn run(
     args: &DsnArgs,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let cluster = fetch(remote).await?;
+    let cluster = look(remote).await?;
     let role = if args.any { Some(Role::Any) } else { args.role };
     let member = find(&cluster, args.member.as_deref(), role)?;
     let port = member.port.unwrap_or(5432);

@@ -1,11 +1,10 @@
 //! `ctl flush`: what is scheduled is dropped.
 
 use super::Remote;
-use super::ask::confirm;
+use super::ask::agree;
 use super::choose::{choose, names};
 use super::list::fetch;
 use super::remote::Tally;
-use crate::cli::render::{Manner, members};
 use crate::cli::verbs::FlushArgs;
 use crate::cli::{Exit, Failure};
 use serde_json::json;
@@ -46,11 +45,8 @@ async fn restarts(
 ) -> Result<Exit, Failure> {
     let cluster = fetch(remote).await?;
     let chosen = choose(&cluster, named, args.role)?;
-    if !args.force {
-        members(&cluster, Manner::TABLE, out)?;
-        let question = format!("Drop scheduled restarts of members {}?", names(&chosen));
-        confirm(remote, &question, out)?;
-    }
+    let question = format!("Drop scheduled restarts of members {}?", names(&chosen));
+    agree(remote, args.force, &cluster, &question, out)?;
     let mut tally = Tally::new("flush scheduled restart", "flushed");
     for row in chosen {
         let name = &row.name;
@@ -79,10 +75,8 @@ async fn switchover(
         writeln!(out, "No pending scheduled switchover")?;
         return Ok(Exit::Ok);
     }
-    if !args.force {
-        members(&cluster, Manner::TABLE, out)?;
-        confirm(remote, "Drop the scheduled switchover?", out)?;
-    }
+    let question = "Drop the scheduled switchover?";
+    agree(remote, args.force, &cluster, question, out)?;
     let answer = remote.send("DELETE", "/switchover", &json!({})).await?;
     match answer {
         Some(answer) if answer.status == 200 => {

@@ -46,9 +46,14 @@ pub(crate) fn clock() -> String {
 
 /// The members and, for the title, the system identifier of the cluster.
 pub(super) async fn fetch(remote: &Remote) -> Result<Cluster, Failure> {
-    let body = remote.get("/cluster").await?;
-    let system_id = remote.status().await.and_then(|status| status.system_id);
-    decode(&body, system_id)
+    let mut cluster = look(remote).await?;
+    cluster.system_id = remote.status().await.and_then(|status| status.system_id);
+    Ok(cluster)
+}
+
+/// The members alone.
+pub(super) async fn look(remote: &Remote) -> Result<Cluster, Failure> {
+    decode(&remote.get("/cluster").await?, None)
 }
 
 /// Read the body of `/cluster`.
@@ -63,8 +68,7 @@ pub(crate) fn decode(body: &Value, system_id: Option<String>) -> Result<Cluster,
 
 /// Whoever names a cluster means that one, and not whichever one answers.
 pub(super) async fn expect_scope(remote: &Remote, name: &str) -> Result<(), Failure> {
-    let body = remote.get("/cluster").await?;
-    let cluster = decode(&body, None)?;
+    let cluster = look(remote).await?;
     if cluster.scope == name {
         return Ok(());
     }

@@ -44,7 +44,12 @@ pub(super) fn perform(
     match &args.verb {
         CtlVerb::Remove(_) => return Err(absent::remove(clusters)),
         CtlVerb::DemoteCluster(_) | CtlVerb::PromoteCluster(_) => return Err(absent::standby()),
-        CtlVerb::Version(_) => version::client(manner, out)?,
+        CtlVerb::Version(_) => {
+            version::client(manner, out)?;
+            if manner.is_patronictl() && clusters.is_empty() {
+                return Ok(Exit::Ok);
+            }
+        }
         _ => {}
     }
     let query = match &args.verb {
@@ -59,9 +64,6 @@ pub(super) fn perform(
         && args.members.is_empty()
         && target.names_nobody()
     {
-        return Ok(Exit::Ok);
-    }
-    if matches!(&args.verb, CtlVerb::Version(_)) && manner.is_patronictl() && clusters.is_empty() {
         return Ok(Exit::Ok);
     }
     let remote = asked?.speaking(manner);

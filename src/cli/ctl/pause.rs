@@ -1,7 +1,7 @@
 //! `ctl pause` and `ctl resume`: maintenance mode is a key of the dynamic configuration.
 
 use super::Remote;
-use super::list::fetch;
+use super::list::look;
 use crate::cli::{Exit, Failure};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -20,7 +20,7 @@ pub(super) async fn run(
     wait: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let cluster = fetch(remote).await?;
+    let cluster = look(remote).await?;
     if cluster.pause == pause {
         let what = if pause {
             "Cluster is already paused"
@@ -63,7 +63,7 @@ async fn recognized(remote: &Remote, pause: bool) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut late = Vec::new();
-        if let Ok(cluster) = fetch(remote).await {
+        if let Ok(cluster) = look(remote).await {
             for row in cluster.members.iter().filter(|row| !row.api_url.is_empty()) {
                 let status = remote.at(row).get("/patroni").await;
                 let knows = status.is_ok_and(|status| (status["pause"] == true) == pause);

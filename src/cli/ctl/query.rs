@@ -2,7 +2,7 @@
 
 use super::Remote;
 use super::dsn::find;
-use super::list::{clock, fetch};
+use super::list::{clock, look};
 use super::pgpass;
 use crate::cli::cluster::Row;
 use crate::cli::render::document;
@@ -126,7 +126,7 @@ async fn once(
     asked: Option<&str>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let cluster = fetch(remote).await?;
+    let cluster = look(remote).await?;
     let row = find(&cluster, args.member.as_deref(), args.role)?;
     let config = config(row, args, asked);
     let all = sql::ask(&config, sql).await.map_err(|error| {

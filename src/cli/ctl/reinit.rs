@@ -1,12 +1,11 @@
 //! `ctl reinit`: a replica's data is thrown away and copied anew, and how far that is.
 
 use super::Remote;
-use super::ask::confirm;
+use super::ask::agree;
 use super::choose::{choose, names};
 use super::list::fetch;
 use super::remote::Tally;
 use crate::cli::cluster::Row;
-use crate::cli::render::{Manner, members};
 use crate::cli::verbs::{ReinitArgs, Role};
 use crate::cli::{Exit, Failure};
 use serde_json::{Value, json};
@@ -45,14 +44,11 @@ pub(super) async fn run(
         return Err(Failure::new(Exit::Usage, what));
     }
     let chosen = choose(&cluster, &args.members, Role::Any)?;
-    if !args.force {
-        members(&cluster, Manner::TABLE, out)?;
-        let question = format!(
-            "Throw away the data of {} and copy it anew?",
-            names(&chosen)
-        );
-        confirm(remote, &question, out)?;
-    }
+    let question = format!(
+        "Throw away the data of {} and copy it anew?",
+        names(&chosen)
+    );
+    agree(remote, args.force, &cluster, &question, out)?;
     let body = json!({ "force": args.force, "from_leader": args.from_leader });
     let mut tally = Tally::new("reinitialize", "reinitialized");
     let mut copying = Vec::new();

@@ -1,11 +1,10 @@
 //! `ctl reload`: members read their files again.
 
 use super::Remote;
-use super::ask::confirm;
+use super::ask::agree;
 use super::choose::{choose, names};
 use super::list::fetch;
 use super::remote::Tally;
-use crate::cli::render::{Manner, members};
 use crate::cli::verbs::MembersArgs;
 use crate::cli::{Exit, Failure};
 use serde_json::json;
@@ -19,10 +18,8 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let cluster = fetch(remote).await?;
     let chosen = choose(&cluster, &args.choice.members, args.choice.role)?;
-    if !args.force {
-        members(&cluster, Manner::TABLE, out)?;
-        confirm(remote, &format!("Reload members {}?", names(&chosen)), out)?;
-    }
+    let question = format!("Reload members {}?", names(&chosen));
+    agree(remote, args.force, &cluster, &question, out)?;
     let mut tally = Tally::new("reload", "reloaded");
     for row in chosen {
         let answer = remote.at(row).post("/reload", &json!({})).await;

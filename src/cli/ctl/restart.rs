@@ -2,12 +2,11 @@
 //! the leader goes; or at a time that is set.
 
 use super::Remote;
-use super::ask::confirm;
+use super::ask::agree;
 use super::choose::{choose, names};
 use super::list::fetch;
 use super::remote::Tally;
 use super::when;
-use crate::cli::render::{Manner, members};
 use crate::cli::verbs::RestartArgs;
 use crate::cli::{Exit, Failure};
 use serde_json::json;
@@ -28,12 +27,9 @@ pub(super) async fn run(
         // The leader comes last: one of the others where there is one.
         chosen.truncate(1);
     }
-    if !args.force {
-        members(&cluster, Manner::TABLE, out)?;
-        let time = at.map_or_else(String::new, |at| format!(" at {}", when::wire(at)));
-        let question = format!("Restart members {}{time}?", names(&chosen));
-        confirm(remote, &question, out)?;
-    }
+    let time = at.map_or_else(String::new, |at| format!(" at {}", when::wire(at)));
+    let question = format!("Restart members {}{time}?", names(&chosen));
+    agree(remote, args.force, &cluster, &question, out)?;
     let patience = Duration::from_secs(args.timeout + 5);
     let mut body = json!({ "restart_pending": args.pending, "timeout": args.timeout });
     if let Some(at) = at {

@@ -1,7 +1,7 @@
 //! `ctl version`: of this program, and of those that run.
 
 use super::choose::choose;
-use super::list::fetch;
+use super::list::look;
 use super::{Manner, Remote};
 use crate::cli::verbs::{Role, VersionArgs};
 use crate::cli::{Exit, Failure};
@@ -24,7 +24,7 @@ pub(super) async fn members(
     args: &VersionArgs,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let cluster = fetch(remote).await?;
+    let cluster = look(remote).await?;
     let mut chosen = choose(&cluster, &args.members, Role::Any)?;
     chosen.sort_by(|one, other| one.name.cmp(&other.name));
     writeln!(out)?;

@@ -75,10 +75,14 @@ pub(super) fn ctl(section: &Section<'_>, restapi: Option<&RestApi>) -> Ctl {
 }
 
 fn file(section: &Section<'_>, key: &str) -> Option<PathBuf> {
+    optional_text(section, key, "the path of a PEM file").map(Into::into)
+}
+
+fn optional_text(section: &Section<'_>, key: &str, expected: &str) -> Option<String> {
     if says_nothing(section, key) {
         return None;
     }
-    section.text(key, "the path of a PEM file").map(Into::into)
+    section.text(key, expected)
 }
 
 /// An empty text is as good as none, as Patroni has it.
@@ -118,11 +122,7 @@ fn pair(section: &Section<'_>) -> Option<KeyPair> {
 fn tls(section: &Section<'_>) -> Option<RestTls> {
     let verify_client = verify_client(section);
     let cafile = file(section, "cafile");
-    let ciphers = if says_nothing(section, "ciphers") {
-        None
-    } else {
-        section.text("ciphers", "a list as ECDHE+AESGCM:ECDHE+CHACHA20")
-    };
+    let ciphers = optional_text(section, "ciphers", "a list as ECDHE+AESGCM:ECDHE+CHACHA20");
     let asks = verify_client != VerifyClient::None;
     let Some(pair) = pair(section) else {
         if asks {
@@ -150,11 +150,8 @@ fn tls(section: &Section<'_>) -> Option<RestTls> {
 
 fn verify_client(section: &Section<'_>) -> VerifyClient {
     let key = "verify_client";
-    if says_nothing(section, key) {
-        return VerifyClient::None;
-    }
     let expected = "none, optional or required";
-    match section.text(key, expected).as_deref() {
+    match optional_text(section, key, expected).as_deref() {
         None | Some("none") => VerifyClient::None,
         Some("optional") => VerifyClient::Optional,
         Some("required") => VerifyClient::Required,
@@ -167,11 +164,8 @@ fn verify_client(section: &Section<'_>) -> VerifyClient {
 
 fn server_tokens(section: &Section<'_>) -> ServerTokens {
     let key = "server_tokens";
-    if says_nothing(section, key) {
-        return ServerTokens::Original;
-    }
     let expected = "original, minimal or productonly";
-    let text = section.text(key, expected);
+    let text = optional_text(section, key, expected);
     match text.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("original") => ServerTokens::Original,
         Some("minimal") => ServerTokens::Minimal,
