@@ -58,16 +58,12 @@ pub fn endpoint(config: Option<&Path>, cluster: Option<&str>) -> anyhow::Result<
 }
 
 fn members(kubernetes: &Kubernetes, scope: &str) -> anyhow::Result<Vec<String>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
     let call_ms = PATIENCE.as_millis() as u64;
-    runtime.block_on(async {
+    cli::block_on(async {
         let client = wiring::connect(kubernetes, call_ms).await?;
         let selector = kubernetes.label_selector(scope);
         crate::dcs::addresses(&client, &kubernetes.namespace, &selector, PATIENCE)
             .await
             .with_context(|| format!("look for the members of {scope} in Kubernetes"))
-    })
+    })?
 }

@@ -103,8 +103,7 @@ impl Client {
 
     /// A peer's status. `url` is its REST address, with or without `/patroni`.
     pub async fn get_patroni(&self, url: &str, deadline: Duration) -> Result<PeerStatus, Error> {
-        let base = url.trim_end_matches('/').trim_end_matches("/patroni");
-        let url = format!("{base}/patroni");
+        let url = format!("{}/patroni", base_of(url));
         let answer = self.get(&url, deadline).await?;
         if answer.status != 200 {
             return Err(Error::Answer {
@@ -190,6 +189,11 @@ pub fn check_url(url: &str) -> Result<(), Error> {
             url: url.to_owned(),
             why,
         })
+}
+
+/// A member's REST address without the path that its `api_url` ends in.
+pub fn base_of(api_url: &str) -> &str {
+    api_url.trim_end_matches('/').trim_end_matches("/patroni")
 }
 
 /// [`Client::get_patroni`] without TLS.

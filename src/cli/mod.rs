@@ -337,10 +337,7 @@ fn asking(mut wanted: tls::client::Wanted, target: &Target) -> Result<Client, Fa
 
 /// An address as people write it, made whole: the scheme, and nothing after the port.
 fn base_of(url: &str) -> String {
-    let url = url
-        .trim()
-        .trim_end_matches('/')
-        .trim_end_matches("/patroni");
+    let url = client::base_of(url.trim());
     if url.contains("://") {
         url.to_owned()
     } else {
@@ -349,7 +346,7 @@ fn base_of(url: &str) -> String {
 }
 
 /// A runtime for a few questions.
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -1,6 +1,6 @@
 //! The members that may be asked, in order; the first that answers is believed.
 
-use crate::api::client::{Answer, Client, Error};
+use crate::api::client::{self, Answer, Client, Error};
 use crate::api::{Credentials, PeerStatus};
 use crate::cli::cluster::Row;
 use crate::cli::{Exit, Failure};
@@ -153,7 +153,7 @@ impl Remote {
 
 /// The address of a member's API without its path; none where it has published none.
 pub(crate) fn base_of(api_url: &str) -> Option<String> {
-    let base = api_url.trim_end_matches('/').trim_end_matches("/patroni");
+    let base = client::base_of(api_url);
     (!base.is_empty()).then(|| base.to_owned())
 }
 
