@@ -112,9 +112,10 @@ async fn enforce(leader: &Node, replica: &Node) {
 async fn fail_over_at_once(leader: &mut Node, replica: &Node, major: u32) {
     leader.stop(Signal::SIGKILL);
     let mut probe = Probe::new();
-    control::promote(&replica.session().await, LONG)
-        .await
-        .unwrap();
+    let session = replica.session().await;
+    let ready = rewind::leader_ready_for_rewind(&session, LONG).await;
+    assert_eq!(ready.unwrap(), None, "whoever follows is not rewound to");
+    control::promote(&session, LONG).await.unwrap();
     // The very first reading out of recovery must show the new timeline.
     eventually("the promotion is seen", async || {
         let facts = probe.facts(&replica.pg, LONG).await.unwrap();
