@@ -25,6 +25,8 @@ mod kubectl;
 mod parameters;
 #[path = "agent/reloading.rs"]
 mod reloading;
+#[path = "agent/sockets.rs"]
+mod sockets;
 #[path = "agent/stderr.rs"]
 mod stderr;
 #[path = "agent/stopped.rs"]

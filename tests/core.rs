@@ -8,7 +8,7 @@ use pgwarden::ha::lock::{Held, LockSnapshot, LockState, LockWrite, Place, Releas
 use pgwarden::ha::model::{
     ControlState, DataDir, DataFacts, HistoryEntry, Identity, Lsn, Member, Walsender,
 };
-use pgwarden::ha::shared::{ConfigRecord, Initialize, Rules, Shared};
+use pgwarden::ha::shared::{ConfigRecord, Initialize, Repair, Rules, Shared};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
@@ -53,6 +53,7 @@ fn rules() -> Rules {
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        repair: Repair::default(),
     }
 }
 
@@ -71,6 +72,7 @@ fn replica() -> State {
         config: ConfigRecord {
             rules: Some(rules()),
             initialize: Initialize::Done("7".into()),
+            timeline: Some(1),
             resource_version: Some("1".into()),
             ..ConfigRecord::default()
         },
@@ -172,6 +174,7 @@ fn see_the_cluster_again(state: &mut State, now: u64) {
         config: ConfigRecord {
             rules: Some(rules()),
             initialize: Initialize::Done("7".into()),
+            timeline: Some(1),
             ..ConfigRecord::default()
         },
         ..Shared::default()

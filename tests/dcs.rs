@@ -3,6 +3,8 @@
 // Helpers of tests may panic; the exception for tests sees only the test functions themselves.
 #![allow(clippy::panic)]
 
+#[path = "dcs/bypass.rs"]
+mod bypass;
 #[path = "dcs/dialects.rs"]
 mod dialects;
 #[path = "dcs/lock.rs"]

@@ -60,7 +60,7 @@ pub fn endpoint(config: Option<&Path>, cluster: Option<&str>) -> anyhow::Result<
 fn members(kubernetes: &Kubernetes, scope: &str) -> anyhow::Result<Vec<String>> {
     let call_ms = PATIENCE.as_millis() as u64;
     cli::block_on(async {
-        let client = wiring::connect(kubernetes, call_ms).await?;
+        let (client, _) = wiring::connect(kubernetes, call_ms).await?;
         let selector = kubernetes.label_selector(scope);
         crate::dcs::addresses(&client, &kubernetes.namespace, &selector, PATIENCE)
             .await

@@ -140,13 +140,9 @@ async fn run_agent(
     };
     link.words().set_ttl_ms(settings.get().bootstrap.dcs.ttl_ms);
     link.beat();
-    let installation = match Installation::find(&wiring::bin_dir(&settings.get())?, START).await {
-        Ok(installation) => installation,
-        Err(error) => {
-            let words = format!("postgresql.bin_dir: {error}");
-            return Err(Failure::new(Exit::Config, words).into());
-        }
-    };
+    let installation = wiring::installation(&settings.get(), START).await;
+    let installation =
+        installation.map_err(|error| Failure::new(Exit::Config, format!("{error:#}")))?;
     let agent = Agent::compose(
         settings,
         (path, set_level),
@@ -244,7 +240,7 @@ impl Agent {
             me,
             place,
             wiring::nofailover(&settings),
-            wiring::rules(&first),
+            wiring::rules(&first, &settings),
             budgets,
         );
         state.overrides = wiring::overrides(&settings);

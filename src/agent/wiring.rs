@@ -1,12 +1,12 @@
 //! From resolved settings to what each part asks for: plain conversions, no decisions.
 
 use crate::dcs::codec::route::RouteTarget;
-use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort};
+use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort, Servers};
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::{EPOCH_MAX, Place};
 use crate::ha::model::{Identity, forbids};
-use crate::ha::shared::Rules;
+use crate::ha::shared::{Repair, Rules};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
 use crate::settings::{
@@ -19,14 +19,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-/// Where PostgreSQL's programs are.
-pub fn bin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+/// PostgreSQL's programs, looked at within `deadline`.
+pub async fn installation(settings: &Settings, deadline: Duration) -> anyhow::Result<Installation> {
+    let names = settings.postgresql.bin_name.clone();
+    Installation::find_named(&bin_dir(settings)?, names, deadline)
+        .await
+        .context("postgresql.bin_dir")
+}
+
+fn bin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
     if let Some(dir) = &settings.postgresql.bin_dir {
         return Ok(dir.clone());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .find(|dir| dir.join("postgres").is_file())
+        .find(|dir| dir.join(settings.postgresql.program("postgres")).is_file())
         .ok_or_else(|| anyhow!("postgresql.bin_dir: not set, and no \"postgres\" is on PATH"))
 }
 
@@ -62,11 +69,9 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         tracing::debug!("{problem}");
     }
     let local = &settings.postgresql;
-    let socket_dir = local
-        .socket_dir(dynamic)
-        .map_or_else(default_socket_dir, Path::to_path_buf);
+    let socket_dir = local.socket_dir(dynamic).unwrap_or_else(default_socket_dir);
     Postgres {
-        bin_dir: installation.bin_dir.clone(),
+        program: installation.program("postgres"),
         data_dir: local.data_dir.clone(),
         listen: local
             .listen_addresses
@@ -75,6 +80,7 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
             .collect(),
         port: local.port,
         socket_dir,
+        reached_at: None,
         name: settings.name.clone(),
         scope: settings.scope.clone(),
         superuser: login(&local.authentication.superuser),
@@ -95,7 +101,7 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
 }
 
 /// Debian's directory where it can be used, else the one PostgreSQL was born with.
-fn default_socket_dir() -> PathBuf {
+pub fn default_socket_dir() -> PathBuf {
     let debian = Path::new("/var/run/postgresql");
     if debian.is_dir() {
         debian.to_owned()
@@ -209,8 +215,11 @@ pub fn budgets(settings: &Settings) -> anyhow::Result<Budgets> {
     Budgets::with_overrides(ttl_ms, &overrides(settings)).context("bootstrap.dcs.ttl")
 }
 
-/// The dynamic settings that decisions depend on.
-pub fn rules(dynamic: &Dynamic) -> Rules {
+/// The settings that decisions depend on: the dynamic ones, under what the local file says of them.
+pub fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
+    let local = &settings.postgresql;
+    let on_failure = local.remove_data_directory_on_rewind_failure;
+    let on_divergence = local.remove_data_directory_on_diverged_timelines;
     Rules {
         ttl_ms: dynamic.ttl_ms,
         maximum_lag_on_failover_bytes: dynamic.maximum_lag_on_failover_bytes,
@@ -218,30 +227,45 @@ pub fn rules(dynamic: &Dynamic) -> Rules {
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
+        repair: Repair {
+            rewind: local.use_pg_rewind.unwrap_or(dynamic.use_pg_rewind),
+            copy_after_failed_rewinds: on_failure
+                .unwrap_or(dynamic.remove_data_directory_on_rewind_failure),
+            copy_when_diverged: on_divergence
+                .unwrap_or(dynamic.remove_data_directory_on_diverged_timelines),
+        },
     }
 }
 
-/// A client of the API server; it connects when it is first used.
-pub async fn connect(kubernetes: &Kubernetes, call_ms: u64) -> anyhow::Result<kube::Client> {
+/// A client of the API server; it connects when it is first used. Beside it, its way past the
+/// Service, where that is asked for.
+pub async fn connect(
+    kubernetes: &Kubernetes,
+    call_ms: u64,
+) -> anyhow::Result<(kube::Client, Option<Servers>)> {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let access = if kubernetes.kubeconfig.is_none() && in_pod {
-        ApiAccess::InCluster
+        ApiAccess::InCluster {
+            cacert: kubernetes.cacert.clone(),
+        }
     } else {
         ApiAccess::Kubeconfig {
             path: kubernetes.kubeconfig.clone(),
             context: kubernetes.context.clone(),
         }
     };
-    crate::dcs::connect(&access, call_ms)
+    let servers = Servers::default();
+    let client = crate::dcs::connect_to(&access, call_ms, servers.clone())
         .await
-        .context("kubernetes: configure the API client")
+        .context("kubernetes: configure the API client")?;
+    Ok((client, kubernetes.bypass_api_service.then_some(servers)))
 }
 
 /// The DCS under this pod UID.
 pub fn dcs(
     live: &Live,
     dynamic: &Arc<RwLock<Dynamic>>,
-    client: kube::Client,
+    (client, servers): (kube::Client, Option<Servers>),
     call_ms: u64,
     pod_uid: &str,
 ) -> anyhow::Result<Dcs> {
@@ -278,9 +302,11 @@ pub fn dcs(
     let (in_force, local) = (dynamic.clone(), live.clone());
     let resolve = move |value: &serde_json::Value| {
         let current = in_force.read().ok()?.clone();
+        let local = local.get();
         value
             .is_object()
-            .then(|| rules(&Dynamic::parse(&value.to_string(), &current, &local.get()).0))
+            .then(|| Dynamic::parse(&value.to_string(), &current, &local).0)
+            .map(|dynamic| rules(&dynamic, &local))
     };
     let copy = crate::runner::configuration::read_copy(&settings.postgresql.data_dir);
     let initial_config = copy.unwrap_or_else(|| settings.bootstrap.dcs_document.clone());
@@ -288,6 +314,7 @@ pub fn dcs(
         call_ms,
         resolve: Arc::new(resolve),
         initial_config,
+        servers,
     };
     Dcs::new(client, names, options).context("kubernetes: wrong names")
 }

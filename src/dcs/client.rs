@@ -1,5 +1,6 @@
 //! The requests: reading and swapping the lock.
 
+use super::bypass::Servers;
 use super::calls::WithoutValue;
 use super::codec::Problem;
 use super::codec::config::Resolve;
@@ -30,6 +31,8 @@ pub struct DcsOptions {
     pub resolve: Arc<Resolve>,
     /// The dynamic configuration that `SharedWrite::Config` stores until a newer one is known.
     pub initial_config: Value,
+    /// The client's way past the Service, to be kept up to date while watching; none: it has none.
+    pub servers: Option<Servers>,
 }
 
 /// The cluster's objects behind one API client. Cheap to clone.
@@ -45,6 +48,7 @@ pub(super) struct DcsInner {
     pub(super) names: DcsNames,
     pub(super) resolve: Arc<Resolve>,
     pub(super) initial_config: Mutex<Value>,
+    pub(super) servers: Option<Servers>,
     /// The newest version of the lock known: a watch event from before it is old news.
     newest_lock: AtomicU64,
     pub(super) own_pod: Mutex<OwnPod>,
@@ -61,12 +65,14 @@ impl Dcs {
             call_ms,
             resolve,
             initial_config,
+            servers,
         } = options;
         let shared = DcsInner {
             client,
             names,
             resolve,
             initial_config: Mutex::new(initial_config),
+            servers,
             newest_lock: AtomicU64::new(0),
             own_pod: Mutex::default(),
             events: Semaphore::new(EVENTS_UNDER_WAY),

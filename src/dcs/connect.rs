@@ -5,6 +5,7 @@
 //! own while it lasts, so a hung one holds up nobody, and TCP keepalive ends a watch whose peer is
 //! gone.
 
+use super::bypass::{Direct, Servers};
 use super::error::DcsError;
 use futures::TryFutureExt;
 use futures::future::MapErr;
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{BoxError, Layer, Service};
@@ -49,7 +50,10 @@ pub enum ApiAccess {
         context: Option<String>,
     },
     /// The pod's service account.
-    InCluster,
+    InCluster {
+        /// A file of certificates to trust instead of the service account's.
+        cacert: Option<PathBuf>,
+    },
 }
 
 impl std::fmt::Debug for ApiAccess {
@@ -58,13 +62,22 @@ impl std::fmt::Debug for ApiAccess {
         match self {
             Self::Url { url, .. } => write!(f, "Url({url})"),
             Self::Kubeconfig { path, context } => write!(f, "Kubeconfig({path:?}, {context:?})"),
-            Self::InCluster => write!(f, "InCluster"),
+            Self::InCluster { cacert } => write!(f, "InCluster({cacert:?})"),
         }
     }
 }
 
 /// Prepare the client; nothing is sent yet. `call_ms` bounds the making of a connection.
 pub async fn connect(access: &ApiAccess, call_ms: u64) -> Result<Client, DcsError> {
+    connect_to(access, call_ms, Servers::default()).await
+}
+
+/// The same, going to these servers once they are known.
+pub async fn connect_to(
+    access: &ApiAccess,
+    call_ms: u64,
+    servers: Servers,
+) -> Result<Client, DcsError> {
     let config = config(access).await?;
     let connect_max = Duration::from_millis(call_ms.max(1));
     let bad =
@@ -78,8 +91,13 @@ pub async fn connect(access: &ApiAccess, call_ms: u64) -> Result<Client, DcsErro
     http.set_keepalive_interval(Some(PROBE_EVERY));
     http.set_keepalive_retries(Some(PROBES));
     http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let direct = Direct {
+        http,
+        servers,
+        connect_max,
+    };
     let https = config
-        .rustls_https_connector_with_connector(http)
+        .rustls_https_connector_with_connector(direct)
         .map_err(bad)?;
     let transport: legacy::Client<_, Body> = legacy::Builder::new(TokioExecutor::new())
         .pool_max_idle_per_host(IDLE_MAX)
@@ -170,14 +188,37 @@ async fn config(access: &ApiAccess) -> Result<Config, DcsError> {
             };
             loaded.map_err(|error| bad_settings("kubeconfig", error, "a file that kubectl accepts"))
         }
-        ApiAccess::InCluster => Config::incluster().map_err(|error| {
-            bad_settings(
-                "service account",
-                error,
-                "a pod with automountServiceAccountToken",
-            )
-        }),
+        ApiAccess::InCluster { cacert } => {
+            let mut config = Config::incluster().map_err(|error| {
+                bad_settings(
+                    "service account",
+                    error,
+                    "a pod with automountServiceAccountToken",
+                )
+            })?;
+            if let Some(file) = cacert {
+                config.root_cert = Some(authorities(file)?);
+            }
+            Ok(config)
+        }
     }
+}
+
+/// The certificates of a PEM file, as DER.
+fn authorities(file: &Path) -> Result<Vec<Vec<u8>>, DcsError> {
+    const RIGHT: &str = "a readable file with PEM certificates";
+    let bad = |why: String| bad_settings("kubernetes.cacert", why, RIGHT);
+    let shown = file.display();
+    let bytes = std::fs::read(file).map_err(|error| bad(format!("{shown}: {error}")))?;
+    let sections = pem::parse_many(bytes).map_err(|error| bad(format!("{shown}: {error}")))?;
+    let certificates = sections
+        .into_iter()
+        .filter(|part| part.tag() == "CERTIFICATE");
+    let certificates: Vec<_> = certificates.map(pem::Pem::into_contents).collect();
+    if certificates.is_empty() {
+        return Err(bad(format!("{shown} holds no certificate")));
+    }
+    Ok(certificates)
 }
 
 fn bad_settings(field: &str, why: impl std::fmt::Display, right: &str) -> DcsError {

@@ -13,6 +13,7 @@
 //! The same record in three dialects ([`Dialect`]): a Lease, or Patroni's annotations on Endpoints
 //! or ConfigMaps.
 
+mod bypass;
 mod calls;
 mod checks;
 mod client;
@@ -33,9 +34,10 @@ mod route_patroni;
 mod shared;
 pub mod watch;
 
+pub use bypass::Servers;
 pub use checks::Checked;
 pub use client::{Dcs, DcsOptions};
-pub use connect::{ApiAccess, connect};
+pub use connect::{ApiAccess, connect, connect_to};
 pub use dialect::Dialect;
 pub use error::DcsError;
 pub use members::addresses;

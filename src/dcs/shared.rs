@@ -51,11 +51,12 @@ impl Dcs {
             }
             SharedWrite::History {
                 history,
+                timeline,
                 epoch,
                 ttl_ms,
                 expect,
             } => (
-                config::history_notes(history, *epoch, *ttl_ms),
+                config::history_notes(history, *timeline, *epoch, *ttl_ms),
                 expect,
                 Part::Config,
             ),

@@ -8,7 +8,38 @@ use super::step::Turn;
 /// The longest pause after clones that failed.
 const PAUSE_MAX_MS: Ms = 60_000;
 
+/// What must be true for a copy that nobody asked for.
+const ON_FAILURE: &str = "postgresql.remove_data_directory_on_rewind_failure";
+const ON_DIVERGENCE: &str = "postgresql.remove_data_directory_on_diverged_timelines";
+
 impl Turn<'_> {
+    /// No rewind leads from these data to the leader's.
+    pub(super) fn copy_where_diverged(&mut self, from: Name, why: &str) {
+        if self.s.rules.repair.copy_when_diverged {
+            self.clone_from(from, why);
+        } else {
+            self.leave_to_people(why, ON_DIVERGENCE);
+        }
+    }
+
+    pub(super) fn copy_after_failed_rewinds(&mut self, from: Name) {
+        let why = "the rewind failed again and again";
+        if self.s.rules.repair.copy_after_failed_rewinds {
+            self.clone_from(from, why);
+        } else {
+            self.leave_to_people(why, ON_FAILURE);
+        }
+    }
+
+    fn leave_to_people(&mut self, why: &str, key: &str) {
+        let words = format!(
+            "{why}, and {key} is false: this data directory stays as it is until somebody asks for \
+             a copy of the leader (ctl reinit) or sets it to true"
+        );
+        self.explain_once("copy", Rule::Untouched, words.clone());
+        self.s.pg.left_to_people = Some(words);
+    }
+
     pub(super) fn clone_from(&mut self, from: Name, why: &str) {
         let epoch = self.record_epoch();
         if self.s.pg.failed_clones.1 != epoch {

@@ -299,10 +299,8 @@ impl Turn<'_> {
         if self.s.sabotaged(Sabotage::TimelineCheckOff) {
             return Ok(());
         }
-        let history = self.s.shared.as_ref().map(|shared| &shared.config.history);
-        let cluster = history
-            .and_then(|entries| entries.last())
-            .map_or(1, |last| last.timeline + 1);
+        let shared = self.s.shared.as_ref();
+        let cluster = shared.map_or(1, |shared| shared.config.newest_timeline());
         if timeline < cluster {
             return Err(format!(
                 "my timeline {timeline} is behind the cluster's {cluster}"

@@ -33,6 +33,9 @@ pub struct Pg {
     /// The history of the leader of this epoch left mine before my position: rewind first. The data
     /// itself is whole, and may lead again if that leader is gone.
     pub diverged_from: Option<u64>,
+    /// What is wrong with the data, and left to a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to_people: Option<String>,
     /// The leader of this epoch has other WAL on my timeline.
     pub twin_of: Option<u64>,
     /// What the leader of an epoch itself said of my history.

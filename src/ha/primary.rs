@@ -257,6 +257,7 @@ impl Turn<'_> {
     fn duties(&mut self, facts: &PgFacts) {
         self.s.pg.upstream = None;
         self.s.pg.failed_rewinds = 0;
+        self.s.pg.left_to_people = None;
         let Some(shared) = self.s.shared.clone() else {
             return;
         };
@@ -287,6 +288,7 @@ impl Turn<'_> {
             self.write_shared(SharedWrite::Initialize { value, expect });
         } else if facts.history_is_whole()
             && (!same_line(&config.history, &facts.history)
+                || config.timeline != Some(facts.timeline)
                 || config.epoch != epoch
                 || config.ttl_ms != self.s.budgets.ttl_ms)
         {
@@ -316,20 +318,22 @@ impl Turn<'_> {
             .map(|s| s.config.history.clone())
             .unwrap_or_default();
         let mut history = publishable(&facts.history).to_vec();
-        for entry in &mut history {
+        let newest = history.len().saturating_sub(1);
+        for (index, entry) in history.iter_mut().enumerate() {
             // The server's file knows positions; names and times come from the leaders of then.
             let old = known
                 .iter()
                 .find(|old| old.timeline == entry.timeline && old.switch_lsn == entry.switch_lsn);
             if let Some(old) = old {
                 *entry = old.clone();
-            } else if entry.timeline + 1 == facts.timeline {
+            } else if index == newest {
                 entry.new_leader = Some(self.s.me.name.clone());
             }
         }
         let ttl_ms = self.s.budgets.ttl_ms;
         self.write_shared(SharedWrite::History {
             history,
+            timeline: facts.timeline,
             epoch,
             ttl_ms,
             expect,

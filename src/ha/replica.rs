@@ -152,6 +152,7 @@ impl Turn<'_> {
     }
 
     fn keep_replica(&mut self) {
+        self.s.pg.left_to_people = None;
         if self.s.pg.op.is_some() || self.s.shared.is_none() || self.rebuild() {
             return;
         }
@@ -309,9 +310,16 @@ impl Turn<'_> {
             Relation::Unknown => {}
             Relation::Suspect => self.confirm_line(&name, stand.history),
             Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
-            Relation::Twin => self.clone_from(name, "the same timeline from another promotion"),
+            Relation::Twin => {
+                self.copy_where_diverged(name, "the same timeline from another promotion");
+            }
             _ if self.s.pg.failed_rewinds >= FAILED_REWINDS_MAX => {
-                self.clone_from(name, "the rewind failed again and again");
+                self.copy_after_failed_rewinds(name);
+            }
+            Relation::Forked | Relation::Behind if !self.s.rules.repair.rewind => {
+                self.s.pg.diverged_from = self.record_epoch();
+                let why = "my history left the leader's, and use_pg_rewind is false";
+                self.copy_where_diverged(name, why);
             }
             Relation::Forked | Relation::Behind => {
                 self.s.pg.diverged_from = self.record_epoch();
@@ -373,10 +381,7 @@ impl Turn<'_> {
         if mine.timeline > theirs || another_line {
             return Relation::Forked;
         }
-        if history
-            .last()
-            .is_none_or(|last| last.timeline + 1 != theirs)
-        {
+        if !shared.config.tells_of(theirs) {
             return Relation::Unknown;
         }
         let lsn = mine.lsn;

@@ -1,6 +1,6 @@
 //! The cluster's shared state beside the lock: Patroni's objects, decoded.
 
-use super::model::{HistoryEntry, Member, Name};
+use super::model::{HistoryEntry, Member, Name, Timeline};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +21,31 @@ pub struct Rules {
     /// How long the slot of a member without a Pod is kept.
     #[serde(default = "half_an_hour_ms")]
     pub member_slots_ttl_ms: u64,
+    /// What becomes of data that are not the leader's.
+    #[serde(default)]
+    pub repair: Repair,
+}
+
+/// What a member may do by itself about data that are not the leader's. A copy is made beside them,
+/// and they go once it is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Repair {
+    /// `use_pg_rewind`: rewind where that can be done.
+    pub rewind: bool,
+    /// `remove_data_directory_on_rewind_failure`: copy the leader where rewinding failed.
+    pub copy_after_failed_rewinds: bool,
+    /// `remove_data_directory_on_diverged_timelines`: copy the leader where there is no rewinding.
+    pub copy_when_diverged: bool,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            rewind: true,
+            copy_after_failed_rewinds: true,
+            copy_when_diverged: true,
+        }
+    }
 }
 
 /// What a journal of before means.
@@ -94,12 +119,33 @@ pub struct ConfigRecord {
     pub initialize: Initialize,
     /// The timelines' history.
     pub history: Vec<HistoryEntry>,
+    /// The timeline that it is the history of; `None`: whoever wrote it did not say, as Patroni.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
     /// The greatest epoch noted by a leader.
     pub epoch: u64,
     /// The D noted with it.
     pub ttl_ms: u64,
     /// The object's resourceVersion; `None`: no object.
     pub resource_version: Option<String>,
+}
+
+impl ConfigRecord {
+    /// The newest timeline that a leader has noted. It need not be the one after the last fork: a
+    /// promotion takes the number after the newest that any archive knows.
+    pub fn newest_timeline(&self) -> Timeline {
+        let after = self.history.last().map_or(1, |last| last.timeline + 1);
+        self.timeline.unwrap_or(1).max(after)
+    }
+
+    /// Whether the history is known to be that of `timeline`.
+    pub fn tells_of(&self, timeline: Timeline) -> bool {
+        self.timeline == Some(timeline)
+            || self
+                .history
+                .last()
+                .is_some_and(|last| last.timeline + 1 == timeline)
+    }
 }
 
 /// Everything read from the objects and pods of the scope, replaced as a whole.
@@ -129,6 +175,9 @@ pub enum SharedWrite {
     History {
         /// The whole new history.
         history: Vec<HistoryEntry>,
+        /// The timeline that it leads to.
+        #[serde(default)]
+        timeline: Timeline,
         /// The epoch to note.
         epoch: u64,
         /// The D to note.
@@ -211,11 +260,13 @@ impl Shared {
             }
             SharedWrite::History {
                 history,
+                timeline,
                 epoch,
                 ttl_ms,
                 ..
             } => {
                 self.config.history = history;
+                self.config.timeline = Some(timeline);
                 self.config.epoch = epoch;
                 self.config.ttl_ms = ttl_ms;
                 self.config.resource_version = version;

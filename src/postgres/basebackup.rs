@@ -97,7 +97,7 @@ fn command(
     source: &Source,
     stage: &Stage,
 ) -> tokio::process::Command {
-    let mut command = child::program(&installation.bin_dir, "pg_basebackup", &stage.root());
+    let mut command = child::program(&installation.program("pg_basebackup"), &stage.root());
     let mut extra = vec![("application_name", pg.name.as_str())];
     extra.extend(quote::NOTICE_SILENCE);
     command
@@ -157,6 +157,7 @@ mod tests {
         };
         let installation = Installation {
             bin_dir: "/nowhere".into(),
+            names: std::collections::BTreeMap::new(),
             major: 15,
             text: "15.0".into(),
         };

@@ -133,7 +133,7 @@ async fn run_initdb(
     stage: &Stage,
     deadline: Duration,
 ) -> Result<(), BootstrapError> {
-    let mut command = child::program(&installation.bin_dir, "initdb", &stage.root());
+    let mut command = child::program(&installation.program("initdb"), &stage.root());
     command.arg("--pgdata").arg(stage.target()).arg("--no-sync");
     command.arg(format!("--username={}", pg.superuser.username));
     let password_file = stage.scratch_file("password");

@@ -46,15 +46,15 @@ pub enum ChildError {
     },
 }
 
-/// Prepares a program of `bin_dir`: no stdin, and no variable that could change its meaning.
+/// Prepares a program of PostgreSQL's: no stdin, and no variable that could change its meaning.
 ///
 /// `works_in` is the directory it writes to, or that directory's stage: should guardian and agent
 /// die under it, their successor finds it by its working directory and kills it (G6) before
 /// another program writes to the same files.
-pub fn program(bin_dir: &Path, name: &str, works_in: &Path) -> Command {
-    let program = bin_dir.join(name);
+pub fn program(program: &Path, works_in: &Path) -> Command {
     // A relative path must not be looked for in the new working directory.
-    let mut command = Command::new(std::path::absolute(&program).unwrap_or(program));
+    let mut command =
+        Command::new(std::path::absolute(program).unwrap_or_else(|_| program.to_owned()));
     command
         .env_clear()
         .envs(clean_env())
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Command {
-        let mut command = program(Path::new("/bin"), "sh", Path::new("/"));
+        let mut command = program(Path::new("/bin/sh"), Path::new("/"));
         command.args(["-c", script]);
         command
     }
@@ -231,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_named() {
         let error = run(
-            program(Path::new("/nowhere"), "initdb", Path::new("/")),
+            program(Path::new("/nowhere/initdb"), Path::new("/")),
             Duration::from_secs(1),
         )
         .await;

@@ -7,11 +7,12 @@ pub(crate) fn sample() -> Postgres {
         ..Credentials::default()
     };
     Postgres {
-        bin_dir: "/bin".into(),
+        program: "/bin/postgres".into(),
         data_dir: "/data/pg".into(),
         listen: vec!["*".into()],
         port: 5432,
         socket_dir: "/run/pg".into(),
+        reached_at: None,
         name: "pg-0".into(),
         scope: "demo".into(),
         superuser: user("postgres"),

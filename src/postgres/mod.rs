@@ -71,8 +71,8 @@ pub struct ProgramOption {
 /// Everything this layer is told about its PostgreSQL: resolved settings, already checked.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    /// Where `postgres`, `initdb` and the others are.
-    pub bin_dir: PathBuf,
+    /// The server's program.
+    pub program: PathBuf,
     /// The data directory, absolute.
     pub data_dir: PathBuf,
     /// The values of `listen_addresses`.
@@ -81,6 +81,9 @@ pub struct Postgres {
     pub port: u16,
     /// The directory of the Unix socket that the agent itself uses.
     pub socket_dir: PathBuf,
+    /// Where the server that runs is reached, if that is not where its next start will be: settings
+    /// of its place may have changed since it started.
+    pub reached_at: Option<Place>,
     /// The member's name: `application_name` of its WAL receiver.
     pub name: String,
     /// The cluster's name: `cluster_name`.
@@ -111,7 +114,24 @@ pub struct Postgres {
     pub use_slots: bool,
 }
 
+/// A Unix socket: its directory and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The directory, absolute.
+    pub dir: PathBuf,
+    /// The port.
+    pub port: u16,
+}
+
 impl Postgres {
+    /// The socket of the server that runs.
+    pub fn place(&self) -> Place {
+        self.reached_at.clone().unwrap_or_else(|| Place {
+            dir: self.socket_dir.clone(),
+            port: self.port,
+        })
+    }
+
     /// The user of `pg_rewind`.
     pub fn rewind_user(&self) -> &Credentials {
         self.rewind.as_ref().unwrap_or(&self.superuser)

@@ -52,7 +52,7 @@ async fn missing_libraries(
     if named.is_empty() || settings.contains_key("dynamic_library_path") {
         return BTreeMap::new();
     }
-    let mut command = child::program(&installation.bin_dir, "pg_config", Path::new("/"));
+    let mut command = child::program(&installation.program("pg_config"), Path::new("/"));
     command.arg("--pkglibdir");
     let Ok(printed) = child::run(command, DEADLINE).await else {
         return BTreeMap::new();
@@ -83,7 +83,7 @@ async fn complaint(
     settings: &[(&String, &String)],
 ) -> Result<Option<String>, ChildError> {
     let root = Path::new("/");
-    let mut command = child::program(&installation.bin_dir, "postgres", root);
+    let mut command = child::program(&installation.program("postgres"), root);
     command.env("LC_ALL", "C").args(["-C", "server_version"]);
     command.args(["-D", "/", "-c", "config_file=/dev/null"]);
     for (name, value) in settings {

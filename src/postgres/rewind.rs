@@ -142,7 +142,7 @@ fn single_user(
     control: &ControlData,
     config_file: &Path,
 ) -> Command {
-    let mut command = child::program(&installation.bin_dir, "postgres", &pg.data_dir);
+    let mut command = child::program(&installation.program("postgres"), &pg.data_dir);
     command
         .env("LC_ALL", "C")
         .arg("--single")
@@ -212,7 +212,7 @@ async fn prepare(
 }
 
 fn pg_rewind(pg: &Postgres, installation: &Installation, source: &Source, dir: &Path) -> Command {
-    let mut command = child::program(&installation.bin_dir, "pg_rewind", dir);
+    let mut command = child::program(&installation.program("pg_rewind"), dir);
     let mut extra = vec![
         ("dbname", pg.database.as_str()),
         ("application_name", pg.name.as_str()),

@@ -5,7 +5,7 @@
 //! given up here ends there too. `synchronous_commit=local`: nothing the agent does may wait for a
 //! standby, the very thing it may be about to repair.
 
-use super::{Credentials, Postgres, Source};
+use super::{Credentials, Place, Postgres, Source};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
@@ -113,8 +113,9 @@ impl Session {
         let quiet = "-c log_statement=none -c log_min_duration_statement=-1 \
                      -c log_min_error_statement=panic";
         let mut config = options(&pg.superuser, &pg.database, deadline, quiet);
-        config.host_path(&pg.socket_dir).port(pg.port);
-        let place = format!("{}/.s.PGSQL.{}", pg.socket_dir.display(), pg.port);
+        let Place { dir, port } = pg.place();
+        config.host_path(&dir).port(port);
+        let place = format!("{}/.s.PGSQL.{port}", dir.display());
         Self::connect(config, place, deadline).await
     }
 

@@ -4,7 +4,7 @@
 //! on the command line, where no file and no `ALTER SYSTEM` can override them.
 
 use super::control_data::{ControlData, StandbyMinimums};
-use super::{Postgres, child};
+use super::{Place, Postgres, child};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ pub fn postmaster(pg: &Postgres, standby_of: Option<&ControlData>) -> Launch {
             .map(|(name, value)| OsString::from(format!("--{name}={value}"))),
     );
     Launch {
-        program: pg.bin_dir.join("postgres"),
+        program: pg.program.clone(),
         argv,
         env: child::clean_env(),
         notes,
@@ -243,6 +243,14 @@ pub enum PostmasterStatus {
     Ready,
     /// Replaying; connections are accepted only if it is a hot standby.
     Standby,
+}
+
+/// Where the server that runs in a directory says that it listens: its first Unix socket.
+pub fn place_of_running(data_dir: &Path) -> Option<Place> {
+    let file = postmaster_file(data_dir)?;
+    let dir = PathBuf::from(file.socket_dir);
+    let port = file.port;
+    dir.is_absolute().then_some(Place { dir, port })
 }
 
 /// Reads `postmaster.pid`; none where it is missing or still being written.

@@ -4,6 +4,7 @@
 //! covered by fixtures of their control file only.
 
 use super::child;
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +22,15 @@ const PROGRAMS: [&str; 4] = ["postgres", "initdb", "pg_basebackup", "pg_rewind"]
 pub enum VersionError {
     /// A program is not there.
     #[error(
-        "{bin_dir} has no executable program \"{program}\"; expected the bin \
-         directory of a PostgreSQL {MAJOR_MIN} to {MAJOR_MAX}, as /usr/lib/postgresql/15/bin"
+        "{bin_dir} has no executable program \"{}\"; expected the bin \
+         directory of a PostgreSQL {MAJOR_MIN} to {MAJOR_MAX}, as /usr/lib/postgresql/15/bin",
+        program.display()
     )]
     Missing {
         /// The directory searched.
         bin_dir: PathBuf,
         /// The program not found.
-        program: &'static str,
+        program: PathBuf,
     },
     /// The program does not run.
     #[error("its programs do not run: {0}")]
@@ -46,6 +48,8 @@ pub enum VersionError {
 pub struct Installation {
     /// Where its programs are.
     pub bin_dir: PathBuf,
+    /// Programs that are called something else there: `postgres` → `postgres.real`.
+    pub names: BTreeMap<String, String>,
     /// Its major version.
     pub major: u32,
     /// Its version as printed, as `15.4`.
@@ -55,25 +59,45 @@ pub struct Installation {
 impl Installation {
     /// Looks that every program is there and asks the server for its version.
     pub async fn find(bin_dir: &Path, deadline: Duration) -> Result<Self, VersionError> {
+        Self::find_named(bin_dir, BTreeMap::new(), deadline).await
+    }
+
+    /// The same, with programs that have names of their own.
+    pub async fn find_named(
+        bin_dir: &Path,
+        names: BTreeMap<String, String>,
+        deadline: Duration,
+    ) -> Result<Self, VersionError> {
+        let mut found = Self {
+            bin_dir: bin_dir.to_owned(),
+            names,
+            major: 0,
+            text: String::new(),
+        };
         for program in PROGRAMS {
             let runs =
                 |meta: std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o111 != 0;
-            if !std::fs::metadata(bin_dir.join(program)).is_ok_and(runs) {
+            let file = found.program(program);
+            if !std::fs::metadata(&file).is_ok_and(runs) {
                 return Err(VersionError::Missing {
                     bin_dir: bin_dir.to_owned(),
-                    program,
+                    program: file.file_name().unwrap_or_default().into(),
                 });
             }
         }
-        let mut command = child::program(bin_dir, "postgres", Path::new("/"));
+        let mut command = child::program(&found.program("postgres"), Path::new("/"));
         command.arg("--version");
         let printed = child::run(command, deadline).await?;
         let (major, text) = parse_printed(&printed)?;
-        Ok(Self {
-            bin_dir: bin_dir.to_owned(),
-            major: supported(major)?,
-            text,
-        })
+        found.major = supported(major)?;
+        found.text = text;
+        Ok(found)
+    }
+
+    /// The file of a program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let file = self.names.get(name).map_or(name, String::as_str);
+        self.bin_dir.join(file)
     }
 }
 

@@ -15,6 +15,11 @@ impl Complaints {
         }
     }
 
+    /// Stands without a word in the log, which has it already.
+    pub(super) fn stands(&self, topic: &'static str, words: &str) {
+        self.is_new(topic, words);
+    }
+
     fn is_new(&self, topic: &'static str, words: &str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(topic, words.to_owned()).as_deref() != Some(words)

@@ -8,12 +8,15 @@ use crate::dcs::codec::route::RouteTarget;
 use crate::guardian::link::{Link, Words};
 use crate::ha::event::Event;
 use crate::ha::model::Ms;
-use crate::postgres::Postgres;
 use crate::postgres::version::Installation;
+use crate::postgres::{Place, Postgres};
 use crate::settings::{Dynamic, Live, Settings};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
+
+/// The topic of a standing complaint.
+const CONFIGURATION: &str = "the dynamic configuration";
 
 /// The postmaster as the guardian reports it.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +65,8 @@ pub struct Context {
     pub security: Arc<crate::api::security::Handle>,
     pub(super) inbox: mpsc::Sender<Event>,
     pub(super) postmaster: watch::Sender<Postmaster>,
+    /// The socket of the server that runs.
+    pub(super) reached_at: std::sync::Mutex<Option<Place>>,
     pub(super) starting_as_primary: AtomicBool,
     /// A promotion whose checkpoint is not done yet.
     pub(super) unchecked: AtomicBool,
@@ -84,10 +89,23 @@ pub struct Context {
 }
 
 impl Context {
-    /// PostgreSQL as it is configured now.
+    /// PostgreSQL as it is configured now, and where the running one is reached.
     pub fn postgres(&self) -> Postgres {
         let dynamic = self.dynamic.read().map(|d| d.clone()).unwrap_or_default();
-        crate::agent::wiring::postgres(&self.settings(), &dynamic, &self.installation)
+        let mut pg = crate::agent::wiring::postgres(&self.settings(), &dynamic, &self.installation);
+        let reached_at = self.reached_at.lock();
+        pg.reached_at
+            .clone_from(&reached_at.unwrap_or_else(PoisonError::into_inner));
+        pg
+    }
+
+    /// The server that starts now is reached here for its whole life, whatever is configured later.
+    pub(super) fn note_place(&self, place: Place) {
+        let mut reached_at = self
+            .reached_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *reached_at = Some(place);
     }
 
     /// Put a stored dynamic configuration in force, as it reads over the local settings; whether
@@ -95,8 +113,16 @@ impl Context {
     pub(super) fn resolve(&self, raw: &str) -> bool {
         let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
         let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.settings());
-        for problem in problems {
-            tracing::error!("the dynamic configuration: {problem}");
+        for problem in &problems {
+            tracing::error!("{CONFIGURATION}: {problem}");
+        }
+        // Who wrote it by another way than through a member has not been told.
+        let disobeyed = problems.iter().filter(|problem| problem.is_error());
+        let words: Vec<_> = disobeyed.map(ToString::to_string).collect();
+        if words.is_empty() {
+            self.complaints.settle(CONFIGURATION);
+        } else {
+            self.complaints.stands(CONFIGURATION, &words.join("; "));
         }
         let changed = *dynamic != parsed;
         *dynamic = parsed;

@@ -47,6 +47,7 @@ use crate::ha::model::Ms;
 use crate::ha::state::State;
 use crate::ha::step::step;
 use crate::postgres::probe::Facts;
+use crate::postgres::start;
 use crate::postgres::version::Installation;
 use crate::settings::{Dynamic, Live};
 use crate::sys::clock::boottime_ms;
@@ -149,6 +150,8 @@ impl Runner {
             .postmaster
             .as_ref()
             .map(|postmaster| postmaster.pid);
+        let data_dir = &parts.settings.get().postgresql.data_dir;
+        let reached_at = running.and_then(|_| start::place_of_running(data_dir));
         let words = parts.link.words();
         let context = Arc::new(Context {
             settings: parts.settings,
@@ -166,6 +169,7 @@ impl Runner {
                 pid: running,
                 ..Postmaster::default()
             }),
+            reached_at: std::sync::Mutex::new(reached_at),
             starting_as_primary: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
             fresh: AtomicBool::new(false),

@@ -181,7 +181,7 @@ mod tests {
     use crate::ha::budgets::Budgets;
     use crate::ha::lock::Place;
     use crate::ha::model::Identity;
-    use crate::ha::shared::Rules;
+    use crate::ha::shared::{Repair, Rules};
     use std::fs;
 
     const ME: &str = "replay-0";
@@ -211,6 +211,7 @@ mod tests {
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
+            repair: Repair::default(),
         };
         let budgets = Budgets::for_ttl(rules.ttl_ms).unwrap();
         State::new(me, Place::default(), false, rules, budgets)

@@ -73,10 +73,10 @@ impl Default for Dynamic {
             parameters: BTreeMap::new(),
             pg_hba: None,
             pg_ident: None,
-            use_pg_rewind: false,
+            use_pg_rewind: true,
             use_slots: true,
-            remove_data_directory_on_rewind_failure: false,
-            remove_data_directory_on_diverged_timelines: false,
+            remove_data_directory_on_rewind_failure: true,
+            remove_data_directory_on_diverged_timelines: true,
         }
     }
 }
@@ -294,19 +294,19 @@ fn postgresql(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) 
     };
     dynamic.pg_hba = lines("pg_hba", &fallback.pg_hba);
     dynamic.pg_ident = lines("pg_ident", &fallback.pg_ident);
-    dynamic.use_pg_rewind = flag(section, "use_pg_rewind", fallback.use_pg_rewind, false);
+    dynamic.use_pg_rewind = flag(section, "use_pg_rewind", fallback.use_pg_rewind, true);
     dynamic.use_slots = flag(section, "use_slots", fallback.use_slots, true);
     dynamic.remove_data_directory_on_rewind_failure = flag(
         section,
         "remove_data_directory_on_rewind_failure",
         fallback.remove_data_directory_on_rewind_failure,
-        false,
+        true,
     );
     dynamic.remove_data_directory_on_diverged_timelines = flag(
         section,
         "remove_data_directory_on_diverged_timelines",
         fallback.remove_data_directory_on_diverged_timelines,
-        false,
+        true,
     );
 }
 

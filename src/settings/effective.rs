@@ -20,14 +20,8 @@ pub struct Effective {
     pub pg_hba: Option<Vec<String>>,
     /// The lines of pg_ident.conf; `None`: leave the file as it is.
     pub pg_ident: Option<Vec<String>>,
-    /// pg_rewind may be used.
-    pub use_pg_rewind: bool,
     /// Member slots are kept.
     pub use_slots: bool,
-    /// Wipe and clone anew when pg_rewind failed.
-    pub remove_data_directory_on_rewind_failure: bool,
-    /// Wipe and clone anew when timelines diverged and rewind is impossible.
-    pub remove_data_directory_on_diverged_timelines: bool,
 }
 
 /// What a controlled parameter may be.
@@ -77,7 +71,6 @@ impl Effective {
     pub fn of(local: &Settings, dynamic: &Dynamic) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
         let pg = &local.postgresql;
-        let either = |mine: Option<bool>, theirs: bool| mine.unwrap_or(theirs);
         let bootstrap_hba = Some(&local.bootstrap.pg_hba).filter(|lines| !lines.is_empty());
         let parameters = merged(&pg.parameters, &dynamic.parameters, &mut problems);
         for (name, why) in durability::risks(&parameters, dynamic.synchronous_mode == SyncMode::On)
@@ -96,17 +89,8 @@ impl Effective {
                 .or(bootstrap_hba)
                 .cloned(),
             pg_ident: pg.pg_ident.as_ref().or(dynamic.pg_ident.as_ref()).cloned(),
-            use_pg_rewind: either(pg.use_pg_rewind, dynamic.use_pg_rewind),
             // A slot some members keep and others do not would be worse than either.
             use_slots: dynamic.use_slots,
-            remove_data_directory_on_rewind_failure: either(
-                pg.remove_data_directory_on_rewind_failure,
-                dynamic.remove_data_directory_on_rewind_failure,
-            ),
-            remove_data_directory_on_diverged_timelines: either(
-                pg.remove_data_directory_on_diverged_timelines,
-                dynamic.remove_data_directory_on_diverged_timelines,
-            ),
         };
         (effective, problems)
     }

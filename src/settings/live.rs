@@ -1,6 +1,6 @@
 //! The settings in force: read by everybody, replaced as a whole when the file is read again.
 
-use super::types::Settings;
+use super::types::{Postgresql, Settings};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A shared way to the settings in force.
@@ -68,7 +68,7 @@ pub fn while_running(old: &Settings, mut new: Settings) -> (Settings, Vec<&'stat
         &mut waiting,
     );
     keep("postgresql.listen", &was.port, &mut is.port, &mut waiting);
-    keep_sockets(was, is, &mut waiting);
+    keep_repair(was, is, &mut waiting);
     let user = &mut is.authentication.superuser.username;
     keep(
         "postgresql.authentication.superuser.username",
@@ -99,22 +99,26 @@ fn keep<T: Clone + PartialEq>(
     }
 }
 
-/// The running server is reached where it was started.
-fn keep_sockets(
-    old: &super::types::Postgresql,
-    new: &mut super::types::Postgresql,
-    waiting: &mut Vec<&'static str>,
-) {
-    const SOCKETS: &str = "unix_socket_directories";
-    let was = old.parameters.get(SOCKETS);
-    if was == new.parameters.get(SOCKETS) {
-        return;
-    }
-    match was {
-        Some(was) => new.parameters.insert(SOCKETS.to_owned(), was.clone()),
-        None => new.parameters.remove(SOCKETS),
-    };
-    waiting.push("postgresql.parameters.unix_socket_directories");
+/// Read with the stored document, whenever that changes: not in the middle of a repair.
+fn keep_repair(was: &Postgresql, is: &mut Postgresql, waiting: &mut Vec<&'static str>) {
+    keep(
+        "postgresql.use_pg_rewind",
+        &was.use_pg_rewind,
+        &mut is.use_pg_rewind,
+        waiting,
+    );
+    keep(
+        "postgresql.remove_data_directory_on_rewind_failure",
+        &was.remove_data_directory_on_rewind_failure,
+        &mut is.remove_data_directory_on_rewind_failure,
+        waiting,
+    );
+    keep(
+        "postgresql.remove_data_directory_on_diverged_timelines",
+        &was.remove_data_directory_on_diverged_timelines,
+        &mut is.remove_data_directory_on_diverged_timelines,
+        waiting,
+    );
 }
 
 #[cfg(test)]
@@ -150,9 +154,6 @@ mod tests {
         new.postgresql
             .parameters
             .insert("work_mem".into(), "8MB".into());
-        new.postgresql
-            .parameters
-            .insert("unix_socket_directories".into(), "/x".into());
         let (next, waiting) = while_running(&old, new);
         assert_eq!(
             waiting,
@@ -160,8 +161,7 @@ mod tests {
                 "name",
                 "restapi.listen",
                 "postgresql.data_dir",
-                "postgresql.listen",
-                "postgresql.parameters.unix_socket_directories"
+                "postgresql.listen"
             ]
         );
         assert_eq!((next.name.as_str(), next.postgresql.port), ("main-0", 5432));

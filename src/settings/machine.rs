@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Programs without which nothing works.
-const NEEDED: [&str; 4] = ["postgres", "initdb", "pg_basebackup", "pg_controldata"];
+const NEEDED: [&str; 4] = ["postgres", "initdb", "pg_basebackup", "pg_rewind"];
 
 /// Looks at `bin_dir` and `data_dir`.
 pub fn inspect(settings: &Settings) -> Vec<Problem> {
@@ -22,19 +22,12 @@ pub fn inspect(settings: &Settings) -> Vec<Problem> {
 
 fn programs(settings: &Settings, problems: &mut Vec<Problem>) {
     let pg = &settings.postgresql;
-    let mut needed = NEEDED.to_vec();
-    if pg
-        .use_pg_rewind
-        .unwrap_or(settings.bootstrap.dcs.use_pg_rewind)
-    {
-        needed.push("pg_rewind");
-    }
     let path = "postgresql.bin_dir";
     let Some(dir) = &pg.bin_dir else {
         let places: Vec<PathBuf> = env::var_os("PATH")
             .map(|all| env::split_paths(&all).collect())
             .unwrap_or_default();
-        for name in needed {
+        for name in NEEDED {
             let file = pg.program(name);
             if !places
                 .iter()
@@ -59,7 +52,7 @@ fn programs(settings: &Settings, problems: &mut Vec<Problem>) {
         problems.push(Problem::error(path, message));
         return;
     }
-    for name in needed {
+    for name in NEEDED {
         let file = pg.program(name);
         if let Err(why) = executable(&file) {
             problems.push(Problem::error(path, format!("{} {why}", file.display())));

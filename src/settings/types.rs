@@ -8,7 +8,7 @@ use super::rest::{Ctl, RestApi};
 use super::secret::Secret;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Everything the configuration file says, checked, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +102,8 @@ pub struct Kubernetes {
     pub ports: Vec<RoutePort>,
     /// A file of certificates to trust instead of the service account's.
     pub cacert: Option<PathBuf>,
+    /// The API servers are reached past their Service.
+    pub bypass_api_service: bool,
     /// A kubeconfig file, where the agent does not run in a pod.
     pub kubeconfig: Option<PathBuf>,
     /// The context in it.
@@ -204,15 +206,15 @@ impl Postgresql {
             .map_or_else(|| PathBuf::from(file), |dir| dir.join(file))
     }
 
-    /// The first directory of `unix_socket_directories`, local parameters before dynamic ones.
-    pub fn socket_dir<'a>(&'a self, dynamic: &'a Dynamic) -> Option<&'a Path> {
+    /// The first usable one of `unix_socket_directories`, local parameters before dynamic ones.
+    pub fn socket_dir(&self, dynamic: &Dynamic) -> Option<PathBuf> {
         let name = "unix_socket_directories";
         let value = self
             .parameters
             .get(name)
             .or_else(|| dynamic.parameters.get(name))?;
-        let first = value.split(',').next()?.trim();
-        (!first.is_empty()).then(|| Path::new(first))
+        let dirs = value.split(',').map(|dir| dir.trim().trim_matches('"'));
+        dirs.map(PathBuf::from).find(|dir| dir.is_absolute())
     }
 }
 

@@ -4,7 +4,7 @@ use super::dynamic::{ask, own_status, show, until};
 use super::*;
 use crate::kubectl::wait_for_line;
 
-fn change(config: &Path, change: impl FnOnce(&mut Value)) {
+pub(super) fn change(config: &Path, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_str(&fs::read_to_string(config).unwrap()).unwrap();
     change(&mut value);
     fs::write(config, value.to_string()).unwrap();

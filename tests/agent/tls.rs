@@ -19,7 +19,7 @@ fn add_tls(config: &Path, dir: &Dir) -> u16 {
 }
 
 /// The guardian's child that is the agent.
-fn agent_of(guardian: u32) -> u32 {
+pub(super) fn agent_of(guardian: u32) -> u32 {
     let is_agent = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();

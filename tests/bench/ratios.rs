@@ -15,7 +15,7 @@ use pgwarden::ha::budgets::Budgets;
 use pgwarden::ha::event::Event;
 use pgwarden::ha::lock::Place;
 use pgwarden::ha::model::Identity;
-use pgwarden::ha::shared::Rules;
+use pgwarden::ha::shared::{Repair, Rules};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 use std::net::SocketAddr;
@@ -146,6 +146,7 @@ fn decisions() -> (f64, f64) {
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        repair: Repair::default(),
     };
     let budgets = Budgets::for_ttl(6_000).unwrap();
     let mut state = State::new(me, Place::default(), false, rules, budgets);

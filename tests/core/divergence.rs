@@ -76,13 +76,18 @@ fn the_same_timeline_from_another_promotion_is_cloned_over() {
 
 /// Follows `b`, which leads timeline 2 and has published this history.
 fn follows_b(history: Vec<HistoryEntry>) -> State {
+    follows_b_on(2, None, history)
+}
+
+/// The same on another timeline, which the history is said to lead to.
+fn follows_b_on(timeline: u32, told: Option<u32>, history: Vec<HistoryEntry>) -> State {
     let mut state = replica();
     read(&mut state, held("b", 4, 50), START + 10);
     let leader = Member {
         pod_uid: "uid-b".into(),
         role: "primary".into(),
         state: "running".into(),
-        timeline: Some(2),
+        timeline: Some(timeline),
         ..Member::default()
     };
     let shared = Shared {
@@ -90,6 +95,7 @@ fn follows_b(history: Vec<HistoryEntry>) -> State {
             rules: Some(rules()),
             initialize: Initialize::Done("7".into()),
             history,
+            timeline: told,
             epoch: 4,
             ..ConfigRecord::default()
         },
@@ -151,4 +157,88 @@ fn a_copy_that_is_down_is_not_replaced_either() {
         .iter()
         .any(|effect| matches!(effect, Effect::StartReplica { .. }));
     assert!(starts && !gives_up(&answer), "{answer:?}");
+}
+
+/// What a former primary that ended on this timeline is made to do.
+fn former_primary(mut state: State, timeline: u32, lsn: u64) -> Vec<Effect> {
+    let why = "stopped".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, START + 30);
+    let data = DataFacts {
+        system_id: "7".into(),
+        state: ControlState::ShutDown,
+        timeline,
+        lsn: Lsn(lsn),
+        standby_signal: false,
+        history: if timeline > 1 { fork_at(0x200) } else { vec![] },
+    };
+    let present = Event::DataSeen(DataDir::Present(data));
+    step(&mut state, present, START + 40)
+}
+
+#[test]
+fn a_leader_whose_timeline_skipped_a_number_is_rejoined() {
+    // The number between was taken by a promotion that reached the archive and got no further.
+    let leads = |told| follows_b_on(3, told, fork_at(0x200));
+    let starts = |effect: &Effect| matches!(effect, Effect::StartReplica { .. });
+    let rewinds = |effect: &Effect| matches!(effect, Effect::Rewind { .. });
+    let before = former_primary(leads(Some(3)), 1, 0x100);
+    assert!(before.iter().any(starts), "{before:?}");
+    let behind_it = former_primary(leads(Some(3)), 1, 0x300);
+    assert!(behind_it.iter().any(rewinds), "{behind_it:?}");
+    let between = former_primary(leads(Some(3)), 2, 0x300);
+    assert!(between.iter().any(rewinds), "{between:?}");
+    // Where nobody says so, it may be the history of a timeline before.
+    for told in [None, Some(2)] {
+        let waits = former_primary(leads(told), 1, 0x300);
+        assert!(
+            !waits.iter().any(|effect| starts(effect) || rewinds(effect)),
+            "{waits:?}"
+        );
+    }
+}
+
+#[test]
+fn what_may_not_be_replaced_is_left_to_people() {
+    let twin = |repair: Repair| {
+        let mut state = follows_b_on(2, Some(2), fork_at(0x100));
+        state.rules.repair = repair;
+        let why = "stopped".to_owned();
+        step(&mut state, Event::PostmasterGone { why }, START + 30);
+        let data = DataFacts {
+            system_id: "7".into(),
+            state: ControlState::ShutDown,
+            timeline: 2,
+            lsn: Lsn(0x300),
+            standby_signal: false,
+            history: fork_at(0x100),
+        };
+        let present = Event::DataSeen(DataDir::Present(data));
+        let effects = step(&mut state, present, START + 40);
+        (gives_up(&effects), state.pg.left_to_people)
+    };
+    assert_eq!(twin(Repair::default()), (true, None));
+    let (copies, left) = twin(Repair {
+        copy_when_diverged: false,
+        ..Repair::default()
+    });
+    let words = left.expect("a person is told");
+    assert!(!copies && words.contains("ctl reinit"), "{words}");
+
+    let forked = |repair: Repair| {
+        let mut state = follows_b_on(2, Some(2), fork_at(0x100));
+        state.rules.repair = repair;
+        let effects = former_primary(state, 1, 0x300);
+        let rewinds = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Rewind { .. }));
+        (rewinds, gives_up(&effects))
+    };
+    let without = |copy_when_diverged| Repair {
+        rewind: false,
+        copy_when_diverged,
+        ..Repair::default()
+    };
+    assert_eq!(forked(Repair::default()), (true, false));
+    assert_eq!(forked(without(true)), (false, true));
+    assert_eq!(forked(without(false)), (false, false));
 }

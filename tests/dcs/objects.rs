@@ -61,14 +61,15 @@ async fn one_bootstrapper_wins_and_the_rest_is_built_on_its_object() {
     let history = vec![entry];
     let write = SharedWrite::History {
         history: history.clone(),
+        timeline: 4,
         epoch: 2,
         ttl_ms: 6000,
         expect,
     };
     let record = config(done(a.write_shared(&write).await));
     assert_eq!(
-        (record.history, record.epoch, record.ttl_ms),
-        (history, 2, 6000)
+        (record.history, record.timeline, record.epoch, record.ttl_ms),
+        (history, Some(4), 2, 6000)
     );
 
     let write = SharedWrite::Config {

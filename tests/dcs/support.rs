@@ -7,7 +7,7 @@ use pgwarden::dcs::{
 };
 use pgwarden::ha::lock::{Claim, LockSnapshot, LockWrite, Outcome, Place};
 use pgwarden::ha::model::{Identity, Lsn};
-use pgwarden::ha::shared::Rules;
+use pgwarden::ha::shared::{Repair, Rules};
 use pgwarden::playground::kube_api::{Handle, KubeApi, Options};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        repair: Repair::default(),
     })
 }
 
@@ -70,6 +71,7 @@ async fn made(api: &Handle, dialect: Dialect, name: &str, call_ms: u64) -> Dcs {
         call_ms,
         resolve: Arc::new(rules),
         initial_config,
+        servers: None,
     };
     Dcs::new(client, names, options).expect("good names")
 }

@@ -46,11 +46,12 @@ impl Node {
             value: value.map(Into::into),
         };
         let pg = Postgres {
-            bin_dir: installation.bin_dir.clone(),
+            program: installation.program("postgres"),
             data_dir: home.join("data"),
             listen: vec!["127.0.0.1".into()],
             port,
             socket_dir: home.clone(),
+            reached_at: None,
             name: name.into(),
             scope: "it's a cluster".into(),
             // Nasty on purpose: every file and protocol has to carry them.
@@ -230,7 +231,10 @@ pub(crate) async fn promote(node: &Node) {
 }
 
 pub(crate) async fn compare_with_pg_controldata(node: &Node) {
-    let mut command = child::program(&node.pg.bin_dir, "pg_controldata", &node.pg.data_dir);
+    let mut command = child::program(
+        &node.installation.program("pg_controldata"),
+        &node.pg.data_dir,
+    );
     command.arg(&node.pg.data_dir).env("LC_ALL", "C");
     let printed = child::run(command, LONG).await.unwrap();
     let shown: BTreeMap<&str, &str> = printed

@@ -57,7 +57,6 @@ fn the_annotated_file_tells_the_truth_about_defaults() {
     let least = good(LEAST);
     let mut dcs = shown.bootstrap.dcs.clone();
     dcs.parameters.clear();
-    dcs.use_pg_rewind = false;
     assert_eq!(dcs, least.bootstrap.dcs);
     assert_eq!(shown.log, least.log);
     assert_eq!(shown.restapi.listen, least.restapi.listen);

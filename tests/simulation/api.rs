@@ -181,11 +181,13 @@ impl Store {
             }
             SharedWrite::History {
                 history,
+                timeline,
                 epoch,
                 ttl_ms,
                 ..
             } => {
                 self.shared.config.history = history;
+                self.shared.config.timeline = Some(timeline);
                 self.shared.config.epoch = epoch;
                 self.shared.config.ttl_ms = ttl_ms;
                 self.shared.config.resource_version = stored;

@@ -99,8 +99,7 @@ impl World {
         if ordered.from.is_none() && ordered.to.as_ref() == Some(&self.nodes[node].name) {
             return;
         }
-        let noted = shared.config.history;
-        let newest = noted.last().map_or(1, |entry| entry.timeline + 1);
+        let newest = shared.config.newest_timeline();
         let mine = self.nodes[node].dir.whole().map_or(0, |disk| disk.timeline);
         if mine < newest {
             let words = format!("node {node} is promoted on timeline {mine}, {newest} is noted");

@@ -6,7 +6,7 @@ use crate::faults::Fault;
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
-use pgwarden::ha::shared::Rules;
+use pgwarden::ha::shared::{Repair, Rules};
 use pgwarden::ha::state::Sabotage;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -103,6 +103,7 @@ impl World {
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
+            repair: Repair::default(),
         };
         let mut rng = Rng::new(options.seed);
         let nodes = (0..3).map(|index| Node::new(index, &mut rng)).collect();

@@ -315,6 +315,20 @@ def pause_and_resume(ctl):
 
 
 @test
+def what_is_not_obeyed_is_said_to_all(ctl):
+    ctl.leader()
+    troubles = lambda: str(ctl.playground.view().get("pgwarden", {}).get("troubles"))
+    try:
+        # It is written past the members, which would have refused it.
+        ctl.run("pause", SCOPE)
+        until("the members say so", lambda: "there is no maintenance mode yet" in troubles(), 15)
+    finally:
+        ctl.run("resume", SCOPE)
+    until("nothing stands in the way", lambda: "maintenance" not in troubles(), 15)
+    until("the cluster is settled", ctl.playground.settled)
+
+
+@test
 def demote_and_promote_cluster(ctl):
     ctl.leader()
     ctl.run("demote-cluster", SCOPE, "--force", "--host", "127.0.0.1", "--port", "1")

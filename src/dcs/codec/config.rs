@@ -7,7 +7,7 @@
 use super::object::{Meta, Notes};
 use super::{Problem, lease::TTL_MAX_MS};
 use crate::ha::lock::EPOCH_BELIEVED_MAX;
-use crate::ha::model::HistoryEntry;
+use crate::ha::model::{HistoryEntry, Timeline};
 use crate::ha::shared::{ConfigRecord, Initialize, Rules};
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ pub const INITIALIZE: &str = "initialize";
 pub const HISTORY: &str = "history";
 /// The greatest epoch noted by a leader.
 pub const EPOCH: &str = "pgwarden.io/epoch";
+/// The timeline that the history leads to.
+pub const TIMELINE: &str = "pgwarden.io/timeline";
 /// The D noted with it.
 pub const TTL_MS: &str = "pgwarden.io/ttl-ms";
 
@@ -75,6 +77,16 @@ pub fn decode(
             complain(HISTORY, what);
             last.record.history.clone()
         });
+    }
+    if let Some(text) = meta.note(TIMELINE) {
+        view.record.timeline = text.parse().ok();
+        if view.record.timeline.is_none() {
+            complain(
+                TIMELINE,
+                format!("\"{text}\" is no timeline; the last one stands"),
+            );
+            view.record.timeline = last.record.timeline;
+        }
     }
     if let Some(text) = meta.note(EPOCH) {
         let epoch = text.parse().ok();
@@ -182,10 +194,16 @@ pub fn initialize_notes(value: &Initialize) -> Notes {
     vec![(INITIALIZE, text)]
 }
 
-/// The annotations of a history with its epoch and D.
-pub fn history_notes(history: &[HistoryEntry], epoch: u64, ttl_ms: u64) -> Notes {
+/// The annotations of a history with its timeline, its epoch and D.
+pub fn history_notes(
+    history: &[HistoryEntry],
+    timeline: Timeline,
+    epoch: u64,
+    ttl_ms: u64,
+) -> Notes {
     vec![
         (HISTORY, Some(history_text(history))),
+        (TIMELINE, Some(timeline.to_string())),
         (EPOCH, Some(epoch.to_string())),
         (TTL_MS, Some(ttl_ms.to_string())),
     ]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::dcs::codec::object::Slim;
 use crate::ha::model::Lsn;
+use crate::ha::shared::Repair;
 use proptest::prelude::*;
 
 fn meta(annotations: Value) -> Meta {
@@ -17,6 +18,7 @@ fn resolve(value: &Value) -> Option<Rules> {
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        repair: Repair::default(),
     })
 }
 
@@ -76,6 +78,7 @@ fn malformed_annotations_keep_the_last_good_value_and_say_so() {
     for (key, value) in [
         ("config", "{\"ttl\":"),
         ("history", "[[1]]"),
+        ("pgwarden.io/timeline", "-1"),
         ("pgwarden.io/epoch", "many"),
         ("pgwarden.io/ttl-ms", "99999999999"),
     ] {
@@ -94,6 +97,7 @@ fn malformed_annotations_keep_the_last_good_value_and_say_so() {
         [
             "bench-config/config",
             "bench-config/history",
+            "bench-config/pgwarden.io/timeline",
             "bench-config/pgwarden.io/epoch",
             "bench-config/pgwarden.io/ttl-ms"
         ]

@@ -9,6 +9,7 @@
 mod board;
 mod stream;
 
+use super::bypass;
 use super::client::Dcs;
 use super::codec::member::SlimPod;
 use super::codec::object::Slim;
@@ -115,6 +116,9 @@ impl Dcs {
             stalled,
         ));
         tasks.spawn(deliver(board, sender));
+        if let Some(servers) = self.shared.servers.clone() {
+            tasks.spawn(bypass::keep_up(self.clone(), servers));
+        }
         Watching { seen, tasks }
     }
 

@@ -160,11 +160,7 @@ const KUBERNETES: &[Key] = &[
     key("kubernetes.cacert", Text, Used),
     key("kubernetes.kubeconfig", Text, Used),
     key("kubernetes.context", Text, Used),
-    key(
-        "kubernetes.bypass_api_service",
-        Bool,
-        Later("the API is reached through its Service"),
-    ),
+    key("kubernetes.bypass_api_service", Bool, Used),
     key(
         "kubernetes.retriable_http_codes",
         Any,

@@ -42,6 +42,7 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
         pod_uid: pod_uid(section, env),
         ports: ports(section),
         cacert: path("cacert"),
+        bypass_api_service: section.boolean("bypass_api_service").unwrap_or(false),
         kubeconfig: path("kubeconfig"),
         context: section.text("context", "the name of a context"),
         lock: lock?,
