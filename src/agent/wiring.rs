@@ -8,7 +8,7 @@ use crate::ha::lock::{EPOCH_MAX, Place};
 use crate::ha::model::{Identity, forbids};
 use crate::ha::shared::{Repair, Rules};
 use crate::postgres::version::Installation;
-use crate::postgres::{Credentials as Login, Postgres, ProgramOption};
+use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
 use crate::settings::{
     Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings, SyncMode,
 };
@@ -69,7 +69,9 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         tracing::debug!("{problem}");
     }
     let local = &settings.postgresql;
-    let socket_dir = local.socket_dir(dynamic).unwrap_or_else(default_socket_dir);
+    let sockets = effective.parameters.get("unix_socket_directories");
+    let sockets = sockets.map(|list| quote::list(list)).unwrap_or_default();
+    let socket_dir = socket_dir(&sockets);
     Postgres {
         program: installation.program("postgres"),
         data_dir: local.data_dir.clone(),
@@ -98,6 +100,14 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         pgpass: local.pgpass.clone(),
         use_slots: effective.use_slots,
     }
+}
+
+/// Where the agent itself connects: the first directory that is named, abstract sockets aside.
+pub fn socket_dir(named: &[String]) -> PathBuf {
+    let dirs = named.iter().map(PathBuf::from);
+    dirs.into_iter()
+        .find(|dir| dir.is_absolute())
+        .unwrap_or_else(default_socket_dir)
 }
 
 /// Debian's directory where it can be used, else the one PostgreSQL was born with.

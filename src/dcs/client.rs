@@ -13,7 +13,7 @@ use super::request::Ask;
 use crate::ha::lock::{LockSnapshot, LockWrite, Outcome};
 use kube::Client;
 use serde_json::Value;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -52,6 +52,8 @@ pub(super) struct DcsInner {
     /// The newest version of the lock known: a watch event from before it is old news.
     newest_lock: AtomicU64,
     pub(super) own_pod: Mutex<OwnPod>,
+    /// The leader Service was there.
+    pub(super) service_seen: AtomicBool,
     pub(super) events: Semaphore,
     pub(super) refusals: Refusals,
     told: Mutex<Vec<Problem>>,
@@ -75,6 +77,7 @@ impl Dcs {
             servers,
             newest_lock: AtomicU64::new(0),
             own_pod: Mutex::default(),
+            service_seen: AtomicBool::new(false),
             events: Semaphore::new(EVENTS_UNDER_WAY),
             refusals: Refusals::default(),
             told: Mutex::default(),

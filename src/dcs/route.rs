@@ -11,6 +11,7 @@ use super::error::DcsError;
 use super::request::{Ask, escaped};
 use crate::ha::lock::Outcome;
 use serde_json::Value;
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 const GROUP: &str = "apis/discovery.k8s.io/v1";
@@ -99,7 +100,16 @@ impl Dcs {
         )
         .spare();
         let selector = match self.read_until(&service, deadline).await {
-            Ok(service) => selector_of(scope, &service),
+            Ok(service) => {
+                self.shared.service_seen.store(true, Ordering::Relaxed);
+                selector_of(scope, &service)
+            }
+            // Who never had one has another way to the leader.
+            Err(DcsError::Missing { .. }) if self.shared.service_seen.load(Ordering::Relaxed) => {
+                Some(format!(
+                    "Service {scope} is gone: nobody finds the leader through it until it is made again"
+                ))
+            }
             Err(DcsError::Missing { .. }) => None,
             Err(error) => return Err(error),
         };

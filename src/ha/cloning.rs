@@ -3,16 +3,47 @@
 use super::effect::{Effect, Rule};
 use super::event::Op;
 use super::model::{Ms, Name};
+use super::shared::Initialize;
 use super::step::Turn;
 
 /// The longest pause after clones that failed.
 const PAUSE_MAX_MS: Ms = 60_000;
 
+/// Nobody leads: told after so many times D.
+const NOBODY_LEADS_TTLS: Ms = 3;
 /// What must be true for a copy that nobody asked for.
 const ON_FAILURE: &str = "postgresql.remove_data_directory_on_rewind_failure";
 const ON_DIVERGENCE: &str = "postgresql.remove_data_directory_on_diverged_timelines";
 
 impl Turn<'_> {
+    /// Where there is nothing: a copy of the leader, if one leads.
+    pub(super) fn fill(&mut self) {
+        self.s.pg.left_to_people = None;
+        if let Some((from, _)) = self.primary_leader() {
+            return self.clone_from(from, "no data here");
+        }
+        let known = self
+            .s
+            .shared
+            .as_ref()
+            .map(|shared| &shared.config.initialize);
+        let Some(Initialize::Done(id)) = known.cloned() else {
+            return;
+        };
+        // A leader that is only late takes no longer than this.
+        let told_at = self.s.lock.changed_at + NOBODY_LEADS_TTLS * self.s.rules.ttl_ms;
+        if self.now < told_at {
+            return self.wake_at(told_at);
+        }
+        let words = format!(
+            "no data here, the cluster {id} has existed, and nobody leads it: give a member its \
+             volume back; only if all data are lost for good, delete the cluster's objects (the \
+             lock and its ConfigMaps) and a new one begins"
+        );
+        self.explain_once("copy", Rule::L9, words.clone());
+        self.s.pg.left_to_people = Some(words);
+    }
+
     /// No rewind leads from these data to the leader's.
     pub(super) fn copy_where_diverged(&mut self, from: Name, why: &str) {
         if self.s.rules.repair.copy_when_diverged {

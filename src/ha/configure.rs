@@ -93,6 +93,24 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Who asked need not wait until the time is up: it will be tried again, and the fault is known.
+    pub(super) fn restart_failed(&mut self, op: &Op, why: &str) {
+        let starting = matches!(op, Op::StartPrimary | Op::StartReplica);
+        let stopped = |restart: &&mut Restart| restart.stopped;
+        let Some(restart) = self.s.restart.as_mut().filter(stopped) else {
+            return;
+        };
+        let id = restart.id;
+        if starting {
+            self.s.restart = None;
+            self.emit(Effect::Answer {
+                id,
+                done: false,
+                text: format!("restart failed: the server does not start: {why}"),
+            });
+        }
+    }
+
     /// Answer once the server is back.
     pub(super) fn tend_restart(&mut self) {
         let Some(mut restart) = self.s.restart else {

@@ -152,13 +152,15 @@ impl Turn<'_> {
     }
 
     fn keep_replica(&mut self) {
-        self.s.pg.left_to_people = None;
         if self.s.pg.op.is_some() || self.s.shared.is_none() || self.rebuild() {
             return;
         }
         match (self.s.pg.process, self.s.pg.data.clone()) {
             (Process::Unknown, _) => {}
-            (Process::Running { .. }, _) => self.keep_streaming(),
+            (Process::Running { .. }, _) => {
+                self.s.pg.left_to_people = None;
+                self.keep_streaming();
+            }
             (Process::Down, None) => {
                 if self.may("inspect", 1_000) {
                     self.emit(Effect::Inspect);
@@ -166,12 +168,12 @@ impl Turn<'_> {
             }
             (Process::Down, Some(DataDir::Unusable(why))) => {
                 self.explain_once("unusable", Rule::Untouched, why);
-            }
-            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => {
-                if let Some((from, _)) = self.primary_leader() {
-                    self.clone_from(from, "no data here");
+                // Whoever puts it right need not restart anything.
+                if self.may("inspect", 10_000) {
+                    self.emit(Effect::Inspect);
                 }
             }
+            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => self.fill(),
             (Process::Down, Some(DataDir::Present(data))) => self.rejoin(&data),
         }
     }
@@ -299,6 +301,7 @@ impl Turn<'_> {
             }
             return;
         };
+        self.s.pg.left_to_people = None;
         let stand = Stand {
             timeline: data.timeline,
             lsn: data.lsn,

@@ -231,6 +231,7 @@ impl Turn<'_> {
         let failed = result.is_err();
         if let Err(why) = result {
             self.explain(Rule::Replica, format!("{op:?} failed: {why}"));
+            self.restart_failed(op, &why);
         }
         match op {
             Op::StartPrimary | Op::StartReplica | Op::Promote if failed => {

@@ -168,7 +168,7 @@ pub(super) fn write_single(pg: &Postgres, dir: &Path, bare: bool) -> Result<Path
 fn socket_directories(pg: &Postgres) -> String {
     let own = pg.socket_dir.display().to_string();
     match pg.parameters.get("unix_socket_directories") {
-        Some(given) if given.split(',').any(|dir| dir.trim() == own) => given.clone(),
+        Some(given) if quote::list(given).contains(&own) => given.clone(),
         Some(given) if !given.trim().is_empty() => format!("{given}, {}", quote::identifier(&own)),
         _ => quote::identifier(&own),
     }

@@ -16,6 +16,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Settings whose libraries the server, or each of its sessions, does not start without.
 const PRELOADED: [&str; 2] = ["shared_preload_libraries", "session_preload_libraries"];
 
+/// Settings that name a file of TLS, and what they are by default.
+const TLS_FILES: [(&str, &str); 5] = [
+    ("ssl_cert_file", "server.crt"),
+    ("ssl_key_file", "server.key"),
+    ("ssl_ca_file", ""),
+    ("ssl_crl_file", ""),
+    ("ssl_dh_params_file", ""),
+];
+
 /// The settings that this PostgreSQL refuses, and why, in its own words. Where two exclude each
 /// other, the later one in the order of names is refused.
 pub async fn refused(
@@ -64,6 +73,28 @@ async fn missing_libraries(
         Some((name.clone(), why))
     };
     named.into_iter().filter_map(missing).collect()
+}
+
+/// The files of TLS that are named and not there: a server with `ssl` does not start without them.
+/// They are those of this member; the others' may differ.
+pub fn missing_files(
+    data_dir: &Path,
+    settings: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let on = |value: &String| matches!(value.as_str(), "on" | "true" | "yes" | "1");
+    if !settings.get("ssl").is_some_and(on) {
+        return BTreeMap::new();
+    }
+    let missing = |(name, default): &(&str, &str)| {
+        let file = settings.get(*name).map_or(*default, String::as_str);
+        let path = data_dir.join(file);
+        if file.is_empty() || path.is_file() {
+            return None;
+        }
+        let why = format!("ssl is on, and there is no file {} here", path.display());
+        Some(((*name).to_owned(), why))
+    };
+    TLS_FILES.iter().filter_map(missing).collect()
 }
 
 fn libraries(value: &str) -> impl Iterator<Item = &str> {

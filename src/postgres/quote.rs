@@ -21,6 +21,32 @@ pub fn conf_value(value: &str) -> String {
     quoted
 }
 
+/// The entries of a list of names, as `unix_socket_directories`; a comma in quotation marks parts
+/// nothing, and two of these are one.
+pub fn list(text: &str) -> Vec<String> {
+    let mut entries = vec![String::new()];
+    let (mut quoted, mut closed) = (false, false);
+    for character in text.chars() {
+        match character {
+            ',' if !quoted => entries.push(String::new()),
+            '"' => {
+                if let Some(entry) = entries.last_mut().filter(|_| !quoted && closed) {
+                    entry.push('"');
+                }
+                quoted = !quoted;
+            }
+            other => {
+                if let Some(entry) = entries.last_mut() {
+                    entry.push(other);
+                }
+            }
+        }
+        closed = character == '"' && !quoted;
+    }
+    let entries = entries.into_iter().map(|entry| entry.trim().to_owned());
+    entries.filter(|entry| !entry.is_empty()).collect()
+}
+
 /// A value of a libpq connection string.
 pub fn conninfo_value(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
@@ -114,6 +140,14 @@ mod tests {
         assert_eq!(conf_value("it's"), "'it''s'");
         assert_eq!(conf_value("a\\b\nc"), "'a\\\\b\\nc'");
         assert_eq!(conf_value(""), "''");
+    }
+
+    #[test]
+    fn lists_are_parted_at_commas_outside_quotation_marks() {
+        assert_eq!(list("/run/pg, /tmp"), ["/run/pg", "/tmp"]);
+        assert_eq!(list("\"/a, b/c\",@x"), ["/a, b/c", "@x"]);
+        assert_eq!(list("\"a\"\"b\""), ["a\"b"]);
+        assert_eq!(list(" , ").len(), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! sweep of G6 done we know better: a process that does not work in the directory is no server of
 //! it.
 
-use super::Postgres;
+use super::{Postgres, quote};
 use crate::sys::durable;
 use std::fs;
 use std::io;
@@ -45,8 +45,8 @@ pub fn remove(data_dir: &Path, socket_locks: &[PathBuf]) -> io::Result<()> {
 /// The lock files of every socket that this server listens on. (An abstract one has none.)
 pub fn socket_locks(pg: &Postgres) -> Vec<PathBuf> {
     let given = pg.parameters.get("unix_socket_directories");
-    let more = given.into_iter().flat_map(|list| list.split(','));
-    let more = more.map(|dir| PathBuf::from(dir.trim().trim_matches('"')));
+    let more = given.into_iter().flat_map(|list| quote::list(list));
+    let more = more.map(PathBuf::from);
     let mut dirs: Vec<_> = more.filter(|dir| dir.is_absolute()).collect();
     dirs.push(pg.socket_dir.clone());
     dirs.sort();

@@ -9,7 +9,7 @@ use crate::agent::wiring;
 use crate::api::{ConfigChange, Reply};
 use crate::ha::lock::Outcome;
 use crate::postgres::parameters;
-use crate::settings::Dynamic;
+use crate::settings::{Dynamic, effective};
 use crate::sys::durable;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -43,10 +43,12 @@ async fn changed(context: &Context, change: &ConfigChange) -> Reply {
         };
         let stored = raw.as_deref().and_then(document);
         let Some(next) = change.apply(stored.as_ref()) else {
-            return Reply::new(
-                503,
-                "no dynamic configuration is stored yet; PUT one, or wait",
-            );
+            let why = if raw.is_some() {
+                "the stored dynamic configuration is no JSON object; PUT a whole one"
+            } else {
+                "no dynamic configuration is stored yet; PUT one, or wait"
+            };
+            return Reply::new(503, why);
         };
         if stored.as_ref() == Some(&next) {
             return Reply::json(200, Value::Object(next).to_string());
@@ -112,6 +114,14 @@ async fn refusal(
         .into_iter()
         .filter(|words| !known.contains(words))
         .collect();
+    let unused = |dynamic: &Dynamic| {
+        let problems = effective::misplaced(dynamic).into_iter();
+        let words = problems.map(|problem| format!("{}: {}", problem.path, problem.message));
+        words.collect::<Vec<_>>()
+    };
+    let known = unused(&old);
+    let found = unused(&new).into_iter();
+    news.extend(found.filter(|words| !known.contains(words)));
     news.extend(refused_parameters(context, &old, &new).await?);
     Ok((!news.is_empty()).then(|| news.join("; ")))
 }
@@ -129,6 +139,10 @@ async fn refused_parameters(
     if before == after {
         return Ok(Vec::new());
     }
+    let data_dir = context.settings().postgresql.data_dir.clone();
+    let settings = after.clone();
+    let look = tokio::task::spawn_blocking(move || parameters::missing_files(&data_dir, &settings));
+    let missing = look.await.map_err(|error| error.to_string())?;
     let refused = parameters::refused(&context.installation, &after)
         .await
         .map_err(|error| format!("PostgreSQL could not be asked about the parameters: {error}"))?;
@@ -137,13 +151,17 @@ async fn refused_parameters(
         .filter(|(name, value)| before.get(*name) != Some(value))
         .collect();
     let refused = refused.into_iter();
-    let told = refused
-        .filter(|(name, _)| changed.contains_key(name))
+    let refused = refused.filter(|(name, _)| changed.contains_key(name));
+    let mut told: Vec<_> = refused
         .map(|(name, why)| {
             let value = after.get(&name).map_or("", String::as_str);
             super::parameters::refusal(&name, value, &why)
         })
         .collect();
+    if changed.keys().any(|name| name.starts_with("ssl")) {
+        let missing = missing.into_iter();
+        told.extend(missing.map(|(name, why)| format!("postgresql.parameters.{name}: {why}")));
+    }
     Ok(told)
 }
 

@@ -10,7 +10,7 @@ use crate::ha::event::Event;
 use crate::ha::model::Ms;
 use crate::postgres::version::Installation;
 use crate::postgres::{Place, Postgres};
-use crate::settings::{Dynamic, Live, Settings};
+use crate::settings::{Dynamic, Live, Problem, Settings, effective};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
@@ -113,12 +113,17 @@ impl Context {
     pub(super) fn resolve(&self, raw: &str) -> bool {
         let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
         let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.settings());
-        for problem in &problems {
-            tracing::error!("{CONFIGURATION}: {problem}");
+        for problem in problems.iter().filter(|problem| !problem.is_error()) {
+            tracing::warn!("{CONFIGURATION}: {problem}");
         }
         // Who wrote it by another way than through a member has not been told.
-        let disobeyed = problems.iter().filter(|problem| problem.is_error());
-        let words: Vec<_> = disobeyed.map(ToString::to_string).collect();
+        let errors = problems.into_iter().filter(Problem::is_error);
+        let disobeyed = errors.chain(effective::misplaced(&parsed));
+        let told = disobeyed.map(|problem| format!("{}: {}", problem.path, problem.message));
+        let words: Vec<_> = told.collect();
+        for words in &words {
+            tracing::error!("{CONFIGURATION}: {words}");
+        }
         if words.is_empty() {
             self.complaints.settle(CONFIGURATION);
         } else {

@@ -9,6 +9,9 @@ use crate::ha::event::{Ask, Event};
 use crate::ha::lock::LockState;
 use std::sync::atomic::Ordering::SeqCst;
 
+/// The topic of a standing complaint.
+const OBJECTS: &str = "the cluster's objects";
+
 impl Runner {
     pub(super) fn translate(&mut self, notice: Notice) -> Option<Event> {
         match notice {
@@ -69,6 +72,13 @@ impl Runner {
     }
 
     fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
+        if view.problems.is_empty() {
+            self.context.complaints.settle(OBJECTS);
+        } else {
+            let told = view.problems.iter().map(ToString::to_string);
+            let told: Vec<_> = told.collect();
+            self.context.complaints.stands(OBJECTS, &told.join("; "));
+        }
         if let Some(raw) = &view.config_raw
             && self.config_raw.as_deref() != Some(raw)
         {

@@ -188,7 +188,8 @@ impl Runner {
     pub(super) fn tell_of_obstacles(&mut self, now: Ms) {
         let leads = self.state.lease.held.is_some();
         self.context.settle_of_role(leads);
-        let complaint = self.context.complaints.standing();
+        let left_to_people = self.state.pg.left_to_people.clone();
+        let complaint = left_to_people.or_else(|| self.context.complaints.standing());
         let complains = complaint.is_some();
         let obstacle = complaint.or_else(|| self.context.dcs.forbidden());
         let shown = obstacle.as_deref().map(bounded);

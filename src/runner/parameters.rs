@@ -5,7 +5,8 @@ use crate::postgres::{Postgres, parameters};
 use crate::settings::{SyncMode, durability};
 use std::collections::BTreeMap;
 
-/// The topic of a standing complaint.
+/// The topics of standing complaints.
+const REFUSED: &str = "PostgreSQL's parameters";
 const RISKS: &str = "acknowledged commits may be lost";
 
 type Values = BTreeMap<String, String>;
@@ -25,9 +26,14 @@ impl Context {
         if checked.asked.as_ref() != Some(&pg.parameters) {
             match parameters::refused(&self.installation, &pg.parameters).await {
                 Ok(refused) => {
-                    let asked = pg.parameters.clone();
-                    for words in checked.take(asked, &refused) {
+                    let told = checked.take(pg.parameters.clone(), &refused);
+                    for words in &told {
                         tracing::error!("{words}");
+                    }
+                    if told.is_empty() {
+                        self.complaints.settle(REFUSED);
+                    } else {
+                        self.complaints.stands(REFUSED, &told.join("; "));
                     }
                 }
                 Err(error) => {

@@ -27,6 +27,9 @@ const SESSION_MS: Ms = 1_000;
 /// Between two writes of the scratch files.
 const SCRATCH_MS: Ms = 5_000;
 
+/// The topic of a standing complaint.
+const LOGIN: &str = "PostgreSQL does not let the agent in";
+
 /// What G9 watches, and since when each part has failed.
 struct Health {
     answered_at: Ms,
@@ -137,6 +140,7 @@ pub(super) async fn run(
                 let seen = as_event(&context, &facts, &history.entries, archived);
                 let event = Event::PgSeen(seen);
                 health.answered_at = now;
+                context.complaints.settle(LOGIN);
                 if !health
                     .before
                     .as_ref()
@@ -151,6 +155,9 @@ pub(super) async fn run(
             Err(error) => {
                 if health.counts(&error) {
                     health.answered_at = now;
+                }
+                if matches!(error, SqlError::AuthFailed(_)) {
+                    context.complaints.say(LOGIN, error.to_string());
                 }
                 context
                     .tell(Event::PgSilent {

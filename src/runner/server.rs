@@ -4,8 +4,7 @@
 
 use super::effects::ms;
 use super::pace::{LOOK, next_look};
-use super::{Context, configuration};
-use crate::agent::wiring;
+use super::{Context, configuration, sockets};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
@@ -15,7 +14,6 @@ use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::{Postgres, Source, bootstrap, control, rewind, room, stage, stale, start};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -63,7 +61,7 @@ async fn fork(
     sync: Vec<Name>,
 ) -> Done {
     let files = Arc::clone(&context.files);
-    let pg = placed(context.checked_postgres().await).await?;
+    let pg = sockets::placed(context.checked_postgres().await).await?;
     context.note_place(pg.place());
     let known = context.dcs.known_config();
     let prepared = blocking(move || {
@@ -107,35 +105,6 @@ async fn fork(
         .refused
         .clone()
         .map_or(Ok(()), |why| Err(format!("the guardian refused: {why}")))
-}
-
-/// With places for its sockets that are there: one that is not would end the server.
-async fn placed(mut pg: Postgres) -> Result<Postgres, String> {
-    const KEY: &str = "unix_socket_directories";
-    pg.reached_at = None;
-    let Some(list) = pg.parameters.get(KEY).cloned() else {
-        return Ok(pg);
-    };
-    let look = move || {
-        let dirs = list.split(',').map(|dir| dir.trim().to_owned());
-        // An abstract one is no directory and needs none.
-        let is_there = |dir: &String| {
-            let path = dir.trim_matches('"');
-            path.starts_with('@') || Path::new(path).is_dir()
-        };
-        Ok(dirs.partition::<Vec<_>, _>(is_there))
-    };
-    let (there, missing) = blocking(look).await?;
-    for dir in &missing {
-        tracing::warn!("postgresql.parameters.{KEY}: {dir} is no directory here; it is left out");
-    }
-    if !missing.is_empty() {
-        let own = there.iter().map(|dir| dir.trim_matches('"'));
-        let own = own.map(PathBuf::from).find(|dir| dir.is_absolute());
-        pg.socket_dir = own.unwrap_or_else(wiring::default_socket_dir);
-        pg.parameters.insert(KEY.to_owned(), there.join(", "));
-    }
-    Ok(pg)
 }
 
 fn prepare(

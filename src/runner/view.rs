@@ -38,11 +38,10 @@ impl Runner {
         view.scheduled_restart.clone_from(&plan);
         self.tell_of_volumes(now);
         self.tell_of_obstacles(now);
-        let left = self.state.pg.left_to_people.as_deref();
-        let obstacle = left.or(self.obstacle.as_deref());
-        let full = self.full_volume.borrow();
-        let trouble = self.troubles.words(full.as_deref(), obstacle);
-        drop(full);
+        let trouble = self.troubles.words(
+            self.full_volume.borrow().as_deref(),
+            self.obstacle.as_deref(),
+        );
         if !trouble.is_empty() {
             // The own word needs no way through the API.
             let own = view.members.entry(self.state.me.name.clone());

@@ -287,7 +287,7 @@ fn postgresql(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) 
     dynamic.parameters = parameters(section, &fallback.parameters);
     let lines = |key: &str, kept: &Option<Vec<String>>| {
         if section.has(key) {
-            section.lines(key).or_else(|| kept.clone())
+            section.access_lines(key).or_else(|| kept.clone())
         } else {
             None
         }
@@ -315,7 +315,11 @@ pub(super) fn parameters(
     section: &Section<'_>,
     fallback: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let mut map = section.text_map("parameters", true);
+    // PostgreSQL knows no difference, and everything here compares with the small letters.
+    let map = section.text_map("parameters", true).into_iter();
+    let mut map: BTreeMap<_, _> = map
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
     map.retain(|name, value| {
         let word = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

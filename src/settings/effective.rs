@@ -66,6 +66,14 @@ pub fn is_controlled(name: &str) -> bool {
         .any(|(controlled, ..)| *controlled == name)
 }
 
+/// What of the dynamic parameters is not used, though they say so: it belongs to the agent, or has
+/// a value that it must not have.
+pub fn misplaced(dynamic: &Dynamic) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    merged(&BTreeMap::new(), &dynamic.parameters, &mut problems);
+    problems
+}
+
 impl Effective {
     /// Lays the local settings over the dynamic ones, and says what of either is not used.
     pub fn of(local: &Settings, dynamic: &Dynamic) -> (Self, Vec<Problem>) {

@@ -19,6 +19,7 @@ pub mod dynamic;
 pub mod effective;
 pub mod embedded;
 mod environment;
+mod hba;
 mod judge;
 mod known;
 pub mod live;

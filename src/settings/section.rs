@@ -1,6 +1,7 @@
 //! Typed reading of the raw tree: every wrong value becomes a problem with its path and line, and
 //! reading goes on.
 
+use super::hba;
 use super::known;
 use super::problem::Problem;
 use super::raw::{Node, Place, Value, join};
@@ -262,6 +263,21 @@ impl<'a> Section<'a> {
         }
         lines.retain(|line| !line.is_empty());
         Some(lines)
+    }
+
+    /// The lines of `pg_hba` and `pg_ident`; none where the server would not start with them.
+    pub(super) fn access_lines(&self, key: &str) -> Option<Vec<String>> {
+        let lines = self.lines(key)?;
+        let fault = if key == "pg_hba" {
+            hba::hba_fault(&lines)
+        } else {
+            hba::ident_fault(&lines)
+        };
+        let Some(fault) = fault else {
+            return Some(lines);
+        };
+        self.error(key, fault);
+        None
     }
 
     /// A map of plain values as texts, booleans as `on`/`off` if `on_off`, else `true`/`false`.

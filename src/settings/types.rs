@@ -205,17 +205,6 @@ impl Postgresql {
             .as_ref()
             .map_or_else(|| PathBuf::from(file), |dir| dir.join(file))
     }
-
-    /// The first usable one of `unix_socket_directories`, local parameters before dynamic ones.
-    pub fn socket_dir(&self, dynamic: &Dynamic) -> Option<PathBuf> {
-        let name = "unix_socket_directories";
-        let value = self
-            .parameters
-            .get(name)
-            .or_else(|| dynamic.parameters.get(name))?;
-        let dirs = value.split(',').map(|dir| dir.trim().trim_matches('"'));
-        dirs.map(PathBuf::from).find(|dir| dir.is_absolute())
-    }
 }
 
 /// `postgresql.authentication`.

@@ -58,6 +58,48 @@ pub(super) fn show(home: &Home, port: u16, setting: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+async fn nothing_wrong_is_stored(rest: u16) {
+    wait_for("once it is stored", rest, "/config", 200).await;
+    let (_, before) = ask(rest, "GET", "/config", "").await;
+    for (change, words) in [
+        ("[1]", "the body is not a JSON object"),
+        ("{", "the body is not JSON"),
+        (r#"{"ttl": "x"}"#, "ttl: found"),
+        (r#"{"ttl": 2}"#, "ttl:"),
+        (r#"{"synchronous_mode": 7}"#, "synchronous_mode: found"),
+        (r#"{"standby_cluster": {"host": "a"}}"#, "standby_cluster:"),
+        (
+            r#"{"postgresql": {"parameters": {"work_mem": "banana"}}}"#,
+            "postgresql.parameters.work_mem: found \"banana\", which PostgreSQL refuses",
+        ),
+        (
+            r#"{"postgresql": {"parameters": {"max_connections": "abc"}}}"#,
+            "postgresql.parameters.max_connections: found \"abc\"; expected a number",
+        ),
+        (
+            r#"{"postgresql": {"parameters": {"Listen_Addresses": "*"}}}"#,
+            "postgresql.parameters.listen_addresses: the dynamic value has no effect",
+        ),
+        (
+            r#"{"postgresql": {"parameters": {"ssl": true}}}"#,
+            "postgresql.parameters.ssl_cert_file: ssl is on, and there is no file",
+        ),
+        (
+            r#"{"postgresql": {"pg_hba": ["local all all trust", "garbage"]}}"#,
+            "postgresql.pg_hba: line 2 is \"garbage\": found",
+        ),
+        (
+            r#"{"postgresql": {"pg_ident": ["garbage"]}}"#,
+            "postgresql.pg_ident: line 1 is \"garbage\": expected a map",
+        ),
+    ] {
+        let (status, said) = ask(rest, "PATCH", "/config", change).await;
+        assert_eq!(status, 400, "{change}: {said}");
+        assert!(said.contains(words), "{change}: {said}");
+    }
+    assert_eq!(ask(rest, "GET", "/config", "").await, (200, before));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_judged_applied_restarted_for_and_outlives_its_object() {
     if !has_postgres() {
@@ -77,26 +119,7 @@ async fn a_change_is_judged_applied_restarted_for_and_outlives_its_object() {
     let started = until(rest, "it runs", |s| s["postmaster_start_time"].is_string()).await;
     let started = started["postmaster_start_time"].clone();
 
-    // Judged: nothing of this is stored.
-    wait_for("once it is stored", rest, "/config", 200).await;
-    let (_, before) = ask(rest, "GET", "/config", "").await;
-    for (change, words) in [
-        ("[1]", "the body is not a JSON object"),
-        ("{", "the body is not JSON"),
-        (r#"{"ttl": "x"}"#, "ttl: found"),
-        (r#"{"ttl": 2}"#, "ttl:"),
-        (r#"{"synchronous_mode": 7}"#, "synchronous_mode: found"),
-        (r#"{"standby_cluster": {"host": "a"}}"#, "standby_cluster:"),
-        (
-            r#"{"postgresql": {"parameters": {"work_mem": "banana"}}}"#,
-            "postgresql.parameters.work_mem: found \"banana\", which PostgreSQL refuses",
-        ),
-    ] {
-        let (status, said) = ask(rest, "PATCH", "/config", change).await;
-        assert_eq!(status, 400, "{change}: {said}");
-        assert!(said.contains(words), "{change}: {said}");
-    }
-    assert_eq!(ask(rest, "GET", "/config", "").await, (200, before));
+    nothing_wrong_is_stored(rest).await;
 
     // Applied at once, or once restarted.
     let change = json!({ "postgresql": { "parameters": {

@@ -55,3 +55,42 @@ fn a_clone_that_fails_again_and_again_burdens_the_leader_less_and_less() {
     effects.extend(tick(&mut state, now + 300));
     assert!(clones(&effects), "{effects:?}");
 }
+
+#[test]
+fn without_data_and_without_a_leader_people_are_told_what_to_do() {
+    let mut state = replica();
+    let why = "gone".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, START + 1);
+    step(&mut state, Event::DataSeen(DataDir::Empty), START + 2);
+    let nobody = LockSnapshot {
+        state: LockState::Absent,
+        ..held("b", 4, 50)
+    };
+    read(&mut state, nobody, START + 10);
+    tick(&mut state, START + 17_000);
+    assert_eq!(state.pg.left_to_people, None, "a leader may only be late");
+    tick(&mut state, START + 18_100);
+    let words = state.pg.left_to_people.clone().expect("it takes a person");
+    assert!(words.contains("the cluster 7 has existed"), "{words}");
+    let effects = led_by_b(&mut state, 5, START + 20_000);
+    assert!(clones(&effects), "{effects:?}");
+    assert_eq!(state.pg.left_to_people, None);
+}
+
+#[test]
+fn what_cannot_be_used_is_looked_at_again() {
+    let mut state = replica();
+    let why = "gone".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, START + 1);
+    let odd = || Event::DataSeen(DataDir::Unusable("half a directory".into()));
+    step(&mut state, odd(), START + 2);
+    read(&mut state, held("b", 4, 50), START + 10);
+    let looks = |effects: &[Effect]| effects.contains(&Effect::Inspect);
+    assert!(looks(&tick(&mut state, START + 5_000)));
+    step(&mut state, odd(), START + 5_010);
+    assert!(
+        !looks(&tick(&mut state, START + 14_900)),
+        "not all the time"
+    );
+    assert!(looks(&tick(&mut state, START + 15_000)));
+}

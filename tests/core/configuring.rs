@@ -110,6 +110,27 @@ fn a_restart_waits_for_what_is_under_way_and_is_answered_when_the_server_is_back
 }
 
 #[test]
+fn a_restart_into_a_server_that_does_not_start_is_answered_at_once() {
+    let (mut state, now) = leader();
+    assert!(stops(&restart(&mut state, now + 30)));
+    let failed = |state: &mut State, op: Op, at: u64| {
+        let result = Err("its log says why".to_owned());
+        answer(&step(state, Event::OpDone { op, result }, at))
+    };
+    assert_eq!(
+        failed(&mut state, Op::StartPrimary, now + 40),
+        None,
+        "of before"
+    );
+    let why = "ended with code 0".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, now + 60);
+    assert_eq!(failed(&mut state, Op::Configure, now + 70), None);
+    let told = failed(&mut state, Op::StartPrimary, now + 80).expect("it is known");
+    assert!(!told.0 && told.1.ends_with("its log says why"), "{told:?}");
+    assert_eq!(answer(&tick(&mut state, now + 40_000)), None, "once");
+}
+
+#[test]
 fn a_restart_that_does_not_come_back_is_answered_too() {
     let (mut state, now) = leader();
     assert!(stops(&restart(&mut state, now + 30)));

@@ -230,6 +230,8 @@ fn parameters_go_where_they_count() {
     let mut set = "postgresql.parameters.work_mem=8MB,postgresql.parameters.jit=off".to_owned();
     for (name, value) in controlled {
         assert!(settings::effective::is_controlled(name), "{name}");
+        // As PostgreSQL takes them.
+        let name = name.to_uppercase();
         write!(set, ",postgresql.parameters.{name}={value}").unwrap();
     }
     let s = settings(&Objects::of(helm, "main", &["--set", &set]));

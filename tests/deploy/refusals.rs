@@ -243,6 +243,13 @@ const SENTENCES: &[(&str, [&str; 2])] = &[
         ["tags.clonefrom: found main-1", "true or false"],
     ),
     (
+        "tags.nosync=true",
+        [
+            "tags.nosync: found true with failover.synchronousMode: on",
+            "no standby would ever confirm",
+        ],
+    ),
+    (
         "tags.nofailover=true",
         [
             "tags.nofailover: found true with replicas: 3",

@@ -9,7 +9,7 @@ max_connections max_wal_senders max_prepared_transactions max_locks_per_transact
 {{- $names := splitList " " (include "pgwarden.controlled" .) -}}
 {{- $found := dict -}}
 {{- range $name, $value := .Values.postgresql.parameters -}}
-{{- if has $name $names }}{{ $_ := set $found $name $value }}{{ end -}}
+{{- if has (lower $name) $names }}{{ $_ := set $found (lower $name) $value }}{{ end -}}
 {{- end -}}
 {{- toJson $found -}}
 {{- end }}
@@ -18,7 +18,7 @@ max_connections max_wal_senders max_prepared_transactions max_locks_per_transact
 {{- $names := splitList " " (include "pgwarden.controlled" .) -}}
 {{- $found := dict "unix_socket_directories" "/run/postgresql" -}}
 {{- range $name, $value := .Values.postgresql.parameters -}}
-{{- if and (not (has $name $names)) (not (kindIs "invalid" $value)) }}{{ $_ := set $found $name $value }}{{ end -}}
+{{- if and (not (has (lower $name) $names)) (not (kindIs "invalid" $value)) }}{{ $_ := set $found (lower $name) $value }}{{ end -}}
 {{- end -}}
 {{- toJson $found -}}
 {{- end }}

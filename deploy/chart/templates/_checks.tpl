@@ -195,6 +195,9 @@ several words as off: of a boolean, each beginning of false and of no as well. *
 {{- if eq (get .Values.tags "nofailover" | toString) "true" }}
 {{- fail (printf "tags.nofailover: found true with replicas: %d; expected it to be left out: the tags are those of every member, so none could ever lead" (int .Values.replicas)) }}
 {{- end }}
+{{- if and (eq (get .Values.tags "nosync" | toString) "true") (eq (include "pgwarden.sync" .) "on") }}
+{{- fail "tags.nosync: found true with failover.synchronousMode: on; expected it to be left out: the tags are those of every member, so no standby would ever confirm a commit; or synchronousMode: off" }}
+{{- end }}
 {{- end }}
 
 {{/* What a reference to an image may consist of; the node would find out only when it pulls. */}}

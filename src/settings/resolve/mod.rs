@@ -183,7 +183,7 @@ fn bootstrap(section: &Section<'_>, overrides: &BudgetOverrides) -> Bootstrap {
         dcs: dynamic::read(&dcs, &Dynamic::default(), overrides),
         dcs_document,
         initdb: options::read(section, "initdb", options::INITDB),
-        pg_hba: section.lines("pg_hba").unwrap_or_default(),
+        pg_hba: section.access_lines("pg_hba").unwrap_or_default(),
     }
 }
 

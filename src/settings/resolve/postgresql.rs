@@ -62,8 +62,8 @@ pub(super) fn read(
         .text("database", "a database")
         .unwrap_or_else(|| "postgres".to_owned());
     let parameters = dynamic::parameters(section, &BTreeMap::new());
-    let pg_hba = section.lines("pg_hba");
-    let pg_ident = section.lines("pg_ident");
+    let pg_hba = section.access_lines("pg_hba");
+    let pg_ident = section.access_lines("pg_ident");
     let basebackup = options::read(section, "basebackup", options::BASEBACKUP);
     let use_pg_rewind = section.boolean("use_pg_rewind");
     let on_failure = section.boolean("remove_data_directory_on_rewind_failure");
