@@ -55,6 +55,8 @@ SAMPLES = {
     "bootstrap.method": "other",
     "bootstrap.users": {"u": {"password": "p"}},
     "bootstrap.pg_hba": ["local all all trust"],
+    "bootstrap.dcs.postgresql.pg_hba": ["local all all trust"],
+    "bootstrap.dcs.postgresql.pg_ident": ["m a b"],
     "kubernetes.labels": {"application": "x"},
     "kubernetes.ports": [{"name": "postgresql", "port": 5432}],
     "kubernetes.pod_ip": "10.9.9.9",
