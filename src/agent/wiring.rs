@@ -111,7 +111,7 @@ pub fn socket_dir(named: &[String]) -> PathBuf {
 }
 
 /// Debian's directory where it can be used, else the one PostgreSQL was born with.
-pub fn default_socket_dir() -> PathBuf {
+fn default_socket_dir() -> PathBuf {
     let debian = Path::new("/var/run/postgresql");
     if debian.is_dir() {
         debian.to_owned()

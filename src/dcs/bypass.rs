@@ -8,6 +8,7 @@
 
 use super::client::Dcs;
 use super::error::DcsError;
+use super::refusals::FORBIDDEN;
 use super::request::Ask;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -30,7 +31,6 @@ const PATH: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
 const REFRESH: Duration = Duration::from_secs(10);
 /// No control plane has more servers; what is beyond is not tried.
 const SERVERS_MAX: usize = 16;
-const FORBIDDEN: u16 = 403;
 
 /// The API servers' own addresses; none: the Service is used. Clones share them.
 #[derive(Clone, Debug, Default)]

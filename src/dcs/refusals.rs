@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(2);
 /// Kept at once.
 const KEPT_MAX: usize = 32;
-const FORBIDDEN: u16 = 403;
+pub(super) const FORBIDDEN: u16 = 403;
 
 /// By what was asked for: what the server said, and when.
 #[derive(Debug, Default)]

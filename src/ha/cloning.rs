@@ -22,12 +22,8 @@ impl Turn<'_> {
         if let Some((from, _)) = self.primary_leader() {
             return self.clone_from(from, "no data here");
         }
-        let known = self
-            .s
-            .shared
-            .as_ref()
-            .map(|shared| &shared.config.initialize);
-        let Some(Initialize::Done(id)) = known.cloned() else {
+        let shared = self.s.shared.as_ref();
+        let Some(Initialize::Done(id)) = shared.map(|shared| &shared.config.initialize) else {
             return;
         };
         // A leader that is only late takes no longer than this.
@@ -40,8 +36,7 @@ impl Turn<'_> {
              volume back; only if all data are lost for good, delete the cluster's objects (the \
              lock and its ConfigMaps) and a new one begins"
         );
-        self.explain_once("copy", Rule::L9, words.clone());
-        self.s.pg.left_to_people = Some(words);
+        self.leave_to_people(Rule::L9, words);
     }
 
     /// No rewind leads from these data to the leader's.
@@ -49,7 +44,7 @@ impl Turn<'_> {
         if self.s.rules.repair.copy_when_diverged {
             self.clone_from(from, why);
         } else {
-            self.leave_to_people(why, ON_DIVERGENCE);
+            self.leave_uncopied(why, ON_DIVERGENCE);
         }
     }
 
@@ -58,16 +53,20 @@ impl Turn<'_> {
         if self.s.rules.repair.copy_after_failed_rewinds {
             self.clone_from(from, why);
         } else {
-            self.leave_to_people(why, ON_FAILURE);
+            self.leave_uncopied(why, ON_FAILURE);
         }
     }
 
-    fn leave_to_people(&mut self, why: &str, key: &str) {
+    fn leave_uncopied(&mut self, why: &str, key: &str) {
         let words = format!(
             "{why}, and {key} is false: this data directory stays as it is until somebody asks for \
              a copy of the leader (ctl reinit) or sets it to true"
         );
-        self.explain_once("copy", Rule::Untouched, words.clone());
+        self.leave_to_people(Rule::Untouched, words);
+    }
+
+    fn leave_to_people(&mut self, rule: Rule, words: String) {
+        self.explain_once("copy", rule, words.clone());
         self.s.pg.left_to_people = Some(words);
     }
 

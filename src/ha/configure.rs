@@ -96,18 +96,10 @@ impl Turn<'_> {
     /// Who asked need not wait until the time is up: it will be tried again, and the fault is known.
     pub(super) fn restart_failed(&mut self, op: &Op, why: &str) {
         let starting = matches!(op, Op::StartPrimary | Op::StartReplica);
-        let stopped = |restart: &&mut Restart| restart.stopped;
-        let Some(restart) = self.s.restart.as_mut().filter(stopped) else {
-            return;
-        };
-        let id = restart.id;
-        if starting {
-            self.s.restart = None;
-            self.emit(Effect::Answer {
-                id,
-                done: false,
-                text: format!("restart failed: the server does not start: {why}"),
-            });
+        let stopped = self.s.restart.filter(|restart| restart.stopped);
+        if let Some(restart) = stopped.filter(|_| starting) {
+            let text = format!("restart failed: the server does not start: {why}");
+            self.end_restart(restart.id, false, text);
         }
     }
 
@@ -132,11 +124,11 @@ impl Turn<'_> {
         } else {
             return self.wake_at(restart.until);
         };
+        self.end_restart(restart.id, done, text.to_owned());
+    }
+
+    fn end_restart(&mut self, id: u64, done: bool, text: String) {
         self.s.restart = None;
-        self.emit(Effect::Answer {
-            id: restart.id,
-            done,
-            text: text.to_owned(),
-        });
+        self.emit(Effect::Answer { id, done, text });
     }
 }

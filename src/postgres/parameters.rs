@@ -6,6 +6,7 @@
 
 use super::child::{self, ChildError};
 use super::version::Installation;
+use super::{quote, start};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -68,7 +69,9 @@ async fn missing_libraries(
     };
     let dir = Path::new(printed.trim());
     let missing = |(name, value): (&String, &String)| {
-        let library = libraries(value).find(|library| !is_there(dir, library))?;
+        let library = quote::list(value)
+            .into_iter()
+            .find(|library| !is_there(dir, library))?;
         let why = format!("there is no library {library:?} in {}", dir.display());
         Some((name.clone(), why))
     };
@@ -81,8 +84,8 @@ pub fn missing_files(
     data_dir: &Path,
     settings: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let on = |value: &String| matches!(value.as_str(), "on" | "true" | "yes" | "1");
-    if !settings.get("ssl").is_some_and(on) {
+    let ssl = settings.get("ssl").and_then(|value| start::boolean(value));
+    if ssl != Some(true) {
         return BTreeMap::new();
     }
     let missing = |(name, default): &(&str, &str)| {
@@ -95,11 +98,6 @@ pub fn missing_files(
         Some(((*name).to_owned(), why))
     };
     TLS_FILES.iter().filter_map(missing).collect()
-}
-
-fn libraries(value: &str) -> impl Iterator<Item = &str> {
-    let names = value.split(',').map(|name| name.trim().trim_matches('"'));
-    names.filter(|name| !name.is_empty())
 }
 
 /// As the server looks: `$libdir` and plain names in `dir`, with and without the ending.

@@ -204,16 +204,26 @@ fn word(given: Option<&str>, name: &str, allowed: &[&str], notes: &mut Vec<Strin
 }
 
 fn switch(given: Option<&str>, name: &str, default: &str, notes: &mut Vec<String>) -> String {
-    let lower = given.unwrap_or(default).trim().to_ascii_lowercase();
-    match lower.as_str() {
-        "on" | "true" | "yes" | "1" => "on".into(),
-        "off" | "false" | "no" | "0" => "off".into(),
-        _ => {
+    let text = given.unwrap_or(default);
+    match boolean(text) {
+        Some(true) => "on".into(),
+        Some(false) => "off".into(),
+        None => {
+            let lower = text.trim().to_ascii_lowercase();
             notes.push(format!(
                 "postgresql.parameters.{name}: \"{lower}\" is neither on nor off; using {default}"
             ));
             default.into()
         }
+    }
+}
+
+/// A parameter that is on or off, as people write it in full.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
     }
 }
 

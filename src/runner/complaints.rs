@@ -15,9 +15,14 @@ impl Complaints {
         }
     }
 
-    /// Stands without a word in the log, which has it already.
-    pub(super) fn stands(&self, topic: &'static str, words: &str) {
-        self.is_new(topic, words);
+    /// These stand, or where there are none, it is settled; without a word in the log, which has
+    /// them already.
+    pub(super) fn keep(&self, topic: &'static str, told: &[String]) {
+        if told.is_empty() {
+            self.settle(topic);
+        } else {
+            self.is_new(topic, &told.join("; "));
+        }
     }
 
     fn is_new(&self, topic: &'static str, words: &str) -> bool {

@@ -5,6 +5,7 @@
 //! parameter that this PostgreSQL refuses. What was wrong before is not held against it.
 
 use super::Context;
+use super::server::blocking;
 use crate::agent::wiring;
 use crate::api::{ConfigChange, Reply};
 use crate::ha::lock::Outcome;
@@ -96,17 +97,8 @@ async fn refusal(
     let read = |document: &Document| {
         let text = Value::Object(document.clone()).to_string();
         let (dynamic, problems) = Dynamic::parse(&text, &in_force, &context.settings());
-        let errors = problems
-            .into_iter()
-            .filter(crate::settings::Problem::is_error);
-        let words = |problem: crate::settings::Problem| {
-            let key = problem
-                .path
-                .trim_start_matches("bootstrap.dcs")
-                .trim_start_matches('.');
-            format!("{key}: {}", problem.message)
-        };
-        (dynamic, errors.map(words).collect::<Vec<_>>())
+        let told = effective::disobeyed(&dynamic, problems);
+        (dynamic, told)
     };
     let (old, known) = before.map(read).unwrap_or_default();
     let (new, found) = read(next);
@@ -114,14 +106,6 @@ async fn refusal(
         .into_iter()
         .filter(|words| !known.contains(words))
         .collect();
-    let unused = |dynamic: &Dynamic| {
-        let problems = effective::misplaced(dynamic).into_iter();
-        let words = problems.map(|problem| format!("{}: {}", problem.path, problem.message));
-        words.collect::<Vec<_>>()
-    };
-    let known = unused(&old);
-    let found = unused(&new).into_iter();
-    news.extend(found.filter(|words| !known.contains(words)));
     news.extend(refused_parameters(context, &old, &new).await?);
     Ok((!news.is_empty()).then(|| news.join("; ")))
 }
@@ -139,10 +123,6 @@ async fn refused_parameters(
     if before == after {
         return Ok(Vec::new());
     }
-    let data_dir = context.settings().postgresql.data_dir.clone();
-    let settings = after.clone();
-    let look = tokio::task::spawn_blocking(move || parameters::missing_files(&data_dir, &settings));
-    let missing = look.await.map_err(|error| error.to_string())?;
     let refused = parameters::refused(&context.installation, &after)
         .await
         .map_err(|error| format!("PostgreSQL could not be asked about the parameters: {error}"))?;
@@ -159,6 +139,8 @@ async fn refused_parameters(
         })
         .collect();
     if changed.keys().any(|name| name.starts_with("ssl")) {
+        let data_dir = context.settings().postgresql.data_dir.clone();
+        let missing = blocking(move || Ok(parameters::missing_files(&data_dir, &after))).await?;
         let missing = missing.into_iter();
         told.extend(missing.map(|(name, why)| format!("postgresql.parameters.{name}: {why}")));
     }

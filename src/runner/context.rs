@@ -10,7 +10,7 @@ use crate::ha::event::Event;
 use crate::ha::model::Ms;
 use crate::postgres::version::Installation;
 use crate::postgres::{Place, Postgres};
-use crate::settings::{Dynamic, Live, Problem, Settings, effective};
+use crate::settings::{Dynamic, Live, Settings, effective};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
@@ -117,18 +117,11 @@ impl Context {
             tracing::warn!("{CONFIGURATION}: {problem}");
         }
         // Who wrote it by another way than through a member has not been told.
-        let errors = problems.into_iter().filter(Problem::is_error);
-        let disobeyed = errors.chain(effective::misplaced(&parsed));
-        let told = disobeyed.map(|problem| format!("{}: {}", problem.path, problem.message));
-        let words: Vec<_> = told.collect();
-        for words in &words {
+        let told = effective::disobeyed(&parsed, problems);
+        for words in &told {
             tracing::error!("{CONFIGURATION}: {words}");
         }
-        if words.is_empty() {
-            self.complaints.settle(CONFIGURATION);
-        } else {
-            self.complaints.stands(CONFIGURATION, &words.join("; "));
-        }
+        self.complaints.keep(CONFIGURATION, &told);
         let changed = *dynamic != parsed;
         *dynamic = parsed;
         changed

@@ -72,13 +72,8 @@ impl Runner {
     }
 
     fn shared(&mut self, view: SharedView, quorum: bool) -> Event {
-        if view.problems.is_empty() {
-            self.context.complaints.settle(OBJECTS);
-        } else {
-            let told = view.problems.iter().map(ToString::to_string);
-            let told: Vec<_> = told.collect();
-            self.context.complaints.stands(OBJECTS, &told.join("; "));
-        }
+        let told: Vec<_> = view.problems.iter().map(ToString::to_string).collect();
+        self.context.complaints.keep(OBJECTS, &told);
         if let Some(raw) = &view.config_raw
             && self.config_raw.as_deref() != Some(raw)
         {

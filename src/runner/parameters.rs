@@ -30,11 +30,7 @@ impl Context {
                     for words in &told {
                         tracing::error!("{words}");
                     }
-                    if told.is_empty() {
-                        self.complaints.settle(REFUSED);
-                    } else {
-                        self.complaints.stands(REFUSED, &told.join("; "));
-                    }
+                    self.complaints.keep(REFUSED, &told);
                 }
                 Err(error) => {
                     // Asked again the next time. What was good once is good enough until then.

@@ -66,12 +66,14 @@ pub fn is_controlled(name: &str) -> bool {
         .any(|(controlled, ..)| *controlled == name)
 }
 
-/// What of the dynamic parameters is not used, though they say so: it belongs to the agent, or has
-/// a value that it must not have.
-pub fn misplaced(dynamic: &Dynamic) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    merged(&BTreeMap::new(), &dynamic.parameters, &mut problems);
-    problems
+/// What of a document that was read as `dynamic`, with these problems, is not obeyed: its errors,
+/// and parameters that belong to the agent or have a value that they must not have.
+pub fn disobeyed(dynamic: &Dynamic, problems: Vec<Problem>) -> Vec<String> {
+    let mut misplaced = Vec::new();
+    merged(&BTreeMap::new(), &dynamic.parameters, &mut misplaced);
+    let errors = problems.into_iter().filter(Problem::is_error);
+    let all = errors.chain(misplaced);
+    all.map(|problem| problem.words()).collect()
 }
 
 impl Effective {

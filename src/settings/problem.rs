@@ -57,6 +57,14 @@ impl Problem {
         self
     }
 
+    /// The key and what is wrong with it, for whom the severity says nothing.
+    pub fn words(&self) -> String {
+        if self.path.is_empty() {
+            return self.message.clone();
+        }
+        format!("{}: {}", self.path, self.message)
+    }
+
     /// It stops the program.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

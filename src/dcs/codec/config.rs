@@ -79,14 +79,13 @@ pub fn decode(
         });
     }
     if let Some(text) = meta.note(TIMELINE) {
-        view.record.timeline = text.parse().ok();
-        if view.record.timeline.is_none() {
+        view.record.timeline = text.parse().ok().or_else(|| {
             complain(
                 TIMELINE,
                 format!("\"{text}\" is no timeline; the last one stands"),
             );
-            view.record.timeline = last.record.timeline;
-        }
+            last.record.timeline
+        });
     }
     if let Some(text) = meta.note(EPOCH) {
         let epoch = text.parse().ok();
