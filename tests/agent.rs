@@ -249,6 +249,16 @@ fn config_with(home: &Home, api: &Handle) -> PathBuf {
     })
 }
 
+/// Where a configuration has its REST API and its server.
+fn ports(config: &Path) -> (u16, u16) {
+    let text: Value = serde_json::from_str(&fs::read_to_string(config).unwrap()).unwrap();
+    let port = |section: &str| -> u16 {
+        let listen = text[section]["listen"].as_str().unwrap();
+        listen.rsplit(':').next().unwrap().parse().unwrap()
+    };
+    (port("restapi"), port("postgresql"))
+}
+
 type Change = fn(&mut Value);
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     ANYWHERE, BIN_DIR, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member,
-    wait_for,
+    ports, wait_for,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -108,12 +108,7 @@ async fn a_change_is_judged_applied_restarted_for_and_outlives_its_object() {
     let home = Home::new("dynamic");
     let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config = config_with(&home, &api);
-    let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
-    let port = |section: &str| -> u16 {
-        let listen = text[section]["listen"].as_str().unwrap();
-        listen.rsplit(':').next().unwrap().parse().unwrap()
-    };
-    let (rest, sql) = (port("restapi"), port("postgresql"));
+    let (rest, sql) = ports(&config);
     let (member, _) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;
     let started = until(rest, "it runs", |s| s["postmaster_start_time"].is_string()).await;

@@ -1,11 +1,11 @@
 //! A stored parameter that PostgreSQL refuses, from the annotation to the log.
 
 use super::{
-    ANYWHERE, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member, status,
-    wait_for,
+    ANYWHERE, DEADLINE, Home, api_with_pod, config_with, has_postgres, logging_member, ports,
+    status, wait_for,
 };
 use crate::kubectl::wait_for_line;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,9 +23,7 @@ async fn a_parameter_that_postgresql_refuses_is_named_and_takes_nobody_down() {
     let home = Home::new("refused");
     let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config = config_with(&home, &api);
-    let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
-    let listen = text["restapi"]["listen"].as_str().unwrap();
-    let rest = listen.rsplit(':').next().unwrap().parse().unwrap();
+    let (rest, _) = ports(&config);
     let (member, at) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;
 

@@ -26,13 +26,7 @@ async fn a_changed_file_is_in_force_at_once_and_a_broken_one_changes_nothing() {
     let home = Home::new("reload");
     let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config = config_with(&home, &api);
-    let good = fs::read_to_string(&config).unwrap();
-    let text: Value = serde_json::from_str(&good).unwrap();
-    let port = |section: &str| -> u16 {
-        let listen = text[section]["listen"].as_str().unwrap();
-        listen.rsplit(':').next().unwrap().parse().unwrap()
-    };
-    let (rest, sql) = (port("restapi"), port("postgresql"));
+    let (rest, sql) = ports(&config);
     let (member, log) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;
     let first = until(rest, "it runs", |s| s["postmaster_start_time"].is_string()).await;

@@ -19,12 +19,7 @@ async fn a_server_is_reached_where_it_was_started_and_starts_without_a_directory
     fs::create_dir(&other).unwrap();
     let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config = config_with(&home, &api);
-    let text: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
-    let port = |section: &str| -> u16 {
-        let listen = text[section]["listen"].as_str().unwrap();
-        listen.rsplit(':').next().unwrap().parse().unwrap()
-    };
-    let (rest, sql) = (port("restapi"), port("postgresql"));
+    let (rest, sql) = ports(&config);
     let socket = other.join(format!(".s.PGSQL.{sql}"));
     let (member, log) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;

@@ -160,9 +160,9 @@ fn a_copy_that_is_down_is_not_replaced_either() {
 }
 
 /// What a former primary that ended on this timeline is made to do.
-fn former_primary(mut state: State, timeline: u32, lsn: u64) -> Vec<Effect> {
+fn former_primary(state: &mut State, timeline: u32, lsn: u64) -> Vec<Effect> {
     let why = "stopped".to_owned();
-    step(&mut state, Event::PostmasterGone { why }, START + 30);
+    step(state, Event::PostmasterGone { why }, START + 30);
     let data = DataFacts {
         system_id: "7".into(),
         state: ControlState::ShutDown,
@@ -172,7 +172,7 @@ fn former_primary(mut state: State, timeline: u32, lsn: u64) -> Vec<Effect> {
         history: if timeline > 1 { fork_at(0x200) } else { vec![] },
     };
     let present = Event::DataSeen(DataDir::Present(data));
-    step(&mut state, present, START + 40)
+    step(state, present, START + 40)
 }
 
 #[test]
@@ -181,15 +181,15 @@ fn a_leader_whose_timeline_skipped_a_number_is_rejoined() {
     let leads = |told| follows_b_on(3, told, fork_at(0x200));
     let starts = |effect: &Effect| matches!(effect, Effect::StartReplica { .. });
     let rewinds = |effect: &Effect| matches!(effect, Effect::Rewind { .. });
-    let before = former_primary(leads(Some(3)), 1, 0x100);
+    let before = former_primary(&mut leads(Some(3)), 1, 0x100);
     assert!(before.iter().any(starts), "{before:?}");
-    let behind_it = former_primary(leads(Some(3)), 1, 0x300);
+    let behind_it = former_primary(&mut leads(Some(3)), 1, 0x300);
     assert!(behind_it.iter().any(rewinds), "{behind_it:?}");
-    let between = former_primary(leads(Some(3)), 2, 0x300);
+    let between = former_primary(&mut leads(Some(3)), 2, 0x300);
     assert!(between.iter().any(rewinds), "{between:?}");
     // Where nobody says so, it may be the history of a timeline before.
     for told in [None, Some(2)] {
-        let waits = former_primary(leads(told), 1, 0x300);
+        let waits = former_primary(&mut leads(told), 1, 0x300);
         assert!(
             !waits.iter().any(|effect| starts(effect) || rewinds(effect)),
             "{waits:?}"
@@ -200,20 +200,9 @@ fn a_leader_whose_timeline_skipped_a_number_is_rejoined() {
 #[test]
 fn what_may_not_be_replaced_is_left_to_people() {
     let twin = |repair: Repair| {
-        let mut state = follows_b_on(2, Some(2), fork_at(0x100));
+        let mut state = follows_b_on(2, Some(2), fork_at(0x200));
         state.rules.repair = repair;
-        let why = "stopped".to_owned();
-        step(&mut state, Event::PostmasterGone { why }, START + 30);
-        let data = DataFacts {
-            system_id: "7".into(),
-            state: ControlState::ShutDown,
-            timeline: 2,
-            lsn: Lsn(0x300),
-            standby_signal: false,
-            history: fork_at(0x100),
-        };
-        let present = Event::DataSeen(DataDir::Present(data));
-        let effects = step(&mut state, present, START + 40);
+        let effects = former_primary(&mut state, 2, 0x300);
         (gives_up(&effects), state.pg.left_to_people)
     };
     assert_eq!(twin(Repair::default()), (true, None));
@@ -227,7 +216,7 @@ fn what_may_not_be_replaced_is_left_to_people() {
     let forked = |repair: Repair| {
         let mut state = follows_b_on(2, Some(2), fork_at(0x100));
         state.rules.repair = repair;
-        let effects = former_primary(state, 1, 0x300);
+        let effects = former_primary(&mut state, 1, 0x300);
         let rewinds = effects
             .iter()
             .any(|effect| matches!(effect, Effect::Rewind { .. }));
