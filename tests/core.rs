@@ -26,6 +26,8 @@ mod edited;
 mod election;
 #[path = "core/leaving.rs"]
 mod leaving;
+#[path = "core/pause.rs"]
+mod pause;
 #[path = "core/planned.rs"]
 mod planned;
 #[path = "core/rebuilding.rs"]
@@ -54,6 +56,7 @@ fn rules() -> Rules {
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
+        pause: false,
     }
 }
 
@@ -109,6 +112,7 @@ fn held(by: &str, epoch: u64, version: u64) -> LockSnapshot {
         acquire_time: "then".into(),
         nonce: version,
         place: Place::default(),
+        paused: false,
     };
     snapshot(LockState::Held(record), version)
 }

@@ -237,6 +237,7 @@ pub fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
+        pause: dynamic.pause,
         repair: Repair {
             rewind: local.use_pg_rewind.unwrap_or(dynamic.use_pg_rewind),
             copy_after_failed_rewinds: on_failure

@@ -22,6 +22,11 @@ pub enum Ask {
         /// Who shall lead.
         candidate: Name,
     },
+    /// Believe that this holder of the lock in maintenance mode is dead.
+    Vouch {
+        /// Its name.
+        holder: Name,
+    },
     /// Restart this member's PostgreSQL.
     Restart {
         /// How long it may take.
@@ -62,6 +67,7 @@ impl fmt::Display for Ask {
                 write!(f, "a switchover from {leader} to {to}")
             }
             Self::Failover { candidate } => write!(f, "a failover to {candidate}"),
+            Self::Vouch { holder } => write!(f, "to take {holder} for dead"),
             Self::Restart { timeout_ms } => write!(f, "a restart within {timeout_ms} ms"),
             Self::PlanRestart(plan) => write!(f, "a restart at {}", plan.at.text),
             Self::DropRestart => write!(f, "no planned restart"),

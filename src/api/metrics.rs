@@ -3,6 +3,7 @@
 
 use super::view::{View, Xlog};
 use crate::ha::model::Ms;
+use crate::ha::pause::FOREVER;
 use std::fmt::Write;
 
 /// The state words in the order of Patroni's numbers.
@@ -205,13 +206,16 @@ fn ours(page: &mut Page, view: &View, now_ms: Ms) {
         "The lock's time to live.",
         view.ttl_ms as f64 / 1000.0,
     );
-    let left = view
-        .lock_until_ms
-        .map_or(0, |until| until.saturating_sub(now_ms));
+    let left = match view.lock_until_ms {
+        Some(FOREVER) => "+Inf".to_owned(),
+        Some(until) => (until.saturating_sub(now_ms) as f64 / 1000.0).to_string(),
+        None => "0".to_owned(),
+    };
     page.gauge(
         "pgwarden_lock_left_seconds",
-        "How long this member may lead without another renewal; 0: it does not lead.",
-        left as f64 / 1000.0,
+        "How long this member may lead without another renewal; 0: it does not lead, +Inf: \
+         maintenance mode.",
+        left,
     );
     page.gauge(
         "pgwarden_loop_age_seconds",

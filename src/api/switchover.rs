@@ -29,10 +29,18 @@ pub struct Request {
     pub candidate: Option<Name>,
     /// When.
     pub scheduled_at: Option<String>,
+    /// A person knows that this holder of the lock in maintenance mode is dead.
+    pub holder_is_dead: Option<Name>,
 }
 
 const SAME: &str = "Switchover target and source are the same";
-const KEYS: [&str; 4] = ["leader", "candidate", "member", "scheduled_at"];
+const KEYS: [&str; 5] = [
+    "leader",
+    "candidate",
+    "member",
+    "scheduled_at",
+    "holder_is_dead",
+];
 
 /// Read the body of a request.
 pub fn parse(body: &[u8]) -> Result<Request, Reply> {
@@ -45,6 +53,7 @@ pub fn parse(body: &[u8]) -> Result<Request, Reply> {
         leader: text(&fields, "leader")?,
         candidate: candidate.or(member),
         scheduled_at: text(&fields, "scheduled_at")?,
+        holder_is_dead: text(&fields, "holder_is_dead")?,
     })
 }
 
@@ -74,7 +83,19 @@ pub fn validate(
         leader,
         candidate,
         scheduled_at,
+        holder_is_dead,
     } = request;
+    if let Some(holder) = holder_is_dead {
+        let more = leader.is_some() || candidate.is_some() || scheduled_at.is_some();
+        if more || verb == Verb::Switchover {
+            let text = "\"holder_is_dead\" stands alone, in a POST to /failover: who leads next is \
+                        decided by an election";
+            return refuse(400, text);
+        }
+        return Ok(Ask::Vouch {
+            holder: holder.clone(),
+        });
+    }
     // A failover that names the leader is a switchover, as in Patroni.
     let verb = if leader.is_some() {
         Verb::Switchover

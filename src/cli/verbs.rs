@@ -164,8 +164,16 @@ pub struct SwitchoverArgs {
 #[derive(Args, Clone, Debug)]
 pub struct FailoverArgs {
     /// Who shall lead.
-    #[arg(long, value_name = "MEMBER", required = true)]
+    #[arg(
+        long,
+        value_name = "MEMBER",
+        required_unless_present = "holder_is_dead"
+    )]
     pub candidate: Option<String>,
+    /// Vouch that this holder of the lock in maintenance mode is dead and will write no more, so
+    /// that an election can be held.
+    #[arg(long, value_name = "MEMBER", conflicts_with = "candidate")]
+    pub holder_is_dead: Option<String>,
     /// How to carry it out.
     #[command(flatten)]
     pub act: Act,

@@ -70,6 +70,9 @@ impl Dcs {
                 standbys,
                 expect,
             } => (sync::notes(leader, standbys), expect, Part::Sync),
+            SharedWrite::Dead { holder, expect } => {
+                (failover::dead_notes(holder), expect, Part::Failover)
+            }
             SharedWrite::Failover {
                 from: None,
                 to: None,

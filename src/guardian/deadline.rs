@@ -1,9 +1,11 @@
 //! The deadline word (G1): the boottime instant by which PostgreSQL must be dead.
 //!
-//! Three rules, kept by compare-exchange on both sides: the agent moves it, but never to *none*;
+//! Four rules, kept by compare-exchange on both sides: the agent moves it, but never to *none*;
 //! once it has passed nobody moves it any more (it *latches*); only the guardian sets *none*, after
-//! a verified stop.
+//! a verified stop; and only a deadline that runs can be *suspended* (maintenance mode), by an
+//! agent whose mark in the lock record was acknowledged.
 
+use crate::ha::pause::FOREVER;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 type Ms = u64;
@@ -22,14 +24,17 @@ pub enum Deadline {
     Armed(Ms),
     /// It has passed; the guardian is killing, or is about to.
     Passed(Ms),
+    /// None runs, and PostgreSQL may be writable: maintenance mode.
+    Suspended,
 }
 
 impl Deadline {
-    /// The instant, passed or not.
+    /// The instant, passed or not; [`FOREVER`] where it is suspended.
     pub fn at_ms(self) -> Option<Ms> {
         match self {
             Self::None => None,
             Self::Armed(at) | Self::Passed(at) => Some(at),
+            Self::Suspended => Some(FOREVER),
         }
     }
 }
@@ -43,6 +48,9 @@ pub enum DeadlineError {
         /// The deadline that passed.
         at: Ms,
     },
+    /// There is none to suspend: nothing writable runs.
+    #[error("no deadline is armed, so there is none to suspend")]
+    Unarmed,
     /// The new instant has passed already: moving there would kill a running server by accident.
     #[error("the new deadline of {to} ms has passed already (it is {now} ms)")]
     Past {
@@ -90,6 +98,23 @@ pub fn move_to(word: &AtomicU64, to: Ms, now: Ms, ttl_ms: Ms) -> Result<(), Dead
     }
 }
 
+/// The agent's, once the mark of maintenance mode is acknowledged. [`move_to`] ends it.
+pub fn suspend(word: &AtomicU64, now: Ms) -> Result<(), DeadlineError> {
+    let mut seen = word.load(Ordering::SeqCst);
+    loop {
+        match decode(seen, now) {
+            Deadline::None => return Err(DeadlineError::Unarmed),
+            Deadline::Passed(at) => return Err(DeadlineError::Latched { at }),
+            Deadline::Suspended => return Ok(()),
+            Deadline::Armed(_) => {}
+        }
+        match word.compare_exchange(seen, FOREVER, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => return Ok(()),
+            Err(other) => seen = other,
+        }
+    }
+}
+
 /// The guardian's look: latches a deadline that has passed. `Passed` is final until [`clear`].
 pub fn latch_if_passed(word: &AtomicU64, now: Ms) -> Deadline {
     let mut seen = word.load(Ordering::SeqCst);
@@ -113,6 +138,7 @@ pub fn clear(word: &AtomicU64) {
 fn decode(word: u64, now: Ms) -> Deadline {
     match word {
         NONE => Deadline::None,
+        FOREVER => Deadline::Suspended,
         latched if latched & LATCH != 0 => Deadline::Passed(latched & !LATCH),
         at if at <= now => Deadline::Passed(at),
         at => Deadline::Armed(at),
@@ -181,6 +207,22 @@ mod tests {
         });
         assert_eq!(move_to(&word, latched, 100, Ms::MAX), latch);
         assert_eq!(read(&word, 100), Deadline::Armed(4000));
+    }
+
+    #[test]
+    fn only_a_deadline_that_runs_is_suspended_and_moving_it_ends_that() {
+        let word = AtomicU64::new(NONE);
+        assert_eq!(suspend(&word, 100), Err(DeadlineError::Unarmed));
+        move_to(&word, 5000, 100, D).unwrap();
+        suspend(&word, 200).unwrap();
+        suspend(&word, 300).unwrap();
+        assert_eq!(read(&word, 1 << 61), Deadline::Suspended);
+        assert_eq!(latch_if_passed(&word, 1 << 61), Deadline::Suspended);
+        assert_eq!(read(&word, 300).at_ms(), Some(FOREVER));
+        move_to(&word, 6000, 400, D).unwrap();
+        assert_eq!(read(&word, 500), Deadline::Armed(6000));
+        let late = suspend(&word, 6000);
+        assert_eq!(late, Err(DeadlineError::Latched { at: 6000 }));
     }
 
     #[test]

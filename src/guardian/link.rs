@@ -96,6 +96,12 @@ impl Words {
         deadline::move_to(&self.0.words().deadline, to, boottime_ms(), ttl_ms)
     }
 
+    /// Suspends the deadline. See G1 for when that is allowed: only after an acknowledged record
+    /// with the mark of maintenance mode.
+    pub fn suspend_deadline(&self) -> Result<(), DeadlineError> {
+        deadline::suspend(&self.0.words().deadline, boottime_ms())
+    }
+
     /// Tells the guardian D, the TTL of the record: it bounds heartbeats and deadlines. To be set
     /// before the first [`Self::move_deadline`] under a larger D, after the last under a smaller.
     pub fn set_ttl_ms(&self, ttl_ms: u64) {

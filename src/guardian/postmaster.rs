@@ -45,7 +45,7 @@ pub(super) fn may_start(spec: &StartSpec, deadline: Deadline) -> Result<(), Stri
         Deadline::None if spec.writable => {
             Err("it may come up writable and no deadline is armed; renew the lock first".to_owned())
         }
-        Deadline::None | Deadline::Armed(_) => Ok(()),
+        Deadline::None | Deadline::Armed(_) | Deadline::Suspended => Ok(()),
     }
 }
 

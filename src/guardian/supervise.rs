@@ -103,7 +103,7 @@ impl Guardian {
         let now = boottime_ms();
         let at = match self.deadline(now) {
             Deadline::Armed(at) => Some(at),
-            Deadline::None | Deadline::Passed(_) => None,
+            Deadline::None | Deadline::Passed(_) | Deadline::Suspended => None,
         };
         if at != self.timer_set && self.timer.set(at).is_ok() {
             self.timer_set = at;

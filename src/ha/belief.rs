@@ -89,6 +89,7 @@ impl Turn<'_> {
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
         belief.optime = lock.optime.or(belief.optime);
         belief.weigh_ttl(&lock.state);
+        belief.note_mark(&lock.state);
         self.note_predecessor(&lock.state);
         let belief = &mut self.s.lock;
         belief.snapshot = Some(lock.clone());
@@ -203,6 +204,11 @@ impl Turn<'_> {
             return Vacancy::Free {
                 because: format!("proof: {:?}", proof.kind),
             };
+        }
+        let marked = belief.marked.is_some() && !self.vouched_dead();
+        if marked && !self.s.sabotaged(Sabotage::MarkIgnored) {
+            let until = self.now + self.s.budgets.renew_ms;
+            return Vacancy::Held { until };
         }
         let wait_ms = match &lock.state {
             LockState::Held(held) if belief.ttl_confirmed => held.ttl_ms,

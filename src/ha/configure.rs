@@ -49,7 +49,8 @@ impl Turn<'_> {
             .facts
             .as_ref()
             .and_then(|facts| facts.starved.clone());
-        let Some(why) = starved.filter(|_| self.s.pg.stopping.is_none()) else {
+        let leave = self.s.pg.stopping.is_some() || self.s.rules.pause;
+        let Some(why) = starved.filter(|_| !leave) else {
             return false;
         };
         if !self.may("Starved", 10 * self.s.budgets.renew_ms) {
@@ -69,10 +70,12 @@ impl Turn<'_> {
                 text: why.to_owned(),
             });
         }
+        // In maintenance mode: what is down already.
+        let left = std::mem::take(&mut self.s.pg.stopped_by_others) && self.is_down();
         self.s.restart = Some(Restart {
             id,
-            begun: false,
-            stopped: false,
+            begun: left,
+            stopped: left,
             until: self.now + timeout_ms,
         });
     }
@@ -83,6 +86,9 @@ impl Turn<'_> {
         }
         if self.s.terminating || self.s.handover.is_some() {
             return Err("the leader's role is being handed over; try again");
+        }
+        if self.hands_off() {
+            return Ok(());
         }
         if !matches!(self.s.pg.process, Process::Running { .. }) || self.s.pg.facts.is_none() {
             return Err("PostgreSQL does not run, or does not answer yet");

@@ -44,6 +44,9 @@ pub enum Effect {
         /// The instant by which PostgreSQL must be dead.
         to: Ms,
     },
+    /// Suspend the guardian's deadline: the mark of maintenance mode is acknowledged →
+    /// `DeadlineMoved` to [`super::pause::FOREVER`] (G1).
+    SuspendDeadline,
     /// Look for a proof of L5 that this holder is dead → `ProofFound`, or silence.
     SeekProof {
         /// The lock fields it is about.
@@ -192,6 +195,8 @@ pub enum Rule {
     Sync,
     /// Switchover, failover by hand, orderly stop.
     Handover,
+    /// Maintenance mode.
+    Pause,
     /// Data that is not touched until a person has looked.
     Untouched,
 }
@@ -228,6 +233,7 @@ impl fmt::Display for Effect {
             Self::ReadShared => write!(f, "read the shared objects by quorum"),
             Self::WriteShared(what) => write!(f, "write {what}"),
             Self::MoveDeadline { to } => write!(f, "move the guardian's deadline to {to} ms"),
+            Self::SuspendDeadline => write!(f, "suspend the guardian's deadline"),
             Self::SeekProof { holder, .. } => write!(f, "look for proof that {holder} is dead"),
             Self::AskPeers { round, peers } => {
                 write!(

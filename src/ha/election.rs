@@ -25,10 +25,15 @@ impl Turn<'_> {
                 self.s.deferring_since = None;
                 self.settled("vacancy");
                 self.wake_at(until);
+                self.explain_mark();
                 return self.seek_proof();
             }
             Vacancy::Free { because } => because,
         };
+        if let Err(why) = self.may_race_in_pause() {
+            self.s.race = None;
+            return self.explain_once("eligible", Rule::Pause, why);
+        }
         if let Err(why) = self.eligible() {
             self.s.race = None;
             return self.explain_once("eligible", Rule::Election, format!("no candidate: {why}"));
@@ -61,7 +66,8 @@ impl Turn<'_> {
 
     /// L5: look for proof while the record's age is no reason yet.
     fn seek_proof(&mut self) {
-        let Some(held) = self.s.other_holder().cloned() else {
+        let marked = self.s.lock.marked.as_ref();
+        let Some(held) = self.s.other_holder().or(marked).cloned() else {
             return;
         };
         let streaming = self

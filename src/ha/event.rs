@@ -160,6 +160,11 @@ pub enum Ask {
         /// To whom.
         to: Name,
     },
+    /// Believe a person that the lock's holder in maintenance mode is dead.
+    Vouch {
+        /// The holder's name.
+        holder: Name,
+    },
     /// Restart this member's PostgreSQL.
     Restart {
         /// How long it may take.

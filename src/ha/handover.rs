@@ -71,6 +71,7 @@ impl Turn<'_> {
         let (failover, from, to) = match ask {
             Ask::Switchover { from, to } => (false, Some(from), to),
             Ask::Failover { to } => (true, None, Some(to)),
+            Ask::Vouch { holder } => return self.absorb_vouch(id, &holder),
             Ask::Restart { timeout_ms } => return self.absorb_restart(id, timeout_ms),
             Ask::Reinitialize { force } => return self.absorb_reinitialize(id, force),
         };
@@ -232,6 +233,10 @@ impl Turn<'_> {
         if self.s.pg.op == Some(Op::Configure) {
             return;
         }
+        if self.s.terminating && self.s.rules.pause {
+            let because = "terminating in maintenance mode: stop, and nobody takes over";
+            return self.start_handover(None, because.to_owned());
+        }
         if self.s.terminating {
             if let Some(until) = self.heir_awaited_until() {
                 let words = "terminating: the synchronous set moves to a member that stays first";
@@ -255,7 +260,13 @@ impl Turn<'_> {
             self.s.asked_since = None;
             return; // About a leader of before: cleared by the duties.
         }
-        match self.candidate(&record) {
+        let unnamed = self.s.rules.pause && record.to.is_none();
+        let candidate = if unnamed {
+            Err("in maintenance mode a switchover needs a candidate".to_owned())
+        } else {
+            self.candidate(&record)
+        };
+        match candidate {
             Ok(name) => {
                 let because = format!("asked to hand over to {name}");
                 self.start_handover(Some(name), because);
@@ -358,7 +369,7 @@ impl Turn<'_> {
             return;
         };
         let mine = self.s.asks.iter().any(|ask| !ask.written);
-        if !record.is_empty() && !mine {
+        if (!record.is_empty() || record.dead.is_some()) && !mine {
             let expect = record.resource_version;
             self.write_shared(SharedWrite::Failover {
                 from: None,

@@ -3,8 +3,10 @@
 //!
 //! Only ever a preference between equals: who is admitted, and who is ahead, decides first.
 
+use super::effect::{Effect, Rule, Stop};
 use super::event::PgFacts;
 use super::model::{Lsn, Member, Ms, Name, Walsender};
+use super::state::Process;
 use super::step::Turn;
 
 /// How long a leader that is to go waits for a standby that stays to become the synchronous one.
@@ -127,6 +129,21 @@ impl Turn<'_> {
             .succeeded_at
             .map_or(last, |at| last.min(at + ROUTE_MS));
         (now < until).then_some(until)
+    }
+
+    /// SIGTERM without the lock: stop and go.
+    pub(super) fn leave(&mut self) {
+        match self.s.pg.process {
+            Process::Running { .. } => self.stop(Stop::Fast, Rule::Handover, "terminating"),
+            Process::Down if self.s.lease.in_flight.is_none() => {
+                if let Some(until) = self.lingers_until() {
+                    return self.wake_at(until);
+                }
+                self.s.said_bye = true;
+                self.emit(Effect::Bye);
+            }
+            Process::Down | Process::Unknown => {}
+        }
     }
 
     /// A leader that is to go first lets its synchronous set move to a member that stays; until

@@ -7,6 +7,7 @@ use super::budgets::Budgets;
 use super::effect::{Effect, Rule, Stop};
 use super::lock::{Claim, EPOCH_MAX, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
 use super::model::Ms;
+use super::pause::FOREVER;
 use super::state::{Attempt, HandoverPhase, HeldLease, Process, Sabotage};
 use super::step::Turn;
 
@@ -60,12 +61,18 @@ impl Turn<'_> {
         let Ok(budgets) = Budgets::with_overrides(held.ttl_ms, &self.s.overrides) else {
             return;
         };
-        let until = attempt.sent_at + budgets.kill_ms;
+        let paused = held.paused;
+        let until = if paused {
+            FOREVER
+        } else {
+            attempt.sent_at + budgets.kill_ms
+        };
         let mine = self.s.lease.held.as_ref();
         let known = mine.is_some_and(|mine| mine.acked_sent_at >= attempt.sent_at);
         if known || until <= self.now {
             return;
         }
+        let suspended = mine.is_some_and(|mine| mine.paused);
         let since = mine
             .filter(|mine| mine.epoch == held.epoch)
             .map(|mine| mine.since);
@@ -84,8 +91,13 @@ impl Turn<'_> {
             until,
             version,
             since: since.unwrap_or(attempt.sent_at),
+            paused,
         });
-        self.emit(Effect::MoveDeadline { to: until });
+        if !paused {
+            self.emit(Effect::MoveDeadline { to: until });
+        } else if !suspended {
+            self.suspend();
+        }
     }
 
     pub(super) fn absorb_lock_write(&mut self, nonce: u64, outcome: Outcome<LockSnapshot>) {
@@ -184,7 +196,7 @@ impl Turn<'_> {
                 let due = self.renewal_due(&held);
                 if self.now < due {
                     self.wake_at(due);
-                } else if !releasing && self.s.pg.not_serving.is_none() {
+                } else if !releasing && (held.paused || self.s.pg.not_serving.is_none()) {
                     self.renew(&lock, held.epoch, held.acquire_time);
                 }
             }
@@ -204,6 +216,9 @@ impl Turn<'_> {
     fn renewal_due(&self, held: &HeldLease) -> Ms {
         let stopped = self.s.pg.process == Process::Down && self.s.handover.is_none();
         if stopped && held.acked_sent_at < self.s.pg.down_since {
+            return self.now;
+        }
+        if held.paused != self.wants_mark(held.paused) {
             return self.now;
         }
         held.acked_sent_at + self.s.budgets.renew_ms
@@ -259,6 +274,20 @@ impl Turn<'_> {
         self.write_lock(&lock, LockWrite::Release { release, optime });
     }
 
+    /// A release that proves nothing: whoever sees it waits for D.
+    pub(super) fn release_unproven(&mut self, lock: &LockSnapshot, epoch: u64) {
+        let release = Released {
+            by: self.s.me.clone(),
+            epoch,
+            ttl_ms: self.s.budgets.ttl_ms,
+            verified: false,
+            led_last: self.last_holder().cloned(),
+            end: None,
+        };
+        let optime = lock.optime;
+        self.write_lock(lock, LockWrite::Release { release, optime });
+    }
+
     /// L4: a release of mine has left, and no later write of mine was acknowledged: it may still
     /// land.
     pub(super) fn release_may_land(&self) -> bool {
@@ -277,6 +306,7 @@ impl Turn<'_> {
             }
         };
         self.lower_deadline_for(budgets);
+        let paused = self.mark_next();
         Claim {
             holder: self.s.me.clone(),
             epoch,
@@ -288,6 +318,7 @@ impl Turn<'_> {
             } else {
                 self.s.lock.optime
             },
+            paused,
         }
     }
 
@@ -297,7 +328,8 @@ impl Turn<'_> {
             return;
         }
         self.s.budgets = budgets;
-        if let Some(held) = &mut self.s.lease.held {
+        // Where none runs (G1), none is lowered: the mark covers any D.
+        if let Some(held) = self.s.lease.held.as_mut().filter(|held| !held.paused) {
             held.until = held.until.min(self.now + budgets.kill_ms);
             let to = held.until;
             self.explain(

@@ -50,6 +50,10 @@ pub struct Held {
     pub nonce: u64,
     /// Where the holder runs.
     pub place: Place,
+    /// The mark of maintenance mode (G1): no deadline runs for this holder's server, so that its
+    /// record never grows old.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// A well-formed release: an empty holder with our annotation.
@@ -178,6 +182,9 @@ pub struct Claim {
     pub nonce: u64,
     /// The leader's position, published with the renewal.
     pub optime: Option<Lsn>,
+    /// With the mark of maintenance mode.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// How a write to the API ended: L6, one meaning for every outcome.
@@ -251,6 +258,10 @@ pub struct LockBelief {
     /// The newest release seen that says where its WAL ends.
     #[serde(default)]
     pub last_release: Option<Released>,
+    /// The last record that could be understood, if it bore the mark of maintenance mode: whatever
+    /// became of the object since, its holder may write for ever.
+    #[serde(default)]
+    pub marked: Option<Held>,
 }
 
 /// Why a candidate need not wait: L5.

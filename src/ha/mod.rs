@@ -34,6 +34,7 @@ mod lease;
 pub mod lock;
 pub mod model;
 mod objects;
+pub mod pause;
 pub mod pg;
 mod primary;
 pub mod rebuild;

@@ -204,6 +204,9 @@ pub struct Member {
     /// A restart planned for it, as Patroni's JSON object, for people only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_restart: Option<serde_json::Value>,
+    /// It knows of maintenance mode, for people only.
+    #[serde(default)]
+    pub pause: bool,
     /// Its Pod is being deleted: it will be gone soon, whatever it does.
     #[serde(default)]
     pub leaving: bool,

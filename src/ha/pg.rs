@@ -36,6 +36,10 @@ pub struct Pg {
     /// What is wrong with the data, and left to a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_to_people: Option<String>,
+    /// The server went down otherwise than by my order, or was found down: in maintenance mode it
+    /// stays down until a person asks for it.
+    #[serde(default)]
+    pub stopped_by_others: bool,
     /// The leader of this epoch has other WAL on my timeline.
     pub twin_of: Option<u64>,
     /// What the leader of an epoch itself said of my history.

@@ -47,6 +47,9 @@ impl Turn<'_> {
         if let Some(why) = self.s.pg.not_serving.clone() {
             return self.fence_what_does_not_serve(&why);
         }
+        if self.hands_off() {
+            return self.release_stopped();
+        }
         if self.s.pg.stopping.is_some() {
             return;
         }
@@ -62,6 +65,11 @@ impl Turn<'_> {
 
     /// G9: where another can serve, fence and release with proof; else restart in place.
     fn fence_what_does_not_serve(&mut self, why: &str) {
+        if self.s.rules.pause {
+            let words =
+                format!("PostgreSQL does not serve ({why}); in maintenance mode it is left");
+            return self.explain_once("left", Rule::Pause, words);
+        }
         self.stop(Stop::Kill, Rule::G9, why);
         if self.has_candidate() {
             self.s.handover = Some(Handover {
@@ -346,10 +354,10 @@ impl Turn<'_> {
             self.s.slots_wanted.insert(name, self.now);
         }
         let kept_ms = self.s.rules.member_slots_ttl_ms;
-        let now = self.now;
+        let (now, paused) = (self.now, self.s.rules.pause);
         self.s
             .slots_wanted
-            .retain(|_, seen_at| now <= *seen_at + kept_ms);
+            .retain(|_, seen_at| paused || now <= *seen_at + kept_ms);
         let mut members: BTreeSet<Name> = self.s.slots_wanted.keys().cloned().collect();
         members.remove(&self.s.me.name);
         if self.s.slots != members || self.may("slots", 10 * self.s.budgets.renew_ms) {

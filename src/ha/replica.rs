@@ -57,11 +57,13 @@ impl Turn<'_> {
         {
             self.explain(Rule::Handover, "the lock is released");
             self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
-            self.s.succession = self.has_candidate().then_some(Succession {
+            let succeeded = self.has_candidate() && !self.s.rules.pause;
+            self.s.succession = succeeded.then_some(Succession {
                 released_at: self.now,
                 succeeded_at: None,
             });
         }
+        self.disown_mark();
         if self.s.terminating {
             return self.leave();
         }
@@ -108,21 +110,6 @@ impl Turn<'_> {
         self.wake_at(self.now + patience_ms);
     }
 
-    /// SIGTERM without the lock: stop and go.
-    fn leave(&mut self) {
-        match self.s.pg.process {
-            Process::Running { .. } => self.stop(Stop::Fast, Rule::Handover, "terminating"),
-            Process::Down if self.s.lease.in_flight.is_none() => {
-                if let Some(until) = self.lingers_until() {
-                    return self.wake_at(until);
-                }
-                self.s.said_bye = true;
-                self.emit(Effect::Bye);
-            }
-            Process::Down | Process::Unknown => {}
-        }
-    }
-
     /// The recorded leader, whether or not it serves.
     pub(super) fn leader_name(&self) -> Option<Name> {
         self.s
@@ -139,7 +126,7 @@ impl Turn<'_> {
         let serves = member.role == "primary" && member.state == "running";
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
         let same = member.pod_uid == held.holder.pod_uid;
-        let alive = self.now < self.s.lock.changed_at + held.ttl_ms;
+        let alive = held.paused || self.now < self.s.lock.changed_at + held.ttl_ms;
         (serves && same && alive && member.timeline.is_some()).then_some((name, member))
     }
 
@@ -154,6 +141,11 @@ impl Turn<'_> {
     fn keep_replica(&mut self) {
         if self.s.pg.op.is_some() || self.s.shared.is_none() || self.rebuild() {
             return;
+        }
+        if self.hands_off() {
+            let words = "in maintenance mode a server that was stopped is left: start it with ctl \
+                         restart, or resume";
+            return self.explain_once("left", Rule::Pause, words);
         }
         match (self.s.pg.process, self.s.pg.data.clone()) {
             (Process::Unknown, _) => {}
@@ -197,7 +189,9 @@ impl Turn<'_> {
             if relation == Relation::Suspect {
                 self.confirm_line(&name, stand.history);
             }
-            if relation == Relation::Twin || (relation == Relation::Forked && !facts.streaming) {
+            let diverged =
+                relation == Relation::Twin || (relation == Relation::Forked && !facts.streaming);
+            if diverged && !self.s.rules.pause {
                 self.s.pg.diverged_from = self.record_epoch();
                 let words = format!("{name} left my history before my position {}", facts.lsn);
                 return self.stop(Stop::Fast, Rule::Replica, &words);

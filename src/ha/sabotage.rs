@@ -18,4 +18,10 @@ pub enum Sabotage {
     ReleaseAdmits,
     /// The timeline and position checks of the election are off.
     TimelineCheckOff,
+    /// G1 off: a record with the mark of maintenance mode grows old like any other.
+    MarkIgnored,
+    /// G1 off: the deadline is suspended before the mark is acknowledged.
+    SuspendedEarly,
+    /// G1 off: the mark leaves the record before the deadline runs again.
+    MarkRemovedFirst,
 }

@@ -61,6 +61,9 @@ impl Turn<'_> {
         let (Some(plan), Some(clock)) = (record.scheduled, self.s.wall) else {
             return;
         };
+        if self.s.rules.pause {
+            return; // Nothing moves by itself; what is late at the end is dropped.
+        }
         let to = plan.to.as_deref().unwrap_or("the best").to_owned();
         let words = format!("a switchover to {to} is planned for {}", plan.at);
         let (from, to) = match clock.due(plan.at_wall_ms, self.now) {

@@ -24,6 +24,9 @@ pub struct Rules {
     /// What becomes of data that are not the leader's.
     #[serde(default)]
     pub repair: Repair,
+    /// `pause`: maintenance mode.
+    #[serde(default)]
+    pub pause: bool,
 }
 
 /// What a member may do by itself about data that are not the leader's. A copy is made beside them,
@@ -71,6 +74,10 @@ pub struct FailoverRecord {
     pub from: Option<Name>,
     /// The candidate.
     pub to: Option<Name>,
+    /// The holder in maintenance mode, as its record names it, of whom a person knows that it is
+    /// dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<String>,
     /// A switchover for later; nothing is asked before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled: Option<Scheduled>,
@@ -200,6 +207,13 @@ pub enum SharedWrite {
         /// The version it was decided on.
         expect: Option<String>,
     },
+    /// Write down that a person vouches for the death of this holder.
+    Dead {
+        /// The holder, as its record names it.
+        holder: String,
+        /// The version it was decided on.
+        expect: Option<String>,
+    },
     /// Write or (both empty) clear the failover request.
     Failover {
         /// From.
@@ -229,6 +243,7 @@ impl fmt::Display for SharedWrite {
             } => {
                 write!(f, "the synchronous set of {leader}: {standbys:?}")
             }
+            Self::Dead { holder, .. } => write!(f, "that {holder} is dead, by a person's word"),
             Self::Failover { from, to, .. } => match (from, to) {
                 (None, None) => write!(f, "that no failover is asked for any more"),
                 (None, Some(to)) => write!(f, "that a failover to {to} is asked for"),
@@ -280,9 +295,15 @@ impl Shared {
                 self.sync.resource_version = version;
             }
             SharedWrite::Failover { from, to, .. } => {
-                self.failover.from = from;
-                self.failover.to = to;
-                self.failover.scheduled = None;
+                self.failover = FailoverRecord {
+                    from,
+                    to,
+                    resource_version: version,
+                    ..FailoverRecord::default()
+                };
+            }
+            SharedWrite::Dead { holder, .. } => {
+                self.failover.dead = Some(holder);
                 self.failover.resource_version = version;
             }
         }

@@ -94,6 +94,9 @@ pub struct State {
     /// What the wall clock showed last.
     #[serde(default)]
     pub wall: Option<WallClock>,
+    /// A holder in maintenance mode that a person has called dead, until that is written down.
+    #[serde(default)]
+    pub vouching: Option<String>,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
 }
@@ -143,6 +146,9 @@ pub struct HeldLease {
     pub version: String,
     /// When this epoch was acquired, by `sent_at`.
     pub since: Ms,
+    /// The record bears the mark of maintenance mode, and no deadline runs.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// A race: questions to the peers about one state of the lock.
@@ -219,6 +225,7 @@ impl State {
             restart: None,
             rebuild: None,
             wall: None,
+            vouching: None,
             sabotage: Sabotage::None,
         }
     }
@@ -351,6 +358,7 @@ impl State {
             checkpoint_after_promote: facts
                 .filter(|facts| !facts.in_recovery && !facts.checkpointed)
                 .map(|_| false),
+            pause: self.rules.pause,
             ..base.clone()
         }
     }

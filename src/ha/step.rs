@@ -187,6 +187,9 @@ impl Turn<'_> {
         }
         self.s.armed_until = None;
         let pg = &mut self.s.pg;
+        if pg.process != Process::Down {
+            pg.stopped_by_others = pg.stopping.is_none();
+        }
         pg.process = Process::Down;
         pg.facts = None;
         pg.stopping = None;
@@ -249,6 +252,7 @@ impl Turn<'_> {
             }
             Op::Clone if !failed => {
                 self.s.rebuild = None;
+                self.s.pg.stopped_by_others = false;
                 self.s.pg.failed_clones.0 = 0;
                 self.s.pg.failed_rewinds = 0;
                 self.s.pg.twin_of = None;
@@ -286,6 +290,7 @@ impl Turn<'_> {
         self.press_stop();
         self.tend_lease();
         self.answer_asks();
+        self.write_vouch();
         self.tend_restart();
         if self.s.holds(self.now) {
             self.lead();

@@ -2,10 +2,12 @@
 
 use super::{Postmaster, Runner, files, inspect, kube, lines, server, standbys};
 use crate::api::Reply;
+use crate::guardian::deadline::{Deadline, DeadlineError};
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
 use crate::ha::lock::LockWrite;
 use crate::ha::model::Ms;
+use crate::ha::pause::FOREVER;
 use crate::postgres::Source;
 use std::future::Future;
 use std::sync::atomic::Ordering::SeqCst;
@@ -37,6 +39,7 @@ impl Runner {
             Effect::ReadShared => self.spawn(kube::run_read_shared(context, call_ms)),
             Effect::WriteShared(what) => self.spawn(kube::run_write_shared(context, call_ms, what)),
             Effect::MoveDeadline { to } => self.run_move_deadline(to),
+            Effect::SuspendDeadline => self.run_suspend_deadline(),
             Effect::SeekProof {
                 fields,
                 holder,
@@ -116,7 +119,8 @@ impl Runner {
         let ttl_ms = self.state.budgets.ttl_ms;
         // Raising D first widens what the guardian accepts; lowering it first shortens the
         // deadline.
-        let lowering = words.deadline_ms().is_some_and(|current| to < current);
+        let suspended = words.deadline() == Deadline::Suspended;
+        let lowering = !suspended && words.deadline_ms().is_some_and(|current| to < current);
         if !lowering {
             words.set_ttl_ms(ttl_ms);
         }
@@ -126,6 +130,21 @@ impl Runner {
             Ok(()) => Event::DeadlineMoved { to },
             Err(error) => {
                 tracing::error!(%error, "the deadline could not be moved");
+                Event::DeadlineLatched
+            }
+        };
+        let context = self.context.clone();
+        self.spawn(async move { context.tell(event).await });
+    }
+
+    /// G1: the mark of maintenance mode is acknowledged.
+    fn run_suspend_deadline(&mut self) {
+        let event = match self.context.words.suspend_deadline() {
+            Ok(()) => Event::DeadlineMoved { to: FOREVER },
+            // PostgreSQL has gone since: there is nothing to suspend.
+            Err(DeadlineError::Unarmed) => return,
+            Err(error) => {
+                tracing::error!(%error, "the deadline could not be suspended");
                 Event::DeadlineLatched
             }
         };

@@ -100,6 +100,9 @@ impl Runner {
             api::Ask::Failover { candidate } => Ask::Failover {
                 to: candidate.clone(),
             },
+            api::Ask::Vouch { holder } => Ask::Vouch {
+                holder: holder.clone(),
+            },
             api::Ask::Restart { timeout_ms } => Ask::Restart {
                 // An answer reaches who asks before that one gives up.
                 timeout_ms: timeout_ms.saturating_sub(500),

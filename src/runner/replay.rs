@@ -212,6 +212,7 @@ mod tests {
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
             repair: Repair::default(),
+            pause: false,
         };
         let budgets = Budgets::for_ttl(rules.ttl_ms).unwrap();
         State::new(me, Place::default(), false, rules, budgets)

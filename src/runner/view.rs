@@ -85,6 +85,7 @@ pub(super) fn build(
             .map(|facts| rows(context, &facts.walsenders))
             .unwrap_or_default(),
         leader: leader(state, now),
+        pause: state.rules.pause,
         members: shared
             .map(|shared| shared.members.clone())
             .unwrap_or_default(),
@@ -124,7 +125,8 @@ fn leader(state: &State, now: Ms) -> Option<String> {
         return Some(state.me.name.clone());
     }
     let held = state.other_holder()?;
-    (now < state.lock.changed_at + held.ttl_ms).then(|| held.holder.name.clone())
+    // With the mark of maintenance mode it leads however old its record is.
+    (held.paused || now < state.lock.changed_at + held.ttl_ms).then(|| held.holder.name.clone())
 }
 
 fn timestamp(ms: i64) -> Option<String> {

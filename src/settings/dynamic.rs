@@ -39,6 +39,8 @@ pub struct Dynamic {
     pub primary_stop_timeout_ms: Option<u64>,
     /// `synchronous_mode`.
     pub synchronous_mode: SyncMode,
+    /// `pause`: maintenance mode.
+    pub pause: bool,
     /// `check_timeline`: a candidate on an older timeline than the history's does not race.
     pub check_timeline: bool,
     /// `postgresql.parameters`, values as text (`on`/`off` for booleans).
@@ -69,6 +71,7 @@ impl Default for Dynamic {
             member_slots_ttl_ms: 30 * 60_000,
             primary_stop_timeout_ms: None,
             synchronous_mode: SyncMode::Off,
+            pause: false,
             check_timeline: false,
             parameters: BTreeMap::new(),
             pg_hba: None,
@@ -135,6 +138,7 @@ pub(super) fn read(
             fallback.retry_timeout_ms,
             default.retry_timeout_ms,
         ),
+        pause: flag(section, "pause", fallback.pause, false),
         check_timeline: flag(section, "check_timeline", fallback.check_timeline, false),
         synchronous_mode: sync_mode(section, fallback.synchronous_mode),
         ..default

@@ -75,17 +75,21 @@ fn crashed_leader(standby_signal: bool) -> (State, u64) {
     let (mut state, sent_at) = leader();
     let why = "killed".to_owned();
     step(&mut state, Event::PostmasterGone { why }, sent_at + 20);
-    let data = DataFacts {
+    let data = directory(ControlState::InProduction, standby_signal);
+    step(&mut state, Event::DataSeen(data), sent_at + 21);
+    (state, sent_at)
+}
+
+/// A data directory of the cluster in this state.
+pub(crate) fn directory(state: ControlState, standby_signal: bool) -> DataDir {
+    DataDir::Present(DataFacts {
         system_id: "7".into(),
-        state: ControlState::InProduction,
+        state,
         timeline: 1,
         lsn: Lsn(100),
         standby_signal,
         history: Vec::new(),
-    };
-    let seen = Event::DataSeen(DataDir::Present(data));
-    step(&mut state, seen, sent_at + 21);
-    (state, sent_at)
+    })
 }
 
 fn starts_as_primary(effects: &[Effect]) -> bool {

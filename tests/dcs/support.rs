@@ -36,6 +36,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
+        pause: false,
     })
 }
 
@@ -120,6 +121,7 @@ pub(crate) fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
         place: Place::default(),
         nonce,
         optime: Some(Lsn(nonce)),
+        paused: false,
     }
 }
 

@@ -92,7 +92,7 @@ fn keys_are_judged_as_in_the_file() {
         &Dynamic::default(),
     );
     has(&said, "warning: tll:", "did you mean ttl?");
-    has(&said, "error: pause:", "no maintenance mode");
+    assert!(!said.iter().any(|p| p.contains("pause")), "{said:#?}");
     has(&said, "warning: failsafe_mode:", "goes on without");
     has(&said, "error: standby_cluster:", "does not support it");
     has(

@@ -144,6 +144,17 @@ pub(crate) enum Act {
         node: usize,
         api: bool,
     },
+    Cut {
+        node: usize,
+        api: bool,
+        ms: u64,
+    },
+    /// Maintenance mode ends; every other time the leader is cut off just then.
+    Resume {
+        cut_for: Option<u64>,
+    },
+    /// A person looks after a holder in maintenance mode that does not answer.
+    Vouch,
     NextFault,
     HealAll,
 }

@@ -102,6 +102,7 @@ impl Store {
                 acquire_time,
                 nonce: claim.nonce,
                 place: claim.place.clone(),
+                paused: claim.paused,
             })
         };
         let (state, optime) = match write {
@@ -165,7 +166,7 @@ impl Store {
             | SharedWrite::History { expect, .. }
             | SharedWrite::Config { expect } => (&self.shared.config.resource_version, expect),
             SharedWrite::Sync { expect, .. } => (&self.shared.sync.resource_version, expect),
-            SharedWrite::Failover { expect, .. } => {
+            SharedWrite::Failover { expect, .. } | SharedWrite::Dead { expect, .. } => {
                 (&self.shared.failover.resource_version, expect)
             }
         };
@@ -204,9 +205,15 @@ impl Store {
                 self.shared.sync.resource_version = stored;
             }
             SharedWrite::Failover { from, to, .. } => {
-                self.shared.failover.from = from;
-                self.shared.failover.to = to;
-                self.shared.failover.scheduled = None;
+                self.shared.failover = FailoverRecord {
+                    from,
+                    to,
+                    resource_version: stored,
+                    ..FailoverRecord::default()
+                };
+            }
+            SharedWrite::Dead { holder, .. } => {
+                self.shared.failover.dead = Some(holder);
                 self.shared.failover.resource_version = stored;
             }
         }
@@ -230,6 +237,13 @@ impl Store {
             edit(rules);
             self.shared.config.resource_version = Some(version);
         }
+    }
+
+    /// Maintenance mode ends. Where the object is gone, a person's word is written into a new one.
+    pub(crate) fn resume(&mut self) {
+        let local = self.local_rules.clone();
+        self.shared.config.rules.get_or_insert(local);
+        self.edit_rules(|rules| rules.pause = false);
     }
 
     pub(crate) fn delete_config(&mut self) {

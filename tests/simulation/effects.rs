@@ -37,6 +37,7 @@ impl World {
             }
             Effect::WriteShared(what) => self.send_shared(node, what),
             Effect::MoveDeadline { to } => self.move_deadline(node, to),
+            Effect::SuspendDeadline => self.suspend_deadline(node),
             Effect::SeekProof {
                 fields,
                 holder,

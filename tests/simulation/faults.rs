@@ -1,6 +1,7 @@
 //! What befalls the cluster, chosen by the seed.
 
 use crate::act::Act;
+use crate::maintenance;
 use crate::node::Life;
 use crate::server::Dir;
 use crate::world::{TTL_MS, WALL_MS, World};
@@ -19,7 +20,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 43) {
+        match world.rng.range(0, 46) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -91,7 +92,7 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
-            by_hand @ 30..=43 => Self::by_hand(world, by_hand, (any, target), long),
+            by_hand @ 30..=46 => Self::by_hand(world, by_hand, (any, target), long),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -118,6 +119,7 @@ impl Fault {
             39 => Self::restart(world, target),
             40 => Self::reinitialize(world, any),
             41 | 42 => Self::plan(world, target),
+            44..=46 => maintenance::pause(world, long),
             _ => Self::jump(world, any),
         }
     }
@@ -173,7 +175,10 @@ impl Fault {
         }
     }
 
-    fn cut(world: &mut World, node: usize, ms: u64, api: bool) {
+    pub(crate) fn cut(world: &mut World, node: usize, ms: u64, api: bool) {
+        if world.healed {
+            return;
+        }
         let what = if api { "the API" } else { "its peers" };
         world.note(|| format!("FAULT {node} cut from {what} for {ms} ms"));
         if api {
@@ -399,6 +404,7 @@ impl Fault {
         world.slow_until = 0;
         world.lossy_until = 0;
         world.store.mend_by_hand();
+        maintenance::look_after(world);
         world.shared_changed();
         for node in 0..world.nodes.len() {
             world.nodes[node].stalled = None;

@@ -6,6 +6,7 @@ use crate::server::{Dir, Disk, Record, Server};
 use crate::world::{TTL_MS, World};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::model::{ControlState, Lsn};
+use pgwarden::ha::pause::FOREVER;
 
 impl World {
     pub(crate) fn act_on_server(&mut self, act: Act) {
@@ -93,6 +94,21 @@ impl World {
             let (delay, guardian) = (n.until(self.now, to), n.guardian);
             self.schedule(delay, Act::Deadline { node, guardian });
             Event::DeadlineMoved { to }
+        };
+        self.tell(0, node, life, event);
+    }
+
+    /// G1: never from none, and never once it has passed.
+    pub(crate) fn suspend_deadline(&mut self, node: usize) {
+        let n = &mut self.nodes[node];
+        let (life, local) = (n.life, n.clock(self.now));
+        let event = match n.deadline {
+            None => return,
+            Some(deadline) if deadline <= local => Event::DeadlineLatched,
+            Some(_) => {
+                n.deadline = Some(FOREVER);
+                Event::DeadlineMoved { to: FOREVER }
+            }
         };
         self.tell(0, node, life, event);
     }

@@ -17,6 +17,7 @@ mod effects;
 mod faults;
 mod guardian;
 mod life;
+mod maintenance;
 mod network;
 mod node;
 mod oracle;
@@ -32,7 +33,7 @@ use world::{Bug, Failure, Options, World};
 /// How many seeds `make test` runs at least, for each mode of replication.
 const SEEDS: u64 = 5_000;
 /// The seeds within which a bug put in on purpose must be found.
-const SABOTAGE_SEEDS: u64 = 2_000;
+const SABOTAGE_SEEDS: u64 = 5_000;
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -137,6 +138,21 @@ fn an_absent_set_that_admits_everybody_is_caught() {
 #[test]
 fn a_release_that_admits_everybody_is_caught() {
     is_caught(Bug::Core(Sabotage::ReleaseAdmits));
+}
+
+#[test]
+fn a_mark_that_grows_old_is_caught() {
+    is_caught(Bug::Core(Sabotage::MarkIgnored));
+}
+
+#[test]
+fn a_deadline_suspended_before_the_mark_is_acknowledged_is_caught() {
+    is_caught(Bug::Core(Sabotage::SuspendedEarly));
+}
+
+#[test]
+fn a_mark_removed_before_the_deadline_runs_is_caught() {
+    is_caught(Bug::Core(Sabotage::MarkRemovedFirst));
 }
 
 #[test]

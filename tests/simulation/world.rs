@@ -3,6 +3,7 @@
 use crate::act::{Act, Scheduled};
 use crate::api::Store;
 use crate::faults::Fault;
+use crate::maintenance;
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
@@ -41,11 +42,14 @@ impl Bug {
             "set" => Self::Core(Sabotage::AbsentSetAdmits),
             "release" => Self::Core(Sabotage::ReleaseAdmits),
             "timeline" => Self::Core(Sabotage::TimelineCheckOff),
+            "mark" => Self::Core(Sabotage::MarkIgnored),
+            "suspend" => Self::Core(Sabotage::SuspendedEarly),
+            "unmark" => Self::Core(Sabotage::MarkRemovedFirst),
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, cas, wallclock"
                 )
             }
         }
@@ -104,6 +108,7 @@ impl World {
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
             repair: Repair::default(),
+            pause: false,
         };
         let mut rng = Rng::new(options.seed);
         let nodes = (0..3).map(|index| Node::new(index, &mut rng)).collect();
@@ -225,6 +230,9 @@ impl World {
                 }
             }
             Act::HealAll => Fault::heal_all(self),
+            Act::Cut { node, api, ms } => Fault::cut(self, node, ms, api),
+            Act::Resume { cut_for } => maintenance::resume(self, cut_for),
+            Act::Vouch => maintenance::vouch(self),
             other => self.act_on_node(other),
         }
     }

@@ -70,6 +70,9 @@ pub(super) async fn failover(
     args: &FailoverArgs,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    if let Some(holder) = &args.holder_is_dead {
+        return vouch(remote, holder, &args.act, out).await;
+    }
     let Some(candidate) = given(args.candidate.as_deref()) else {
         // Patroni's words.
         let what = "Failover could be performed only to a specific candidate";
@@ -82,6 +85,26 @@ pub(super) async fn failover(
         body: json!({ "candidate": candidate }),
         question: format!("Fail over to {candidate}? Transactions may be lost."),
         act: &args.act,
+    };
+    carry_out(remote, &before, &plan, out).await
+}
+
+/// Say what only a person can know.
+async fn vouch(
+    remote: &Remote,
+    holder: &str,
+    act: &Act,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let before = fetch(remote).await?;
+    let plan = Plan {
+        path: "/failover",
+        body: json!({ "holder_is_dead": holder }),
+        question: format!(
+            "Is the PostgreSQL of {holder} surely dead? If it still runs, two primaries write, and \
+             what one of them commits is lost."
+        ),
+        act,
     };
     carry_out(remote, &before, &plan, out).await
 }

@@ -19,6 +19,7 @@ fn resolve(value: &Value) -> Option<Rules> {
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
+        pause: false,
     })
 }
 

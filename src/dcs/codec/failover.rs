@@ -8,6 +8,8 @@ use crate::ha::shared::{FailoverRecord, Scheduled};
 const FROM: &str = "leader";
 const TO: &str = "member";
 const SCHEDULED: &str = "scheduled_at";
+/// Ours: a holder in maintenance mode that a person knows to be dead, as its record names it.
+const DEAD: &str = "pgwarden.io/holder-is-dead";
 
 /// Decode. What is planned for a time that cannot be read is asked for never, with a problem.
 pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecord {
@@ -17,10 +19,12 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
     let resource_version = meta.version();
     let from = meta.note(FROM).map(str::to_owned);
     let to = meta.note(TO).map(str::to_owned);
+    let dead = meta.note(DEAD).map(str::to_owned);
     let Some(at) = meta.note(SCHEDULED) else {
         return FailoverRecord {
             from,
             to,
+            dead,
             scheduled: None,
             resource_version,
         };
@@ -43,6 +47,7 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
     FailoverRecord {
         from: None,
         to: None,
+        dead,
         scheduled,
         resource_version,
     }
@@ -50,7 +55,17 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
 
 /// The annotations of a request; both empty: of none.
 pub fn notes(from: Option<&Name>, to: Option<&Name>) -> Notes {
-    vec![(FROM, from.cloned()), (TO, to.cloned()), (SCHEDULED, None)]
+    vec![
+        (FROM, from.cloned()),
+        (TO, to.cloned()),
+        (SCHEDULED, None),
+        (DEAD, None),
+    ]
+}
+
+/// The annotation of a person's word, beside whatever else is asked for.
+pub fn dead_notes(holder: &str) -> Notes {
+    vec![(DEAD, Some(holder.to_owned()))]
 }
 
 /// The annotations of a plan.

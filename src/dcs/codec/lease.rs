@@ -41,6 +41,9 @@ pub(super) struct IdentityNote {
     pub(super) renew_time: Option<String>,
     #[serde(default)]
     pub(super) place: PlaceNote,
+    /// The mark of maintenance mode (G1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) paused: bool,
 }
 
 /// Where the holder runs; a missing entry is "not known".
@@ -313,6 +316,7 @@ fn held(
         acquire_time: acquire_time.to_owned(),
         nonce: note.nonce,
         place: note.place.into(),
+        paused: note.paused,
     }))
 }
 

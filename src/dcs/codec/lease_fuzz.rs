@@ -33,14 +33,18 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         1..=TTL_MAX_MS,
         any::<u64>(),
         any::<Option<u64>>(),
+        any::<bool>(),
     );
-    (holder, place, numbers).prop_map(|(holder, place, (epoch, ttl_ms, nonce, optime))| Claim {
-        holder,
-        epoch,
-        ttl_ms,
-        place,
-        nonce,
-        optime: optime.map(Lsn),
+    (holder, place, numbers).prop_map(|(holder, place, (epoch, ttl_ms, nonce, optime, paused))| {
+        Claim {
+            holder,
+            epoch,
+            ttl_ms,
+            place,
+            nonce,
+            optime: optime.map(Lsn),
+            paused,
+        }
     })
 }
 

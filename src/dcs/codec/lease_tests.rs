@@ -33,6 +33,7 @@ fn claim() -> Claim {
         },
         nonce: u64::MAX,
         optime: Some(Lsn(67_394_392)),
+        paused: true,
     }
 }
 
@@ -130,6 +131,7 @@ fn an_acquired_record_reads_back_whole() {
         place,
         nonce,
         optime,
+        paused,
     } = claim();
     assert_eq!(
         held,
@@ -139,7 +141,8 @@ fn an_acquired_record_reads_back_whole() {
             ttl_ms,
             acquire_time: "2026-11-22T18:15:20.383108Z".to_owned(),
             nonce,
-            place
+            place,
+            paused,
         }
     );
     assert_eq!(snapshot.optime, optime);

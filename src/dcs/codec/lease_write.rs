@@ -85,6 +85,7 @@ fn claimed(
         place,
         nonce,
         optime,
+        paused,
     } = claim;
     let seconds = seconds(*ttl_ms)?;
     check_epoch(*epoch)?;
@@ -118,6 +119,7 @@ fn claimed(
         nonce: *nonce,
         renew_time: patronis.then(|| now.to_owned()),
         place: PlaceNote::from(place),
+        paused: *paused,
     };
     let mut notes: Notes = vec![(IDENTITY, Some(json!(note).to_string())), (RELEASE, None)];
     add_optime(&mut notes, *optime);

@@ -128,6 +128,7 @@ fn of_status(status: &Value) -> Member {
         scheduled_restart: Some(&status["scheduled_restart"])
             .filter(|plan| plan.is_object())
             .cloned(),
+        pause: status["pause"] == true,
         ..Member::default()
     }
 }
@@ -247,6 +248,9 @@ fn status_text(member: &Member) -> String {
     if !member.pending_restart.is_empty() {
         put("pending_restart", json!(true));
         put("pending_restart_reason", json!(member.pending_restart));
+    }
+    if member.pause {
+        put("pause", json!(true));
     }
     if let Some(plan) = &member.scheduled_restart {
         put("scheduled_restart", plan.clone());

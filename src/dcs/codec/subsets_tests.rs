@@ -32,6 +32,7 @@ fn held(name: &str, uid: &str, epoch: u64) -> Value {
         place: Place::default(),
         nonce: 1,
         optime: None,
+        paused: false,
     };
     let now = "2026-11-22T18:15:20.383108Z".parse().unwrap();
     let mut object = encode(&names(), &LockWrite::Acquire(claim), None, now).unwrap();

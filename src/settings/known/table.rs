@@ -214,11 +214,7 @@ const BOOTSTRAP: &[Key] = &[
     ),
     key("bootstrap.dcs.check_timeline", Bool, Used),
     key("bootstrap.dcs.member_slots_ttl", Int, Used),
-    key(
-        "bootstrap.dcs.pause",
-        Bool,
-        Refused("there is no maintenance mode yet, and automatic failover would go on"),
-    ),
+    key("bootstrap.dcs.pause", Bool, Used),
     key(
         "bootstrap.dcs.slots",
         Open,

@@ -1,0 +1,244 @@
+//! Maintenance mode: a person works on the servers, and nothing happens by itself.
+//!
+//! The guardian's deadline is suspended, so that a primary outlives any outage of the API. That is
+//! safe only while no other member takes the lock by its age: hence a mark *in the lock record*,
+//! which suspends the deadline once it is acknowledged, and leaves the record only after the
+//! deadline runs again (G1). Whoever has seen the mark waits for a proof that the holder is dead,
+//! or for a person's word, however old the record is and whatever became of it.
+
+use super::effect::{Effect, Rule};
+use super::lock::{Held, LockBelief, LockState};
+use super::model::{DataDir, Ms};
+use super::shared::SharedWrite;
+use super::state::{Process, Sabotage};
+use super::step::Turn;
+
+/// The instant that stands for "no deadline runs, and PostgreSQL may be writable".
+pub const FOREVER: Ms = 1 << 62;
+
+impl LockBelief {
+    /// A hand that removes the mark from a record has not armed its holder's guardian: only a later
+    /// write of the holder, or its release, counts.
+    pub(super) fn note_mark(&mut self, state: &LockState) {
+        match state {
+            LockState::Held(held) => {
+                let same = |marked: &Held| {
+                    (&marked.holder, marked.epoch, marked.nonce)
+                        == (&held.holder, held.epoch, held.nonce)
+                };
+                if held.paused {
+                    self.marked = Some(held.clone());
+                } else if !self.marked.as_ref().is_some_and(same) {
+                    self.marked = None;
+                }
+            }
+            LockState::Released(_) => self.marked = None,
+            LockState::Absent | LockState::Garbled { .. } => {}
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Whether the next record of mine is to bear the mark: while a primary runs under the lock.
+    pub(super) fn wants_mark(&self, marked: bool) -> bool {
+        let running = matches!(self.s.pg.process, Process::Running { .. });
+        if !running {
+            return false;
+        }
+        // A new agent that does not know the settings yet leaves it as it is.
+        if self.s.shared.is_none() {
+            return marked;
+        }
+        let leads = self.s.lease.held.is_some() && self.s.is_primary();
+        self.s.rules.pause && (marked || leads)
+    }
+
+    /// Whether the record that is about to be written bears the mark. If it loses it, the deadline
+    /// runs again before it leaves (G1).
+    pub(super) fn mark_next(&mut self) -> bool {
+        let suspended = self.s.armed_until == Some(FOREVER);
+        let marked = self.s.lease.held.as_ref().map(|held| held.paused);
+        let marked = marked.unwrap_or(suspended);
+        let next = self.wants_mark(marked);
+        if next && !marked && self.s.sabotaged(Sabotage::SuspendedEarly) {
+            self.suspend();
+            if let Some(held) = &mut self.s.lease.held {
+                held.until = FOREVER;
+            }
+        }
+        if marked && !next && !self.s.sabotaged(Sabotage::MarkRemovedFirst) {
+            let to = self.now + self.s.budgets.kill_ms;
+            if let Some(held) = &mut self.s.lease.held {
+                held.paused = false;
+                held.until = to;
+            }
+            // After a verified stop there is none, and only an acknowledgement arms.
+            if suspended {
+                self.explain(Rule::Pause, "the deadline runs again: the mark may go");
+                self.emit(Effect::MoveDeadline { to });
+            }
+        }
+        next
+    }
+
+    /// The mark is acknowledged: no deadline while it is there.
+    pub(super) fn suspend(&mut self) {
+        if self.s.armed_until.is_some() {
+            self.explain(Rule::Pause, "the mark is acknowledged: no deadline runs");
+            self.emit(Effect::SuspendDeadline);
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.s.pg.process == Process::Down
+    }
+
+    /// In maintenance mode a server that somebody else stopped, or that died, is left. What was
+    /// never there is made, and what I stopped myself goes on.
+    pub(super) fn hands_off(&self) -> bool {
+        let data = matches!(self.s.pg.data, Some(DataDir::Present(_)));
+        self.s.rules.pause && self.is_down() && data && self.s.pg.stopped_by_others
+    }
+
+    /// In maintenance mode only who was named takes the lock, who gave it away for one that did not
+    /// take it, and a former primary that a person starts.
+    pub(super) fn may_race_in_pause(&self) -> Result<(), String> {
+        let request = self.s.shared.as_ref().map(|shared| &shared.failover);
+        let named = request.is_some_and(|r| r.to.as_ref() == Some(&self.s.me.name));
+        let gave = match self.s.lock.snapshot.as_ref().map(|lock| &lock.state) {
+            Some(LockState::Released(released)) => released.by.name == self.s.me.name,
+            _ => false,
+        };
+        let asked = request.is_some_and(|r| !r.is_empty());
+        let started = self.s.restart.is_some() && self.is_down();
+        if !self.s.rules.pause || named || (gave && asked) || started {
+            return Ok(());
+        }
+        Err("no candidate: in maintenance mode nobody takes over by itself".to_owned())
+    }
+
+    /// What people have to know: the record does not grow old, and nobody renews it.
+    pub(super) fn explain_mark(&mut self) {
+        let told_at = self.s.lock.changed_at + 2 * self.s.rules.ttl_ms;
+        let Some(marked) = self
+            .s
+            .lock
+            .marked
+            .clone()
+            .filter(|held| !self.s.is_me(held))
+        else {
+            return self.settled("marked");
+        };
+        if self.now < told_at {
+            self.settled("marked");
+            return self.wake_at(told_at);
+        }
+        let name = &marked.holder.name;
+        let words = format!(
+            "{name} holds the lock in maintenance mode and does not renew it: it may still be \
+             writing, so nobody leads without proof that its container has ended; if you know that \
+             it has: pgwarden ctl failover --holder-is-dead {name}"
+        );
+        self.explain_once("marked", Rule::Pause, words);
+    }
+
+    /// A person vouches that the holder in maintenance mode is dead. It counts once the record has
+    /// been still for D: who renews is not dead.
+    pub(super) fn vouched_dead(&self) -> bool {
+        let dead = self
+            .s
+            .shared
+            .as_ref()
+            .and_then(|s| s.failover.dead.as_ref());
+        let marked = self
+            .s
+            .lock
+            .marked
+            .as_ref()
+            .map(|held| held.holder.to_string());
+        dead.is_some() && dead == marked.as_ref()
+    }
+
+    pub(super) fn absorb_vouch(&mut self, id: u64, name: &str) {
+        let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
+        let marked = self.s.lock.marked.as_ref().map(|held| held.holder.clone());
+        let refused = match marked.filter(|holder| holder.name == name && *holder != self.s.me) {
+            None => format!(
+                "{name} is not another member that holds the lock in maintenance mode: nobody \
+                 else's death needs a person's word"
+            ),
+            Some(_) if silent_ms < self.s.rules.ttl_ms => {
+                format!("{name} renewed the lock {silent_ms} ms ago: it is not dead")
+            }
+            Some(holder) => {
+                let holder = holder.to_string();
+                self.explain(
+                    Rule::Pause,
+                    format!("a person vouches that {holder} is dead"),
+                );
+                self.s.vouching = Some(holder);
+                String::new()
+            }
+        };
+        let done = refused.is_empty();
+        let text = if done {
+            format!("{name} is taken for dead: another member may lead")
+        } else {
+            refused
+        };
+        self.emit(Effect::Answer { id, done, text });
+    }
+
+    /// A person's word is written down where everybody reads it.
+    pub(super) fn write_vouch(&mut self) {
+        let record = self.s.shared.as_ref().map(|shared| shared.failover.clone());
+        let (Some(holder), Some(record)) = (self.s.vouching.clone(), record) else {
+            return;
+        };
+        let marked = self
+            .s
+            .lock
+            .marked
+            .as_ref()
+            .map(|held| held.holder.to_string());
+        if record.dead.as_ref() == Some(&holder) || marked.as_ref() != Some(&holder) {
+            self.s.vouching = None;
+            return;
+        }
+        let expect = record.resource_version;
+        self.write_shared(SharedWrite::Dead { holder, expect });
+    }
+
+    /// The mark is of my own name and I do not hold the lock: the server is gone, or a restored
+    /// store shows the record. Nobody else can know that, and others wait for ever. What I write instead
+    /// proves nothing, so that they wait for D.
+    pub(super) fn disown_mark(&mut self) {
+        let Some(lock) = self.s.lock.snapshot.clone() else {
+            return;
+        };
+        let shown = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
+        let mine = self.s.lock.marked.clone();
+        let mine = mine.filter(|held| self.s.is_me(held) && !shown);
+        let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);
+        let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
+        if let Some(record) = mine.filter(|_| !held && due) {
+            let words = "the last record says that I lead in maintenance mode, and I do not";
+            self.explain(Rule::Pause, words);
+            let epoch = record.epoch.max(lock.epoch().unwrap_or(0));
+            self.release_unproven(&lock, epoch);
+        }
+    }
+
+    /// Somebody stopped the leader's server: as Patroni does, the lock is given up, with proof.
+    pub(super) fn release_stopped(&mut self) {
+        let epoch = self.s.lease.held.as_ref().map(|held| held.epoch);
+        let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
+        if let Some(epoch) = epoch.filter(|_| due)
+            && !self.end_awaited()
+        {
+            let words = "PostgreSQL was stopped in maintenance mode: release the lock";
+            self.explain(Rule::Pause, words);
+            self.release(epoch);
+        }
+    }
+}
