@@ -23,6 +23,8 @@ mod dynamic;
 mod kubectl;
 #[path = "agent/parameters.rs"]
 mod parameters;
+#[path = "agent/pause.rs"]
+mod pause;
 #[path = "agent/reloading.rs"]
 mod reloading;
 #[path = "agent/sockets.rs"]

@@ -47,9 +47,14 @@ pub(super) async fn until(port: u16, what: &str, so: impl Fn(&Value) -> bool) ->
 }
 
 pub(super) fn show(home: &Home, port: u16, setting: &str) -> String {
+    query(home, port, &format!("SHOW {setting}"))
+}
+
+/// What psql says to one statement.
+pub(super) fn query(home: &Home, port: u16, sql: &str) -> String {
     let mut psql = Command::new(format!("{BIN_DIR}/psql"));
     psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"]);
-    psql.args(["-d", "postgres", "-XAtc", &format!("SHOW {setting}")]);
+    psql.args(["-d", "postgres", "-XAtc", sql]);
     let output = psql
         .env("PGPASSWORD", "s")
         .current_dir(&home.0)

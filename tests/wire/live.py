@@ -137,6 +137,12 @@ def scenario(playground, lock, seen):
     playground.ask(other, "/restart", method="DELETE")
     obeyed(playground, lock, seen)
     leader = until("a leader", playground.leader)
+    playground.ask(leader, "/config", method="PATCH", body={"pause": True})
+    try:
+        until("a pod says that it is paused", lambda: "annotation pod: status.pause" in seen.names, 20)
+    except Failure:
+        pass
+    playground.ask(leader, "/config", method="PATCH", body={"pause": None})
     last = playground.names[-1]
     if leader == last:
         playground.ask(leader, "/switchover", method="POST", body={"leader": leader})

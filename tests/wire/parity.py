@@ -348,7 +348,7 @@ def verb(name, state):
     said = ran.splitlines()[0] if ran else ""
     refused |= "in this version" in said or "do not do over REST" in said
     # Known, and refused by the members.
-    refused |= (words[0] in ("pause", "resume") or words[-1] == "--group") and "--nonsense" in said
+    refused |= words[-1] == "--group" and "--nonsense" in said
     allowed = ("not yet", "different") if refused else ("yes", "different")
     return state in allowed, f"patronictl: `{name}` is {state!r}, the program says: {said}"
 

@@ -19,7 +19,6 @@ from live import sql
 
 PATRONICTL = Path(sys.executable).with_name("patronictl")
 NOT_YET = {
-    "pause_and_resume": "maintenance mode (pause)",
     "demote_and_promote_cluster": "standby clusters",
 }
 TESTS = []
@@ -309,17 +308,17 @@ def pause_and_resume(ctl):
         contains(ctl.run("list", SCOPE), "Maintenance mode: on")
         paused = lambda name: ctl.playground.status(name).get("pause")
         until("all say that they are paused", lambda: all(map(paused, ctl.playground.names)), 15)
+        contains(ctl.run("pause", SCOPE, code=1), "Error: Cluster is already paused")
+        said = ctl.run("restart", SCOPE, ctl.replicas()[0], "--force", "--scheduled", soon(3600), code=1)
+        contains(said, "Error: Can't schedule restart in the paused state")
+        # Only to a candidate that is named.
+        new = ctl.standby()
+        said = ctl.run("switchover", SCOPE, "--leader", ctl.leader(), "--candidate", new, "--force")
+        contains(said, rf'Successfully switched over to "{new}"')
     finally:
-        ctl.run("resume", SCOPE)
-
-
-@test
-def a_pause_is_refused_and_not_believed(ctl):
-    leader = ctl.leader()
-    said = ctl.run("pause", SCOPE)
-    contains(said, "status code=400", "there is no maintenance mode yet")
-    equal("Maintenance mode" in ctl.run("list", SCOPE), False, "a pause in the list")
-    equal(ctl.leader(), leader, "the leader")
+        contains(ctl.run("resume", SCOPE, "--wait"), "cluster management is resumed")
+    contains(ctl.run("resume", SCOPE, code=1), "Error: Cluster is not paused")
+    until("the cluster is settled", ctl.playground.settled)
 
 
 @test
