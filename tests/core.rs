@@ -57,6 +57,7 @@ fn rules() -> Rules {
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
         pause: false,
+        standby: None,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::{EPOCH_MAX, Place};
 use crate::ha::model::{Identity, forbids};
+use crate::ha::remote::Standby;
 use crate::ha::shared::{Repair, Rules};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
@@ -238,6 +239,10 @@ pub fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
         pause: dynamic.pause,
+        standby: dynamic.standby_cluster.as_ref().map(|remote| Standby {
+            host: remote.host.clone(),
+            port: remote.port,
+        }),
         repair: Repair {
             rewind: local.use_pg_rewind.unwrap_or(dynamic.use_pg_rewind),
             copy_after_failed_rewinds: on_failure
@@ -288,6 +293,7 @@ pub fn dcs(
         scope_label: kubernetes.scope_label.clone(),
         role_label: kubernetes.role_label.clone(),
         leader_label_value: kubernetes.leader_label_value.clone(),
+        standby_leader_label_value: kubernetes.standby_leader_label_value.clone(),
         follower_label_value: kubernetes.follower_label_value.clone(),
         other_labels: kubernetes
             .bootstrap_labels

@@ -119,7 +119,9 @@ fn has_lost(view: &View, name: &str, member: &Member) -> bool {
 /// one is called that.
 fn role(view: &View, name: &str, member: &Member, leader: bool) -> &'static str {
     let listed = view.sync_standbys.iter().any(|standby| standby == name);
-    if leader {
+    if leader && member.role == "standby_leader" {
+        "standby_leader"
+    } else if leader {
         "leader"
     } else if listed && member.state == "running" {
         "sync_standby"

@@ -9,6 +9,10 @@ use crate::ha::model::{Lsn, Ms};
 enum Check {
     /// The holder of the lock. Tags are not looked at.
     Leader,
+    /// The same, where it is a primary.
+    Primary,
+    /// The same, where it follows a primary of another cluster.
+    StandbyLeader,
     /// A replica fit to read from.
     Replica,
     /// Either.
@@ -27,7 +31,9 @@ enum Check {
 
 fn check_of(path: &str) -> Option<Check> {
     Some(match path {
-        "/" | "/primary" | "/master" | "/read-write" | "/leader" => Check::Leader,
+        "/" | "/primary" | "/master" | "/read-write" => Check::Primary,
+        "/leader" => Check::Leader,
+        "/standby-leader" | "/standby_leader" => Check::StandbyLeader,
         "/replica" => Check::Replica,
         "/read-only" => Check::ReadOnly,
         "/synchronous" | "/sync" => Check::Sync,
@@ -51,6 +57,8 @@ pub fn status(path: &str, query: &Query, view: &View, now_ms: Ms) -> u16 {
     let replica = || replica_passes(query, view);
     let passes = match check {
         Check::Leader => return code(leader),
+        Check::Primary => return code(leader && !view.leads_standby(now_ms)),
+        Check::StandbyLeader => return code(view.leads_standby(now_ms)),
         Check::Replica => replica(),
         Check::ReadOnly => leader || replica(),
         Check::Sync => view.is_sync_standby() && replica(),

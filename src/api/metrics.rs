@@ -71,7 +71,8 @@ impl Page {
 }
 
 fn patronis(page: &mut Page, view: &View, now_ms: Ms) {
-    let leads = view.holds_lock(now_ms);
+    let standby_leader = view.leads_standby(now_ms);
+    let leads = view.holds_lock(now_ms) && !standby_leader;
     let running = view.is_running();
     let replica = running && view.role == "replica";
     page.gauge(
@@ -96,7 +97,7 @@ fn patronis(page: &mut Page, view: &View, now_ms: Ms) {
     page.flag(
         "patroni_standby_leader",
         "1: this member leads a standby cluster.",
-        false,
+        standby_leader,
     );
     page.flag("patroni_replica", "1: this member is a replica.", replica);
     page.flag(

@@ -18,7 +18,7 @@ pub struct View {
     pub version: String,
     /// Patroni's state word: `running`, `starting`, `stopped`, `creating replica`, …
     pub state: String,
-    /// Patroni's role word: `primary`, `replica`, `demoted`, `uninitialized`.
+    /// Patroni's role word: `primary`, `standby_leader`, `replica`, `demoted`, `uninitialized`.
     pub role: String,
     /// Until when this member may say that it holds the lock; `None`: it does not.
     pub lock_until_ms: Option<Ms>,
@@ -161,6 +161,11 @@ impl View {
     /// This member holds the lock now: an expired one is not held, whether or not anybody said so.
     pub fn holds_lock(&self, now_ms: Ms) -> bool {
         self.lock_until_ms.is_some_and(|until| now_ms < until)
+    }
+
+    /// This member holds the lock of a standby cluster.
+    pub fn leads_standby(&self, now_ms: Ms) -> bool {
+        self.holds_lock(now_ms) && self.role == "standby_leader"
     }
 
     /// PostgreSQL runs and answers.

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 /// Verbs without a cluster's name: they tell only why they are not there.
-const ABSENT: [&str; 3] = ["remove", "demote-cluster", "promote-cluster"];
+const ABSENT: [&str; 1] = ["remove"];
 /// Verbs that take members after the cluster.
 const OF_MEMBERS: [&str; 5] = ["restart", "reload", "reinit", "flush", "version"];
 /// Verbs that take any number of clusters.

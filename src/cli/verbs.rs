@@ -104,18 +104,18 @@ pub enum CtlVerb {
     /// Remove a cluster's objects from Kubernetes: not over REST, it tells what to do instead
     #[command(after_help = "Example:\n  pgwarden ctl remove")]
     Remove(Absent),
-    /// Make the cluster a standby of another one: not in this version
+    /// Make the cluster a standby of another one
     #[command(
         name = "demote-cluster",
-        after_help = "Example:\n  pgwarden ctl demote-cluster"
+        after_help = "Example:\n  pgwarden ctl demote-cluster --host other.example --port 5432"
     )]
-    DemoteCluster(Absent),
-    /// Make a standby cluster stand alone: not in this version
+    DemoteCluster(DemoteArgs),
+    /// Make a standby cluster stand alone
     #[command(
         name = "promote-cluster",
-        after_help = "Example:\n  pgwarden ctl promote-cluster"
+        after_help = "Example:\n  pgwarden ctl promote-cluster --force"
     )]
-    PromoteCluster(Absent),
+    PromoteCluster(PromoteArgs),
 }
 
 /// `ctl list`.
@@ -177,6 +177,34 @@ pub struct FailoverArgs {
     /// How to carry it out.
     #[command(flatten)]
     pub act: Act,
+}
+
+/// `ctl demote-cluster`.
+#[derive(Args, Clone, Debug)]
+pub struct DemoteArgs {
+    /// Where the primary to follow listens.
+    #[arg(long)]
+    pub host: Option<String>,
+    /// On which port.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// How WAL is fetched from its archive.
+    #[arg(long, value_name = "COMMAND")]
+    pub restore_command: Option<String>,
+    /// The slot that it keeps for this cluster.
+    #[arg(long, value_name = "SLOT")]
+    pub primary_slot_name: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `ctl promote-cluster`.
+#[derive(Args, Clone, Debug)]
+pub struct PromoteArgs {
+    /// Do not ask.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `ctl edit-config`.

@@ -54,6 +54,8 @@ pub(super) struct DcsInner {
     pub(super) own_pod: Mutex<OwnPod>,
     /// The leader Service was there.
     pub(super) service_seen: AtomicBool,
+    /// This member leads a standby cluster.
+    pub(super) leads_standby: AtomicBool,
     pub(super) events: Semaphore,
     pub(super) refusals: Refusals,
     told: Mutex<Vec<Problem>>,
@@ -78,6 +80,7 @@ impl Dcs {
             newest_lock: AtomicU64::new(0),
             own_pod: Mutex::default(),
             service_seen: AtomicBool::new(false),
+            leads_standby: AtomicBool::new(false),
             events: Semaphore::new(EVENTS_UNDER_WAY),
             refusals: Refusals::default(),
             told: Mutex::default(),

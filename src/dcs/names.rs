@@ -31,6 +31,8 @@ pub struct DcsNames {
     pub role_label: String,
     /// The role label's value of the leader (`primary`).
     pub leader_label_value: String,
+    /// The role label's value of the leader of a standby cluster (`primary`).
+    pub standby_leader_label_value: String,
     /// The role label's value of a running replica (`replica`).
     pub follower_label_value: String,
     /// Other labels of the own Pod that say how the member is.
@@ -56,6 +58,7 @@ impl DcsNames {
             scope_label: "cluster-name".to_owned(),
             role_label: "role".to_owned(),
             leader_label_value: "primary".to_owned(),
+            standby_leader_label_value: "primary".to_owned(),
             follower_label_value: "replica".to_owned(),
             other_labels: Vec::new(),
             pod_name: pod_name.to_owned(),

@@ -12,6 +12,7 @@ use super::route::{LOOKS, of_error};
 use crate::ha::lock::Outcome;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 impl Dcs {
@@ -76,10 +77,26 @@ impl Dcs {
         Outcome::Conflict
     }
 
+    /// What the own pod's label says while it leads.
+    fn own_leader_label(&self) -> &str {
+        let names = self.names();
+        if self.shared.leads_standby.load(Ordering::Relaxed) {
+            &names.standby_leader_label_value
+        } else {
+            &names.leader_label_value
+        }
+    }
+
+    /// Whether this member, where it leads, leads a standby cluster: for its label.
+    pub fn note_standby(&self, leads_standby: bool) {
+        let noted = &self.shared.leads_standby;
+        noted.store(leads_standby, Ordering::Relaxed);
+    }
+
     async fn relabel(&self, pod: &Meta, deadline: Instant) -> Outcome<()> {
         let names = self.names();
         let own = pod.name == names.pod_name;
-        let label = own.then_some(&names.leader_label_value);
+        let label = own.then(|| self.own_leader_label());
         let body = json!({ "metadata": {
             "uid": pod.uid,
             "resourceVersion": pod.resource_version,
@@ -110,8 +127,11 @@ impl Dcs {
         let path = self.path("api/v1", "pods", &names.pod_name);
         let ask = Ask::get("read the own pod's label", &path);
         let own = slim(&self.read_until(&ask, deadline).await?);
-        let is_leaders =
-            |pod: &Meta| pod.labels.get(&names.role_label) == Some(&names.leader_label_value);
+        let wanted = self.own_leader_label();
+        let is_leaders = |pod: &Meta| {
+            let label = pod.labels.get(&names.role_label);
+            label.is_some_and(|label| label == wanted)
+        };
         let own = own.filter(|pod| !is_leaders(pod));
         let mut all = self.others_with_the_leaders_label(deadline).await?;
         all.extend(own);
@@ -124,10 +144,11 @@ impl Dcs {
     ) -> Result<Vec<Meta>, DcsError> {
         let names = self.names();
         let selector = format!(
-            "{},{}={}",
+            "{},{} in ({},{})",
             names.selector(),
             names.role_label,
-            names.leader_label_value
+            names.leader_label_value,
+            names.standby_leader_label_value
         );
         let path = format!(
             "{}?labelSelector={}",

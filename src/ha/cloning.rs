@@ -65,7 +65,7 @@ impl Turn<'_> {
         self.leave_to_people(Rule::Untouched, words);
     }
 
-    fn leave_to_people(&mut self, rule: Rule, words: String) {
+    pub(super) fn leave_to_people(&mut self, rule: Rule, words: String) {
         self.explain_once("copy", rule, words.clone());
         self.s.pg.left_to_people = Some(words);
     }

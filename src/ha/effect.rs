@@ -111,6 +111,8 @@ pub enum Effect {
         /// Mine.
         mine: Vec<HistoryEntry>,
     },
+    /// Ask the remote primary of a standby cluster who it is → `RemoteSeen`, or silence.
+    AskRemote,
     /// Single-user recovery.
     CrashRecover,
     /// Write a checkpoint so that the stop that follows is short.
@@ -197,6 +199,8 @@ pub enum Rule {
     Handover,
     /// Maintenance mode.
     Pause,
+    /// Following a primary of another cluster.
+    StandbyCluster,
     /// Data that is not touched until a person has looked.
     Untouched,
 }
@@ -266,6 +270,7 @@ impl fmt::Display for Effect {
                 write!(f, "compare my history with that of {with}")
             }
             Self::CompareWal { with } => write!(f, "compare my last WAL with that of {with}"),
+            Self::AskRemote => write!(f, "ask the remote primary who it is"),
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),
             Self::Configure => write!(f, "write the settings and reload"),

@@ -2,6 +2,7 @@
 
 use super::lock::{LockSnapshot, Outcome};
 use super::model::{DataDir, HistoryEntry, Lsn, Ms, Name, Timeline, Walsender};
+use super::remote::RemoteFacts;
 use super::shared::{Shared, SharedWrite};
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,8 @@ pub enum Event {
         /// Both left the same timeline at different positions.
         differs: bool,
     },
+    /// The remote primary of a standby cluster says who it is.
+    RemoteSeen(RemoteFacts),
     /// A peer answered, or did not within its deadline.
     PeerAnswered {
         /// The round of questions.

@@ -164,11 +164,12 @@ impl Turn<'_> {
     /// The holder that runs as a primary, as far as I see.
     fn primary_now(&self) -> Option<Name> {
         if self.s.holds(self.now) {
-            return self.s.is_primary().then(|| self.s.me.name.clone());
+            return self.serves_as_leader().then(|| self.s.me.name.clone());
         }
         let held = self.s.other_holder()?;
         let member = self.s.shared.as_ref()?.members.get(&held.holder.name)?;
-        (member.role == "primary" && member.state == "running").then(|| held.holder.name.clone())
+        let leads = member.role == "primary" || member.role == "standby_leader";
+        (leads && member.state == "running").then(|| held.holder.name.clone())
     }
 
     /// Carry on with a handover, or begin one; true while it is in progress.
@@ -250,7 +251,7 @@ impl Turn<'_> {
             return;
         };
         let to_me = record.to.as_ref() == Some(&self.s.me.name);
-        if record.is_empty() || to_me || !self.s.is_primary() {
+        if record.is_empty() || to_me || !self.serves_as_leader() {
             self.s.asked_since = None;
             return;
         }

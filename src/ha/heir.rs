@@ -116,7 +116,8 @@ impl Turn<'_> {
         let succeeded = self.s.other_holder().map(|held| held.holder.name.clone());
         let serves = |name: &Name| {
             let member = self.s.shared.as_ref().and_then(|s| s.members.get(name));
-            member.is_some_and(|m| m.role == "primary" && m.state == "running")
+            let leads = |role: &str| role == "primary" || role == "standby_leader";
+            member.is_some_and(|m| leads(&m.role) && m.state == "running")
         };
         let serves = succeeded.as_ref().is_some_and(serves);
         let now = self.now;
@@ -158,7 +159,7 @@ impl Turn<'_> {
             HEIR_WAIT_MS
         };
         let until = self.asked_since() + wait_ms;
-        if !self.s.rules.synchronous_mode || self.now >= until {
+        if !self.s.rules.syncs() || self.now >= until {
             return None;
         }
         let heir = self.choose_standby(&facts, &published)?;

@@ -36,7 +36,8 @@ impl Turn<'_> {
                 // is up is as old as any other: a restored store may show it while another leads.
                 let armed = self.s.armed_until.is_some_and(|until| self.now < until);
                 let newest = held.epoch >= self.s.lock.greatest_epoch;
-                self.s.lease.adoptable = self.s.lease.held.is_none() && armed && newest;
+                let running = armed || self.s.is_unarmed_standby();
+                self.s.lease.adoptable = self.s.lease.held.is_none() && running && newest;
             }
             LockState::Held(held) => {
                 self.s.lease.adoptable = false;
@@ -73,6 +74,8 @@ impl Turn<'_> {
             return;
         }
         let suspended = mine.is_some_and(|mine| mine.paused);
+        let unarmed = self.s.armed_until.is_none() && !self.s.may_be_writable();
+        let armed = self.s.rules.standby.is_none() || !unarmed;
         let since = mine
             .filter(|mine| mine.epoch == held.epoch)
             .map(|mine| mine.since);
@@ -92,8 +95,11 @@ impl Turn<'_> {
             version,
             since: since.unwrap_or(attempt.sent_at),
             paused,
+            armed,
         });
-        if !paused {
+        if !armed {
+            // A standby leader.
+        } else if !paused {
             self.emit(Effect::MoveDeadline { to: until });
         } else if !suspended {
             self.suspend();
@@ -313,7 +319,7 @@ impl Turn<'_> {
             ttl_ms: budgets.ttl_ms,
             place: self.s.place.clone(),
             nonce: self.s.lease.next_nonce,
-            optime: if self.s.is_primary() {
+            optime: if self.serves_as_leader() {
                 self.s.position().map(|(_, lsn)| lsn)
             } else {
                 self.s.lock.optime
@@ -331,7 +337,7 @@ impl Turn<'_> {
         // Where none runs (G1), none is lowered: the mark covers any D.
         if let Some(held) = self.s.lease.held.as_mut().filter(|held| !held.paused) {
             held.until = held.until.min(self.now + budgets.kill_ms);
-            let to = held.until;
+            let (to, armed) = (held.until, held.armed);
             self.explain(
                 Rule::G2,
                 format!(
@@ -339,7 +345,9 @@ impl Turn<'_> {
                     budgets.ttl_ms
                 ),
             );
-            self.emit(Effect::MoveDeadline { to });
+            if armed {
+                self.emit(Effect::MoveDeadline { to });
+            }
         }
     }
 

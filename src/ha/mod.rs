@@ -39,6 +39,7 @@ pub mod pg;
 mod primary;
 pub mod rebuild;
 mod released;
+pub mod remote;
 mod replica;
 pub mod sabotage;
 pub mod schedule;

@@ -3,6 +3,7 @@
 use super::effect::Stop;
 use super::event::{Op, PgFacts};
 use super::model::{DataDir, Lsn, Ms, Name};
+use super::remote::RemoteFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,6 +43,9 @@ pub struct Pg {
     pub stopped_by_others: bool,
     /// The leader of this epoch has other WAL on my timeline.
     pub twin_of: Option<u64>,
+    /// What the remote primary of a standby cluster said of itself, and when.
+    #[serde(default)]
+    pub remote: Option<(RemoteFacts, Ms)>,
     /// What the leader of an epoch itself said of my history.
     #[serde(default)]
     pub line: Option<Line>,

@@ -3,6 +3,7 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
 use super::model::{DataDir, HistoryEntry, Name};
+use super::remote::REMOTE;
 use super::shared::{Initialize, SharedWrite};
 use super::state::{Handover, HandoverPhase, Process};
 use super::step::Turn;
@@ -53,6 +54,9 @@ impl Turn<'_> {
         if self.s.pg.stopping.is_some() {
             return;
         }
+        if let Some(standby) = self.s.rules.standby.clone() {
+            return self.lead_standby(&standby);
+        }
         match (self.s.pg.process, self.s.pg.facts.clone()) {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => self.duties(&facts),
@@ -82,7 +86,7 @@ impl Turn<'_> {
     }
 
     /// The shared objects were read by quorum since the lock became mine; asks for it if not.
-    fn knows_cluster(&mut self) -> bool {
+    pub(super) fn knows_cluster(&mut self) -> bool {
         let since = self
             .s
             .lease
@@ -186,12 +190,13 @@ impl Turn<'_> {
             self.s.sync.asked.clone_from(&sync_names);
             self.s.pg.settings_stale = false;
             self.note_admission();
+            self.arm();
             self.begin(Op::StartPrimary, Effect::StartPrimary { sync_names });
         }
     }
 
     /// Nothing runs here and another can do better: release with proof.
-    fn give_up(&mut self, why: &str) {
+    pub(super) fn give_up(&mut self, why: &str) {
         let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch) else {
             return;
         };
@@ -215,7 +220,7 @@ impl Turn<'_> {
         });
     }
 
-    fn bootstrap(&mut self) {
+    pub(super) fn bootstrap(&mut self) {
         if !self.knows_cluster() {
             return;
         }
@@ -226,7 +231,12 @@ impl Turn<'_> {
             return;
         };
         let mine = Initialize::Running(self.s.me.to_string());
-        if config.initialize == mine {
+        if config.initialize == mine && self.s.rules.standby.is_some() {
+            self.clone_from(
+                REMOTE.to_owned(),
+                "no trace of a cluster: a standby cluster begins",
+            );
+        } else if config.initialize == mine {
             if self.may("Initdb", self.s.budgets.renew_ms) {
                 self.explain(Rule::L9, "no trace of a cluster: create one");
                 self.begin(Op::Initdb, Effect::Initdb);
@@ -258,6 +268,7 @@ impl Turn<'_> {
             self.s.sync.asked.clear();
             self.s.sync.in_force = None;
             self.note_admission();
+            self.arm();
             self.begin(Op::Promote, Effect::Promote);
         }
     }
@@ -266,22 +277,31 @@ impl Turn<'_> {
         self.s.pg.upstream = None;
         self.s.pg.failed_rewinds = 0;
         self.s.pg.left_to_people = None;
-        let Some(shared) = self.s.shared.clone() else {
-            return;
-        };
-        if !self.knows_cluster() {
+        if self.s.shared.is_none() || !self.knows_cluster() {
             return;
         }
+        self.publish_route();
+        self.configure();
+        self.keep_slots();
+        self.keep_sync(facts);
+        self.tend_schedule();
+        self.keep_records(facts);
+    }
+
+    pub(super) fn publish_route(&mut self) {
         let epoch = self.s.lease.held.as_ref().map_or(0, |held| held.epoch);
         if self.s.routed_epoch != Some(epoch) || self.may("route", 5 * self.s.budgets.renew_ms) {
             self.s.routed_epoch = Some(epoch);
             self.emit(Effect::PublishRoute { epoch });
         }
-        self.configure();
-        self.keep_slots(shared.members.keys().cloned().collect());
-        self.keep_sync(facts);
-        self.tend_schedule();
-        let config = &shared.config;
+    }
+
+    /// What the leader keeps in the shared objects, one write at a time.
+    pub(super) fn keep_records(&mut self, facts: &PgFacts) {
+        let Some(config) = self.s.shared.as_ref().map(|shared| shared.config.clone()) else {
+            return;
+        };
+        let epoch = self.s.lease.held.as_ref().map_or(0, |held| held.epoch);
         let expect = config.resource_version.clone();
         if config.rules.is_none() && self.may("config", 2 * self.s.budgets.renew_ms) {
             self.write_shared(SharedWrite::Config { expect });
@@ -334,7 +354,7 @@ impl Turn<'_> {
                 .find(|old| old.timeline == entry.timeline && old.switch_lsn == entry.switch_lsn);
             if let Some(old) = old {
                 *entry = old.clone();
-            } else if index == newest {
+            } else if index == newest && self.s.rules.standby.is_none() {
                 entry.new_leader = Some(self.s.me.name.clone());
             }
         }
@@ -349,7 +369,10 @@ impl Turn<'_> {
     }
 
     /// A member whose Pod is being replaced needs its WAL when it comes back.
-    fn keep_slots(&mut self, present: BTreeSet<Name>) {
+    pub(super) fn keep_slots(&mut self) {
+        let shared = self.s.shared.as_ref();
+        let present: BTreeSet<Name> =
+            shared.map_or_else(BTreeSet::new, |s| s.members.keys().cloned().collect());
         for name in present {
             self.s.slots_wanted.insert(name, self.now);
         }

@@ -123,7 +123,8 @@ impl Turn<'_> {
         let held = self.s.other_holder()?;
         let name = held.holder.name.clone();
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
-        let serves = member.role == "primary" && member.state == "running";
+        let leads = member.role == "primary" || member.role == "standby_leader";
+        let serves = leads && member.state == "running";
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
         let same = member.pod_uid == held.holder.pod_uid;
         let alive = held.paused || self.now < self.s.lock.changed_at + held.ttl_ms;
@@ -132,6 +133,10 @@ impl Turn<'_> {
 
     pub(super) fn record_epoch(&self) -> Option<u64> {
         self.s.other_holder().map(|held| held.epoch)
+    }
+
+    pub(super) fn rewinds_exhausted(&self) -> bool {
+        self.s.pg.failed_rewinds >= FAILED_REWINDS_MAX
     }
 
     fn diverged(&self) -> bool {
@@ -310,7 +315,7 @@ impl Turn<'_> {
             Relation::Twin => {
                 self.copy_where_diverged(name, "the same timeline from another promotion");
             }
-            _ if self.s.pg.failed_rewinds >= FAILED_REWINDS_MAX => {
+            _ if self.rewinds_exhausted() => {
                 self.copy_after_failed_rewinds(name);
             }
             Relation::Forked | Relation::Behind if !self.s.rules.repair.rewind => {

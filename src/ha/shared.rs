@@ -1,6 +1,7 @@
 //! The cluster's shared state beside the lock: Patroni's objects, decoded.
 
 use super::model::{HistoryEntry, Member, Name, Timeline};
+use super::remote::Standby;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +28,16 @@ pub struct Rules {
     /// `pause`: maintenance mode.
     #[serde(default)]
     pub pause: bool,
+    /// `standby_cluster`: the leader follows a primary of another cluster.
+    #[serde(default)]
+    pub standby: Option<Standby>,
+}
+
+impl Rules {
+    /// Synchronous commits are enforced: a standby cluster commits nothing.
+    pub fn syncs(&self) -> bool {
+        self.synchronous_mode && self.standby.is_none()
+    }
 }
 
 /// What a member may do by itself about data that are not the leader's. A copy is made beside them,

@@ -149,6 +149,9 @@ pub struct HeldLease {
     /// The record bears the mark of maintenance mode, and no deadline runs.
     #[serde(default)]
     pub paused: bool,
+    /// The guardian was told of it: not so for a standby leader.
+    #[serde(default)]
+    pub armed: bool,
 }
 
 /// A race: questions to the peers about one state of the lock.
@@ -243,7 +246,8 @@ impl State {
 
     /// G5: the record is mine, and the guardian's deadline that it set still runs.
     pub fn may_adopt(&self, now: Ms) -> bool {
-        self.lease.adoptable && self.armed_until.is_some_and(|until| now < until)
+        let armed = self.armed_until.is_some_and(|until| now < until);
+        self.lease.adoptable && (armed || self.is_unarmed_standby())
     }
 
     /// A name other than mine that the record shows as the holder, whatever its age.
@@ -329,6 +333,7 @@ impl State {
         };
         let role = match (self.is_primary(), running, data) {
             (true, ..) => "primary",
+            _ if self.is_standby_leader() => "standby_leader",
             (false, true, _) => "replica",
             (false, false, Some(data)) if data.standby_signal => "replica",
             (false, false, Some(_)) => "demoted",

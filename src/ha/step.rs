@@ -149,6 +149,7 @@ impl Turn<'_> {
                     });
                 }
             }
+            Event::RemoteSeen(facts) => self.absorb_remote(facts),
             Event::PeerAnswered {
                 round,
                 name,

@@ -83,6 +83,19 @@ pub enum Follow {
     Nobody,
     /// The leader at this address.
     Leader(Source),
+    /// The primary of another cluster.
+    Remote(Remote),
+}
+
+/// A primary of another cluster, followed by a standby leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// Where it listens; `None`: its WAL comes from an archive alone.
+    pub source: Option<Source>,
+    /// A slot that it keeps for this cluster.
+    pub slot: Option<String>,
+    /// `restore_command` and its like.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Writes `postgresql.conf`, `pg_hba.conf` and `pg_ident.conf` into `dir` (the data directory, or
@@ -131,10 +144,24 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
     settings.insert("recovery_target_timeline", "latest".into());
     settings.remove("primary_conninfo");
     settings.remove("primary_slot_name");
-    if let Follow::Leader(source) = follow {
-        settings.insert("primary_conninfo", primary_conninfo(pg, source));
-        if pg.use_slots {
-            settings.insert("primary_slot_name", quote::slot_name(&pg.name));
+    match follow {
+        Follow::Nobody => {}
+        Follow::Leader(source) => {
+            settings.insert("primary_conninfo", primary_conninfo(pg, source));
+            if pg.use_slots {
+                settings.insert("primary_slot_name", quote::slot_name(&pg.name));
+            }
+        }
+        Follow::Remote(remote) => {
+            if let Some(source) = &remote.source {
+                settings.insert("primary_conninfo", primary_conninfo(pg, source));
+            }
+            if let Some(slot) = &remote.slot {
+                settings.insert("primary_slot_name", slot.clone());
+            }
+            for (name, value) in &remote.settings {
+                settings.insert(name, value.clone());
+            }
         }
     }
     let mut text = format!("{HEADER}include_if_exists '{BASE}'\n");

@@ -3,10 +3,11 @@
 //! A timeline is a number that whoever promotes chooses: the next it knows of. Two promotions can
 //! choose the same, even from the same position; then only the bytes differ.
 
-use super::Postgres;
 use super::probe::Probe;
 use super::session::{Session, SqlError};
+use super::{Postgres, history};
 use crate::ha::model::{Lsn, Timeline};
+use crate::ha::remote::RemoteFacts;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -75,6 +76,29 @@ pub async fn same_wal(
     Ok(theirs
         .filter(|theirs| theirs.len() == piece.bytes.len())
         .map(|theirs| theirs == piece.bytes))
+}
+
+/// Who the primary of another cluster is, for a standby cluster that follows it.
+pub async fn who_is(remote: &Session, deadline: Duration) -> Result<RemoteFacts, SqlError> {
+    let sql = "SELECT s.system_identifier::text, pg_is_in_recovery(), \
+               CASE WHEN pg_is_in_recovery() THEN c.timeline_id ELSE \
+               ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END \
+               FROM pg_control_system() s, pg_control_checkpoint() c";
+    let row = format!("SELECT json_build_array(a, b, c)::text FROM ({sql}) AS t(a, b, c)");
+    let text: String = remote.value(&row, deadline).await?;
+    let (system_id, in_recovery, timeline) =
+        serde_json::from_str(&text).map_err(|error| SqlError::Garbled(error.to_string()))?;
+    let history = if in_recovery {
+        Vec::new() // It says nothing of it.
+    } else {
+        history::read_remote(remote, deadline).await?
+    };
+    Ok(RemoteFacts {
+        system_id,
+        in_recovery,
+        timeline,
+        history,
+    })
 }
 
 /// A piece of a WAL segment.

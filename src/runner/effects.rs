@@ -8,7 +8,9 @@ use crate::ha::event::{Event, Op};
 use crate::ha::lock::LockWrite;
 use crate::ha::model::Ms;
 use crate::ha::pause::FOREVER;
+use crate::ha::remote::REMOTE;
 use crate::postgres::Source;
+use crate::postgres::config::{Follow, Remote};
 use std::future::Future;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -64,15 +66,20 @@ impl Runner {
                 self.spawn(server::run_start_primary(context, turn, sync_names));
             }
             Effect::StartReplica { upstream } => {
-                let source = upstream.and_then(|name| self.source(&name));
-                self.spawn(server::run_start_replica(context, turn, source));
+                let follow = upstream.and_then(|name| self.follow(&name));
+                let follow = follow.unwrap_or(Follow::Nobody);
+                self.spawn(server::run_start_replica(context, turn, follow));
             }
             Effect::Stop { how } => self.spawn(server::run_stop(context, how)),
             Effect::Promote => self.spawn(server::run_promote(context)),
-            Effect::Follow { upstream } => {
-                self.with_source(Op::Follow, &upstream, |context, source| {
-                    files::run_follow(context, turn, source)
-                });
+            Effect::Follow { upstream } => match self.follow(&upstream) {
+                Some(follow) => self.spawn(files::run_follow(context, turn, follow)),
+                None => self.no_address(Op::Follow, &upstream),
+            },
+            Effect::AskRemote => {
+                if let Some(source) = self.source(REMOTE) {
+                    self.spawn(lines::run_ask_remote(context, source));
+                }
             }
             Effect::Initdb => self.spawn(server::run_initdb(context)),
             Effect::Clone { from } => {
@@ -170,7 +177,29 @@ impl Runner {
     }
 
     /// Where a member's PostgreSQL listens, as the shared state shows it.
+    fn remote(&self) -> Option<Remote> {
+        let dynamic = self.context.dynamic.read().ok()?;
+        let remote = dynamic.standby_cluster.clone()?;
+        let port = remote.port;
+        Some(Remote {
+            source: remote.host.map(|host| Source { host, port }),
+            slot: remote.primary_slot_name,
+            settings: remote.recovery,
+        })
+    }
+
+    /// How to follow a member, or the remote primary.
+    fn follow(&self, name: &str) -> Option<Follow> {
+        if name == REMOTE {
+            return self.remote().map(Follow::Remote);
+        }
+        self.source(name).map(Follow::Leader)
+    }
+
     fn source(&self, name: &str) -> Option<Source> {
+        if name == REMOTE {
+            return self.remote()?.source;
+        }
         let member = self.state.shared.as_ref()?.members.get(name)?;
         (!member.host.is_empty()).then(|| Source {
             host: member.host.clone(),
@@ -191,6 +220,11 @@ impl Runner {
             let work = work(context, source);
             return self.spawn(work);
         }
+        self.no_address(op, name);
+    }
+
+    fn no_address(&mut self, op: Op, name: &str) {
+        let context = self.context.clone();
         let result = Err(format!("the address of {name} is not known"));
         self.spawn(async move { context.tell(Event::OpDone { op, result }).await });
     }

@@ -8,7 +8,6 @@ use super::server::{Done, blocking, report, words};
 use super::{Context, configuration};
 use crate::guardian::protocol::{PostmasterSignal, Request};
 use crate::ha::event::Op;
-use crate::postgres::Source;
 use crate::postgres::config::{self, Follow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -43,8 +42,8 @@ impl Files {
     }
 }
 
-pub(super) async fn run_follow(context: Arc<Context>, turn: u64, source: Source) {
-    let written = write_files(&context, turn, Follow::Leader(source));
+pub(super) async fn run_follow(context: Arc<Context>, turn: u64, follow: Follow) {
+    let written = write_files(&context, turn, follow);
     let result = match written.await {
         Ok(()) => reload(&context).await,
         Err(error) => Err(error),

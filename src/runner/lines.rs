@@ -8,6 +8,9 @@ use crate::postgres::session::Session;
 use crate::postgres::{Source, history, lines};
 use std::sync::Arc;
 
+/// The topic of its complaint.
+const REMOTE_SILENT: &str = "remote primary";
+
 pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with: Name) {
     let pg = context.postgres();
     let same = async {
@@ -21,6 +24,26 @@ pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with:
         }
         Ok(None) => tracing::info!("{with} has no WAL that can be compared with mine"),
         Err(error) => tracing::info!(%error, "the WAL of {with} cannot be compared with mine"),
+    }
+}
+
+/// Who the remote primary of a standby cluster is.
+pub(super) async fn run_ask_remote(context: Arc<Context>, source: Source) {
+    let pg = context.postgres();
+    let said = async {
+        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
+        lines::who_is(&session, STATEMENT).await
+    };
+    let remote = format!("the remote primary at {}:{}", source.host, source.port);
+    match said.await {
+        Ok(facts) => {
+            context.complaints.settle(REMOTE_SILENT);
+            context.tell(Event::RemoteSeen(facts)).await;
+        }
+        Err(error) => {
+            let words = format!("standby_cluster: {remote} cannot be asked: {error}");
+            context.complaints.say(REMOTE_SILENT, words);
+        }
     }
 }
 

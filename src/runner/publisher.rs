@@ -71,9 +71,11 @@ impl Publication {
 
 /// Where the role's label is the route (L7), the holder of the lock writes it with the route.
 fn labels(kubernetes: &Kubernetes, member: &Member, holds: bool) -> Labels {
-    let leads = holds && member.role == "primary";
+    let standby_leads = holds && member.role == "standby_leader";
+    let leads = standby_leads || (holds && member.role == "primary");
     let follows = member.role == "replica" && member.state == "running";
     let role = match (leads, follows) {
+        (true, _) if standby_leads => Some(&kubernetes.standby_leader_label_value),
         (true, _) => Some(&kubernetes.leader_label_value),
         (false, true) => Some(&kubernetes.follower_label_value),
         (false, false) => None,

@@ -213,6 +213,7 @@ mod tests {
             member_slots_ttl_ms: 1_800_000,
             repair: Repair::default(),
             pause: false,
+            standby: None,
         };
         let budgets = Budgets::for_ttl(rules.ttl_ms).unwrap();
         State::new(me, Place::default(), false, rules, budgets)

@@ -207,8 +207,7 @@ async fn make_users(context: &Context) -> Done {
     Ok(())
 }
 
-pub(super) async fn run_start_replica(context: Arc<Context>, turn: u64, source: Option<Source>) {
-    let follow = source.map_or(Follow::Nobody, Follow::Leader);
+pub(super) async fn run_start_replica(context: Arc<Context>, turn: u64, follow: Follow) {
     let result = async {
         fork(&context, turn, follow, false, Vec::new()).await?;
         // "Starting up" may last until the leader sends what is missing: not an error.
@@ -288,7 +287,7 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
     let pg = context.checked_postgres().await;
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
     let proof = stage::ReplaceProof::granted(format!(
-        "{from} holds the lock and runs as the primary of this cluster"
+        "{from} runs as the primary of this cluster, or of the one that it follows"
     ));
     let clone = basebackup::clone(
         &pg,

@@ -25,6 +25,9 @@ impl Runner {
             *current = next;
             news
         });
+        self.context
+            .dcs
+            .note_standby(self.state.is_standby_leader());
         let facts = self.facts.borrow().clone();
         let mut view = build(
             &self.context,
@@ -70,7 +73,9 @@ pub(super) fn build(
         state: member.state,
         role: member.role,
         // A promotion that has not ended is no primary to route to.
-        lock_until_ms: state.holds_until().filter(|_| state.is_primary()),
+        lock_until_ms: state
+            .holds_until()
+            .filter(|_| state.is_primary() || state.is_standby_leader()),
         epoch: state
             .lock
             .snapshot

@@ -88,6 +88,8 @@ pub struct Kubernetes {
     pub role_label: String,
     /// Its value on the leader.
     pub leader_label_value: String,
+    /// Its value on the leader of a standby cluster.
+    pub standby_leader_label_value: String,
     /// Its value on a replica.
     pub follower_label_value: String,
     /// A second label of the pod with its role in Patroni's words, for the time of a migration.

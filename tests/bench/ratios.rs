@@ -148,6 +148,7 @@ fn decisions() -> (f64, f64) {
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
         pause: false,
+        standby: None,
     };
     let budgets = Budgets::for_ttl(6_000).unwrap();
     let mut state = State::new(me, Place::default(), false, rules, budgets);

@@ -37,6 +37,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
         pause: false,
+        standby: None,
     })
 }
 

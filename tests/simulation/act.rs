@@ -153,6 +153,8 @@ pub(crate) enum Act {
     Resume {
         cut_for: Option<u64>,
     },
+    /// The cluster follows nobody else any more.
+    PromoteCluster,
     /// A person looks after a holder in maintenance mode that does not answer.
     Vouch,
     NextFault,

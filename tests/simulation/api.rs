@@ -2,6 +2,7 @@
 
 use pgwarden::ha::lock::{Claim, Held, LockSnapshot, LockState, LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
+use pgwarden::ha::remote::Standby;
 use pgwarden::ha::shared::{
     ConfigRecord, FailoverRecord, Initialize, Rules, Scheduled, Shared, SharedWrite, SyncRecord,
 };
@@ -237,6 +238,13 @@ impl Store {
             edit(rules);
             self.shared.config.resource_version = Some(version);
         }
+    }
+
+    /// The whole cluster is to follow a primary of elsewhere, or nobody.
+    pub(crate) fn follow(&mut self, standby: Option<Standby>) {
+        let local = self.local_rules.clone();
+        self.shared.config.rules.get_or_insert(local);
+        self.edit_rules(|rules| rules.standby = standby);
     }
 
     /// Maintenance mode ends. Where the object is gone, a person's word is written into a new one.

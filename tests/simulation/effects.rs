@@ -158,6 +158,8 @@ impl World {
                     self.tell(20, node, life, Event::HistoryCompared { with, differs });
                 }
             }
+            // It lies beyond this world, and never answers.
+            Effect::AskRemote => {}
             Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),
             Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
             Effect::Configure => self.finish(node, Op::Configure, None, (1, 200)),

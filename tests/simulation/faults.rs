@@ -20,7 +20,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 46) {
+        match world.rng.range(0, 48) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -92,7 +92,7 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
-            by_hand @ 30..=46 => Self::by_hand(world, by_hand, (any, target), long),
+            by_hand @ 30..=48 => Self::by_hand(world, by_hand, (any, target), long),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -120,6 +120,7 @@ impl Fault {
             40 => Self::reinitialize(world, any),
             41 | 42 => Self::plan(world, target),
             44..=46 => maintenance::pause(world, long),
+            47 | 48 => maintenance::demote(world, long),
             _ => Self::jump(world, any),
         }
     }

@@ -4,6 +4,7 @@ use crate::act::Act;
 use crate::node::Life;
 use crate::world::World;
 use pgwarden::ha::event::{Ask, Event};
+use pgwarden::ha::remote::Standby;
 
 /// How often a person looks after a cluster that does not come back.
 const LOOK_MS: u64 = 3_000;
@@ -71,9 +72,32 @@ pub(crate) fn resume(world: &mut World, cut_for: Option<u64>) {
     }
 }
 
+/// The cluster becomes a standby cluster, of a primary that is not to be reached, and stops being
+/// one after a while.
+pub(crate) fn demote(world: &mut World, long: u64) {
+    if !world.store.is_bootstrapped() {
+        return;
+    }
+    world.note(|| "FAULT the cluster becomes a standby cluster".into());
+    world.store.follow(Some(Standby {
+        host: Some("elsewhere".into()),
+        port: 5432,
+    }));
+    world.shared_changed();
+    let lasts_ms = long + world.rng.range(0, 6_000);
+    world.schedule(lasts_ms, Act::PromoteCluster);
+}
+
+pub(crate) fn promote(world: &mut World) {
+    world.note(|| "FAULT the cluster follows nobody else any more".into());
+    world.store.follow(None);
+    world.shared_changed();
+}
+
 /// All faults are over: people end maintenance mode, and vouch for what nothing can prove.
 pub(crate) fn look_after(world: &mut World) {
     world.store.resume();
+    world.store.follow(None);
     world.schedule(LOOK_MS, Act::Vouch);
 }
 

@@ -109,6 +109,7 @@ impl World {
             member_slots_ttl_ms: 1_800_000,
             repair: Repair::default(),
             pause: false,
+            standby: None,
         };
         let mut rng = Rng::new(options.seed);
         let nodes = (0..3).map(|index| Node::new(index, &mut rng)).collect();
@@ -231,6 +232,7 @@ impl World {
             }
             Act::HealAll => Fault::heal_all(self),
             Act::Cut { node, api, ms } => Fault::cut(self, node, ms, api),
+            Act::PromoteCluster => maintenance::promote(self),
             Act::Resume { cut_for } => maintenance::resume(self, cut_for),
             Act::Vouch => maintenance::vouch(self),
             other => self.act_on_node(other),

@@ -102,10 +102,9 @@ def after_replica_stopped(side):
 def paused(side):
     side.annotate("config", {"config": json.dumps({**side.json("m-0", "/config"), "pause": True})})
     side.wait("the change is seen", lambda: side.json("m-1", "/config").get("pause"))
-    try:
-        side.wait("pause is taken up", lambda: "pause" in side.json("m-1", "/patroni"), 15)
-    except Failure:
-        pass
+    pod = lambda name: side.kube.call("GET", f"{side.base}/pods/{name}")["metadata"]["annotations"]
+    says = lambda name: json.loads(pod(name)["status"]).get("pause")
+    side.wait("every pod says that it is paused", lambda: all(map(says, NAMES)))
 
 
 def after_paused(side):

@@ -13,9 +13,3 @@ pub(super) fn remove(clusters: &[String]) -> Failure {
     );
     Failure::new(Exit::Failure, what)
 }
-
-/// `demote-cluster` and `promote-cluster`.
-pub(super) fn standby() -> Failure {
-    let what = "standby clusters are not in this version: nothing was changed";
-    Failure::new(Exit::Failure, what)
-}

@@ -17,6 +17,7 @@ mod reinit;
 mod reload;
 mod remote;
 mod restart;
+mod standby;
 mod version;
 pub mod when;
 
@@ -43,7 +44,6 @@ pub(super) fn perform(
 ) -> Result<Exit, Failure> {
     match &args.verb {
         CtlVerb::Remove(_) => return Err(absent::remove(clusters)),
-        CtlVerb::DemoteCluster(_) | CtlVerb::PromoteCluster(_) => return Err(absent::standby()),
         CtlVerb::Version(_) => {
             version::client(manner, out)?;
             if manner.is_patronictl() && clusters.is_empty() {
@@ -100,6 +100,7 @@ async fn verb(remote: &Remote, verb: &CtlVerb, out: &mut dyn Write) -> Result<Ex
         CtlVerb::Switchover(args) => change::switchover(remote, args, out).await,
         CtlVerb::Failover(args) => change::failover(remote, args, out).await,
         CtlVerb::Remove(_) => Err(absent::remove(&[])),
-        CtlVerb::DemoteCluster(_) | CtlVerb::PromoteCluster(_) => Err(absent::standby()),
+        CtlVerb::DemoteCluster(args) => standby::demote(remote, args, out).await,
+        CtlVerb::PromoteCluster(args) => standby::promote(remote, args, out).await,
     }
 }

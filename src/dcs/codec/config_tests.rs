@@ -20,6 +20,7 @@ fn resolve(value: &Value) -> Option<Rules> {
         member_slots_ttl_ms: 1_800_000,
         repair: Repair::default(),
         pause: false,
+        standby: None,
     })
 }
 

@@ -32,6 +32,7 @@ pub(super) fn read(section: &Section<'_>, env: Env<'_>, out: &Problems) -> Optio
         scope_label: label("scope_label", "cluster-name", is_label_key),
         role_label: label("role_label", "role", is_label_key),
         leader_label_value: label("leader_label_value", "primary", is_label_value),
+        standby_leader_label_value: label("standby_leader_label_value", "primary", is_label_value),
         follower_label_value: label("follower_label_value", "replica", is_label_value),
         tmp_role_label: section
             .has("tmp_role_label")

@@ -1,0 +1,115 @@
+//! `ctl demote-cluster` and `ctl promote-cluster`: a cluster begins to follow a primary of another
+//! one, or stops doing so. Both are a key of the dynamic configuration.
+
+use super::Remote;
+use super::ask::agree;
+use super::list::look;
+use crate::cli::cluster::Cluster;
+use crate::cli::verbs::{DemoteArgs, PromoteArgs};
+use crate::cli::{Exit, Failure};
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often the cluster is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the leader may take to change its role.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Make it follow.
+pub(super) async fn demote(
+    remote: &Remote,
+    args: &DemoteArgs,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let mut standby = Map::new();
+    let texts = [
+        ("host", &args.host),
+        ("restore_command", &args.restore_command),
+        ("primary_slot_name", &args.primary_slot_name),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            standby.insert(key.to_owned(), Value::from(text.as_str()));
+        }
+    }
+    if let Some(port) = args.port {
+        standby.insert("port".to_owned(), Value::from(port));
+    }
+    if args.host.is_none() && args.restore_command.is_none() {
+        let what = "at least one of --host and --restore-command is needed: whom or what is to be \
+                    followed?";
+        return Err(Failure::new(Exit::Usage, what));
+    }
+    let before = look(remote).await?;
+    if standby_leader(&before).is_some() {
+        return Err(Failure::new(Exit::Refused, "Cluster is already a standby"));
+    }
+    let question = "Make this cluster a standby of another one? Nobody can write here then.";
+    agree(remote, args.force, &before, question, out)?;
+    let change = json!({ "standby_cluster": standby });
+    carry_out(remote, &change, true, out).await
+}
+
+/// Let it stand alone.
+pub(super) async fn promote(
+    remote: &Remote,
+    args: &PromoteArgs,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let before = look(remote).await?;
+    if standby_leader(&before).is_none() {
+        let what = "Cluster is not in the required standby state: it has no standby leader";
+        return Err(Failure::new(Exit::Refused, what));
+    }
+    let question = "Promote this standby cluster? Make sure that its source takes no more writes.";
+    agree(remote, args.force, &before, question, out)?;
+    let change = json!({ "standby_cluster": null });
+    carry_out(remote, &change, false, out).await
+}
+
+fn standby_leader(cluster: &Cluster) -> Option<&str> {
+    let leads = |row: &&crate::cli::cluster::Row| row.role == "standby_leader";
+    let row = cluster.members.iter().find(leads);
+    row.map(|row| row.name.as_str())
+}
+
+async fn carry_out(
+    remote: &Remote,
+    change: &Value,
+    standby: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    match remote.send("PATCH", "/config", change).await? {
+        Some(answer) if answer.status == 200 => {}
+        Some(answer) => return Err(super::remote::refused(&answer)),
+        None => {
+            let what = "nobody answered: it may be stored; look at the list";
+            return Err(Failure::new(Exit::Temporary, what));
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(cluster) = look(remote).await {
+            let leads = |role: &str| {
+                let row = cluster.members.iter().find(|row| row.role == role);
+                row.is_some_and(|row| row.state == "running" || row.state == "streaming")
+            };
+            if standby && leads("standby_leader") {
+                writeln!(out, "Success: cluster is demoted")?;
+                return Ok(Exit::Ok);
+            }
+            if !standby && leads("leader") {
+                writeln!(out, "Success: cluster is promoted")?;
+                return Ok(Exit::Ok);
+            }
+        }
+        if Instant::now() >= deadline {
+            let what =
+                "it is stored, and the leader has not changed its role yet: look at the list";
+            return Err(Failure::new(Exit::Temporary, what));
+        }
+        sleep(LOOK).await;
+    }
+}

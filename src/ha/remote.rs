@@ -1,0 +1,349 @@
+//! A standby cluster: whoever holds the lock follows a primary that belongs to another cluster, and
+//! the other members follow it.
+//!
+//! The remote primary is followed, copied and rewound to like a member, under a name that no Pod
+//! can have. Nothing is writable here, so the guardian is not armed: an outage of the API stops no
+//! standby, and a PostgreSQL that leaves recovery by another hand is killed (G1). Who may lead when
+//! the cluster becomes a primary one again is what the record of the synchronous set said before,
+//! until the standby leader streams from the remote primary: from then on that one's history counts.
+
+use super::effect::{Effect, Rule, Stop};
+use super::event::{Op, PgFacts};
+use super::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Ms, Name, Timeline};
+use super::shared::SharedWrite;
+use super::state::{Process, State};
+use super::step::Turn;
+use serde::{Deserialize, Serialize};
+
+/// The remote primary's name among the members'.
+pub const REMOTE: &str = "the remote primary";
+/// How often it is asked while it does not stream.
+const ASK_MS: Ms = 5_000;
+/// An answer older than that is asked for again before anything is given up for it.
+const FRESH_MS: Ms = 15_000;
+
+/// `standby_cluster`, as far as decisions depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Standby {
+    /// Where the remote primary listens; `None`: its WAL comes from an archive alone.
+    pub host: Option<String>,
+    /// On which port.
+    pub port: u16,
+}
+
+/// What the remote primary says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RemoteFacts {
+    /// Its system identifier.
+    pub system_id: String,
+    /// It follows somebody else.
+    pub in_recovery: bool,
+    /// Its timeline.
+    pub timeline: Timeline,
+    /// The history of that timeline.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// How my data relate to the remote primary's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Line {
+    /// A prefix: streaming will do. Also where nothing is known.
+    Behind,
+    /// It left mine before my position.
+    Forked,
+    /// The same timeline from another promotion.
+    Twin,
+    /// Another cluster's.
+    Foreign,
+}
+
+impl State {
+    /// Nothing here is writable, or is to be: what the agent before me held can be held on to.
+    pub(super) fn is_unarmed_standby(&self) -> bool {
+        let running = matches!(self.pg.process, Process::Running { as_primary: false });
+        self.rules.standby.is_some() && running && self.armed_until.is_none()
+    }
+
+    /// I hold the lock of a standby cluster, and my server runs.
+    pub fn is_standby_leader(&self) -> bool {
+        let running = matches!(self.pg.process, Process::Running { .. });
+        let recovering = self.pg.facts.as_ref().is_some_and(|f| f.in_recovery);
+        self.rules.standby.is_some() && self.lease.held.is_some() && running && recovering
+    }
+}
+
+impl Turn<'_> {
+    /// The server leads: as a primary, or as the standby leader.
+    pub(super) fn serves_as_leader(&self) -> bool {
+        self.s.is_primary() || self.s.is_standby_leader()
+    }
+
+    /// G1: from none, by the request that was acknowledged last. A standby leader is not armed.
+    pub(super) fn arm(&mut self) {
+        if let Some(held) = self.s.lease.held.as_mut().filter(|held| !held.armed) {
+            held.armed = true;
+            let to = held.until;
+            self.emit(Effect::MoveDeadline { to });
+        }
+    }
+
+    /// The lock of a standby cluster is mine.
+    pub(super) fn lead_standby(&mut self, standby: &Standby) {
+        match (self.s.pg.process, self.s.pg.facts.clone()) {
+            (Process::Unknown, _) | (Process::Running { .. }, None) => {}
+            (Process::Running { .. }, Some(facts)) if !facts.in_recovery => {
+                let words = "the cluster becomes a standby cluster";
+                self.stop(Stop::Fast, Rule::StandbyCluster, words);
+            }
+            (Process::Running { .. }, Some(facts)) => self.standby_duties(standby, &facts),
+            (Process::Down, _) => self.start_standby_leader(standby),
+        }
+    }
+
+    fn start_standby_leader(&mut self, standby: &Standby) {
+        if self.s.pg.op.is_some() || !self.knows_cluster() || self.points_at_itself(standby) {
+            return;
+        }
+        let data = match &self.s.pg.data {
+            Some(DataDir::Present(data)) => data.clone(),
+            Some(DataDir::Empty | DataDir::Unfinished) => return self.bootstrap(),
+            Some(DataDir::Unusable(why)) => {
+                let why = why.clone();
+                return self.give_up(&why);
+            }
+            None => return,
+        };
+        if let Some(foreign) = self.foreign_system_id() {
+            return self.explain_once("foreign", Rule::Untouched, foreign);
+        }
+        let clean = matches!(
+            data.state,
+            ControlState::ShutDown | ControlState::ShutDownInRecovery
+        );
+        let recovering = data.state == ControlState::InArchiveRecovery;
+        if !clean && !recovering && !data.standby_signal {
+            // A crashed primary knows its own end only after recovery.
+            if self.may("CrashRecover", self.s.budgets.renew_ms) {
+                self.begin(Op::CrashRecover, Effect::CrashRecover);
+            }
+            return;
+        }
+        let line = self.line_of(&data);
+        self.s.pg.left_to_people = None;
+        match line {
+            Line::Behind => self.start_following_remote(),
+            Line::Foreign => self.explain_foreign(),
+            Line::Twin => {
+                let why = "the same timeline from another promotion";
+                self.copy_where_diverged(REMOTE.to_owned(), why);
+            }
+            Line::Forked if self.rewinds_exhausted() => {
+                self.copy_after_failed_rewinds(REMOTE.to_owned());
+            }
+            Line::Forked if !self.s.rules.repair.rewind => {
+                let why = "my history left the remote primary's, and use_pg_rewind is false";
+                self.copy_where_diverged(REMOTE.to_owned(), why);
+            }
+            Line::Forked => {
+                if self.may("Rewind", self.s.budgets.renew_ms) {
+                    let words = "rewind: my history is not in the remote primary's";
+                    self.explain(Rule::StandbyCluster, words);
+                    let from = REMOTE.to_owned();
+                    self.begin(Op::Rewind, Effect::Rewind { from });
+                }
+            }
+        }
+    }
+
+    fn start_following_remote(&mut self) {
+        if self.may("StartReplica", self.s.budgets.renew_ms) {
+            self.explain(Rule::StandbyCluster, "start as the standby leader");
+            let upstream = Some(REMOTE.to_owned());
+            self.s.pg.upstream.clone_from(&upstream);
+            self.s.pg.upstream_at = None;
+            self.s.pg.settings_stale = false;
+            self.begin(Op::StartReplica, Effect::StartReplica { upstream });
+        }
+    }
+
+    fn standby_duties(&mut self, standby: &Standby, facts: &PgFacts) {
+        if self.s.shared.is_none() || !self.knows_cluster() || self.points_at_itself(standby) {
+            return;
+        }
+        if self.admits_me() || self.failover_to_me() {
+            self.note_admission();
+        }
+        self.publish_route();
+        self.keep_slots();
+        self.tend_schedule();
+        if self.feed_starved() || self.heed_remote(standby, facts) {
+            return;
+        }
+        let follows = self.s.pg.upstream.as_deref() == Some(REMOTE);
+        let busy = self.s.pg.op.is_some() || self.s.pg.stopping.is_some();
+        if (!follows || self.s.pg.settings_stale)
+            && !busy
+            && self.may("Follow", self.s.budgets.renew_ms / 2)
+        {
+            self.s.pg.upstream = Some(REMOTE.to_owned());
+            self.s.pg.upstream_at = None;
+            self.s.pg.settings_stale = false;
+            let upstream = REMOTE.to_owned();
+            return self.begin(Op::Follow, Effect::Follow { upstream });
+        }
+        if self.keep_standby_set(follows && facts.streaming) {
+            self.keep_records(facts);
+        }
+    }
+
+    /// While nothing comes from it: what does the remote primary say? True: the server is stopped.
+    fn heed_remote(&mut self, standby: &Standby, facts: &PgFacts) -> bool {
+        if facts.streaming || standby.host.is_none() {
+            self.s.pg.left_to_people = None;
+            return false;
+        }
+        if self.may("AskRemote", ASK_MS) {
+            self.emit(Effect::AskRemote);
+        }
+        let data = DataFacts {
+            system_id: facts.system_id.clone(),
+            state: ControlState::ShutDownInRecovery,
+            timeline: facts.timeline,
+            lsn: facts.lsn,
+            standby_signal: true,
+            history: facts.history.clone(),
+        };
+        match self.line_of(&data) {
+            Line::Behind => false,
+            Line::Foreign => {
+                self.explain_foreign();
+                false
+            }
+            Line::Forked | Line::Twin => {
+                let words = format!("{REMOTE} left my history before my position {}", facts.lsn);
+                self.stop(Stop::Fast, Rule::StandbyCluster, &words);
+                true
+            }
+        }
+    }
+
+    pub(super) fn absorb_remote(&mut self, facts: RemoteFacts) {
+        self.settled("remote");
+        self.s.pg.remote = Some((facts, self.now));
+    }
+
+    fn line_of(&self, mine: &DataFacts) -> Line {
+        let fresh = |at: Ms| self.now < at + FRESH_MS;
+        let Some((remote, _)) = self.s.pg.remote.as_ref().filter(|(_, at)| fresh(*at)) else {
+            return Line::Behind;
+        };
+        relate(mine, remote)
+    }
+
+    fn explain_foreign(&mut self) {
+        let theirs = self.s.pg.remote.as_ref().map(|(facts, _)| &facts.system_id);
+        let words = format!(
+            "standby_cluster: {REMOTE} has the system identifier {}, which is another cluster's: \
+             correct host and port",
+            theirs.map_or("?", String::as_str)
+        );
+        self.leave_to_people(Rule::StandbyCluster, words);
+    }
+
+    /// A cluster that follows itself would never see a primary.
+    fn points_at_itself(&mut self, standby: &Standby) -> bool {
+        let member = self.s.shared.as_ref().and_then(|shared| {
+            let same = shared.members.iter().find(|(_, member)| {
+                standby.host.as_ref() == Some(&member.host) && standby.port == member.port
+            });
+            same.map(|(name, _)| name.clone())
+        });
+        if let Some(name) = &member {
+            let words = format!(
+                "standby_cluster: host and port are those of {name}, a member of this very \
+                 cluster: name the primary of another one"
+            );
+            self.leave_to_people(Rule::StandbyCluster, words);
+        }
+        member.is_some()
+    }
+
+    /// The record of the synchronous set in a standby cluster; true: it is as it should be.
+    ///
+    /// Whoever takes the lock here was admitted, or named by a person. Once the remote primary's
+    /// WAL arrives, every member is as good as any: what they had is in it.
+    fn keep_standby_set(&mut self, streams: bool) -> bool {
+        let record = self.s.sync_record();
+        let Some(leader) = record.leader.clone() else {
+            return true;
+        };
+        let me = self.s.me.name.clone();
+        let others = |names: Vec<Name>| -> Vec<Name> {
+            let mut names: Vec<Name> = names.into_iter().filter(|name| *name != me).collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        let standbys = if streams {
+            let members = self.s.shared.as_ref().map(|shared| &shared.members);
+            others(members.map_or_else(Vec::new, |members| members.keys().cloned().collect()))
+        } else if leader == me {
+            return true;
+        } else if self.failover_to_me() {
+            Vec::new()
+        } else {
+            let mut before = record.standbys.clone();
+            before.push(leader.clone());
+            others(before)
+        };
+        if leader == me && record.standbys == standbys {
+            return true;
+        }
+        let words = format!("the members that may lead: {me} and {standbys:?}");
+        self.explain_once("sync", Rule::StandbyCluster, words);
+        self.write_shared(SharedWrite::Sync {
+            leader: me,
+            standbys,
+            expect: record.resource_version,
+        });
+        false
+    }
+}
+
+/// By the remote primary's own history.
+fn relate(mine: &DataFacts, remote: &RemoteFacts) -> Line {
+    if mine.system_id != remote.system_id {
+        return Line::Foreign;
+    }
+    let elsewhere = super::model::fork_elsewhere(&mine.history, &remote.history);
+    if remote.in_recovery {
+        // It may follow me, or who follows me: it has nothing to say yet.
+        return Line::Behind;
+    }
+    if mine.timeline == remote.timeline {
+        return if mine.standby_signal && !elsewhere {
+            Line::Behind
+        } else {
+            Line::Twin
+        };
+    }
+    if mine.timeline > remote.timeline || elsewhere {
+        return Line::Forked;
+    }
+    let fork = remote
+        .history
+        .iter()
+        .find(|entry| entry.timeline == mine.timeline);
+    let reached = |at: Lsn| {
+        if mine.standby_signal {
+            mine.lsn > at
+        } else {
+            // A primary's last record starts at its position: it must lie before the fork.
+            mine.lsn >= at
+        }
+    };
+    match fork {
+        Some(entry) if !reached(entry.switch_lsn) => Line::Behind,
+        _ => Line::Forked,
+    }
+}
