@@ -274,9 +274,10 @@ impl Turn<'_> {
     /// WAL arrives, every member is as good as any: what they had is in it.
     fn keep_standby_set(&mut self, streams: bool) -> bool {
         let record = self.s.sync_record();
-        let Some(leader) = record.leader.clone() else {
+        if record.leader.is_none() && !self.s.rules.synchronous_mode {
             return true;
-        };
+        }
+        let leader = record.leader.clone();
         let me = self.s.me.name.clone();
         let others = |names: Vec<Name>| -> Vec<Name> {
             let mut names: Vec<Name> = names.into_iter().filter(|name| *name != me).collect();
@@ -287,16 +288,16 @@ impl Turn<'_> {
         let standbys = if streams {
             let members = self.s.shared.as_ref().map(|shared| &shared.members);
             others(members.map_or_else(Vec::new, |members| members.keys().cloned().collect()))
-        } else if leader == me {
+        } else if leader.as_ref() == Some(&me) {
             return true;
-        } else if self.failover_to_me() {
+        } else if self.failover_to_me() || leader.is_none() {
             Vec::new()
         } else {
             let mut before = record.standbys.clone();
-            before.push(leader.clone());
+            before.extend(leader.clone());
             others(before)
         };
-        if leader == me && record.standbys == standbys {
+        if leader.as_ref() == Some(&me) && record.standbys == standbys {
             return true;
         }
         let words = format!("the members that may lead: {me} and {standbys:?}");

@@ -199,9 +199,6 @@ impl Turn<'_> {
             return false;
         };
         let ever = shared.sync.leader.is_some() || self.s.sync_seen;
-        if self.s.rules.standby.is_some() && !ever {
-            return true;
-        }
         if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || !ever) {
             return true;
         }
