@@ -29,6 +29,8 @@ mod pause;
 mod reloading;
 #[path = "agent/sockets.rs"]
 mod sockets;
+#[path = "agent/standby.rs"]
+mod standby;
 #[path = "agent/stderr.rs"]
 mod stderr;
 #[path = "agent/stopped.rs"]

@@ -34,6 +34,8 @@ mod planned;
 mod rebuilding;
 #[path = "core/released.rs"]
 mod released;
+#[path = "core/remote.rs"]
+mod remote;
 #[path = "core/synchronous.rs"]
 mod synchronous;
 

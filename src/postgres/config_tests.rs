@@ -46,6 +46,31 @@ fn a_follower_names_itself_and_its_slot_and_never_its_password() {
 }
 
 #[test]
+fn a_standby_leader_follows_as_it_is_told_over_there() {
+    let source = Source {
+        host: "other".into(),
+        port: 5433,
+    };
+    let mut remote = Remote {
+        source: Some(source),
+        slot: None,
+        settings: BTreeMap::from([("restore_command".into(), "cp '%f' %p".into())]),
+    };
+    let text = server_settings(&sample(), &Follow::Remote(remote.clone())).unwrap();
+    assert!(text.contains("host=''other''") && text.contains("port=''5433''"));
+    assert!(text.contains("restore_command = 'cp ''%f'' %p'"), "{text}");
+    assert!(
+        !text.contains("primary_slot_name"),
+        "its slot is not ours to name"
+    );
+    remote.slot = Some("site_b".into());
+    remote.source = None;
+    let text = server_settings(&sample(), &Follow::Remote(remote)).unwrap();
+    assert!(text.contains("primary_slot_name = 'site_b'"));
+    assert!(!text.contains("primary_conninfo"));
+}
+
+#[test]
 fn controlled_settings_stay_off_the_file_and_the_sync_file_comes_last() {
     let mut pg = sample();
     for (name, value) in [

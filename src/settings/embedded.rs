@@ -7,7 +7,7 @@ pub const DEFAULT: &str = include_str!("../../agent-config/pgwarden.yml");
 pub const SCHEMA: &str = include_str!("../../agent-config/schema.json");
 
 /// Examples: name and text.
-pub const EXAMPLES: [(&str, &str); 7] = [
+pub const EXAMPLES: [(&str, &str); 8] = [
     (
         "minimal",
         include_str!("../../agent-config/examples/minimal.yml"),
@@ -31,6 +31,10 @@ pub const EXAMPLES: [(&str, &str); 7] = [
     (
         "spilo",
         include_str!("../../agent-config/examples/spilo.yml"),
+    ),
+    (
+        "standby-cluster",
+        include_str!("../../agent-config/examples/standby-cluster.yml"),
     ),
     (
         "synchronous",

@@ -38,7 +38,7 @@ mod yaml;
 
 pub use allow::AllowEntry;
 pub use budgets::{BudgetError, BudgetOverrides, Budgets};
-pub use dynamic::{Dynamic, SyncMode};
+pub use dynamic::{Dynamic, StandbyCluster, SyncMode};
 pub use effective::Effective;
 pub use live::Live;
 pub use problem::{Problem, Severity};

@@ -72,7 +72,10 @@ async fn nothing_wrong_is_stored(rest: u16) {
         (r#"{"ttl": "x"}"#, "ttl: found"),
         (r#"{"ttl": 2}"#, "ttl:"),
         (r#"{"synchronous_mode": 7}"#, "synchronous_mode: found"),
-        (r#"{"standby_cluster": {"host": "a"}}"#, "standby_cluster:"),
+        (
+            r#"{"standby_cluster": {"port": 5432}}"#,
+            "standby_cluster.host: a port without a host",
+        ),
         (
             r#"{"postgresql": {"parameters": {"work_mem": "banana"}}}"#,
             "postgresql.parameters.work_mem: found \"banana\", which PostgreSQL refuses",

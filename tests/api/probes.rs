@@ -13,7 +13,7 @@ fn with(mut view: View, change: impl FnOnce(&mut View)) -> View {
 }
 
 /// The columns of the table below.
-fn members() -> [(&'static str, View); 9] {
+fn members() -> [(&'static str, View); 10] {
     let leader = || view("synchronous", "leader");
     let replica = || view("running", "replica");
     [
@@ -55,34 +55,43 @@ fn members() -> [(&'static str, View); 9] {
             "loop dead",
             with(replica(), |v| v.beat_ms = NOW_MS - 60_000),
         ),
+        (
+            "standby leader",
+            with(replica(), |v| {
+                v.role = "standby_leader".into();
+                v.lock_until_ms = Some(NOW_MS + 1);
+            }),
+        ),
     ]
 }
 
 /// One letter a member, in the order above: `+` is 200, `.` is 503.
-const TABLE: [(&str, &str); 23] = [
-    ("/", "+........"),
-    ("/primary", "+........"),
-    ("/master", "+........"),
-    ("/read-write", "+........"),
-    ("/leader", "+........"),
-    ("/replica", "..++..+.+"),
-    ("/read-only", "+.++..+.+"),
-    ("/synchronous", "...+....."),
-    ("/sync", "...+....."),
-    ("/read-only-sync", "+..+....."),
-    ("/asynchronous", "..+...+.+"),
-    ("/async", "..+...+.+"),
-    ("/health", "+++++.+.+"),
-    ("/replica?lag=1MB", "..++....+"),
-    ("/replica?lag=nonsense", "..++..+.+"),
-    ("/liveness", "++++++++."),
-    ("/readiness", "+.+++...+"),
-    ("/readiness?lag=4MB", "+.+++.+.+"),
-    ("/readiness?lag=nonsense", "+.+++...+"),
-    ("/patroni", "+++++++++"),
-    ("/cluster", "+++++++++"),
-    ("/history", "+++++++++"),
-    ("/nosuch", "........."),
+const TABLE: [(&str, &str); 25] = [
+    ("/", "+........."),
+    ("/primary", "+........."),
+    ("/master", "+........."),
+    ("/read-write", "+........."),
+    ("/leader", "+........+"),
+    ("/standby-leader", ".........+"),
+    ("/standby_leader", ".........+"),
+    ("/replica", "..++..+.+."),
+    ("/read-only", "+.++..+.++"),
+    ("/synchronous", "...+......"),
+    ("/sync", "...+......"),
+    ("/read-only-sync", "+..+.....+"),
+    ("/asynchronous", "..+...+.+."),
+    ("/async", "..+...+.+."),
+    ("/health", "+++++.+.++"),
+    ("/replica?lag=1MB", "..++....+."),
+    ("/replica?lag=nonsense", "..++..+.+."),
+    ("/liveness", "++++++++.+"),
+    ("/readiness", "+.+++...++"),
+    ("/readiness?lag=4MB", "+.+++.+.++"),
+    ("/readiness?lag=nonsense", "+.+++...++"),
+    ("/patroni", "++++++++++"),
+    ("/cluster", "++++++++++"),
+    ("/history", "++++++++++"),
+    ("/nosuch", ".........."),
 ];
 
 #[tokio::test]

@@ -297,13 +297,38 @@ async fn sql_needs_words_and_a_server() {
 
 #[tokio::test]
 async fn verbs_that_are_not_there_say_what_to_do() {
-    for (verb, words) in [
-        ("remove", "kubectl -n NAMESPACE delete"),
-        ("demote-cluster", "not in this version"),
-        ("promote-cluster", "not in this version"),
-    ] {
-        let ended = run(&["ctl", verb, "--force"]).await;
-        assert_eq!(ended.code, 1, "{ended:?}");
-        assert!(ended.err.contains(words), "{ended:?}");
-    }
+    let ended = run(&["ctl", "remove", "--force"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let words = "kubectl -n NAMESPACE delete";
+    assert!(ended.err.contains(words), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_is_demoted_and_promoted_by_a_key_of_the_configuration() {
+    let fake = Fake::with_cluster(|_| {}).await;
+    let ended = ctl(&fake, &["promote-cluster", "--force"]).await;
+    assert_eq!(ended.code, 104, "{ended:?}");
+    assert!(ended.err.contains("it has no standby leader"), "{ended:?}");
+    let ended = ctl(&fake, &["demote-cluster", "--force", "--port", "5432"]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let words = "at least one of --host and --restore-command";
+    assert!(ended.err.contains(words), "{ended:?}");
+    assert_eq!(fake.changes(), Vec::<String>::new());
+
+    fake.answer("PATCH /config", 400, "standby_cluster.host: no");
+    let words = ["demote-cluster", "--force", "--host", "b", "--port", "5433"];
+    let ended = ctl(&fake, &words).await;
+    assert_eq!(ended.code, 104, "{ended:?}");
+    let change = r#"PATCH /config {"standby_cluster":{"host":"b","port":5433}}"#;
+    assert_eq!(fake.changes(), [change]);
+
+    let standby = Fake::with_cluster(|body| {
+        body["members"][0]["role"] = json!("standby_leader");
+    })
+    .await;
+    let ended = ctl(&standby, &words).await;
+    assert_eq!(
+        (ended.code, ended.err.as_str()),
+        (104, "error: Cluster is already a standby\n")
+    );
 }

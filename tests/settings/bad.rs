@@ -241,8 +241,8 @@ fn what_cannot_be_kept_is_refused_and_not_just_ignored() {
             "bootstrap.method",
         ),
         (
-            "bootstrap: {dcs: {standby_cluster: {host: a}}}",
-            "bootstrap.dcs.standby_cluster",
+            "bootstrap: {dcs: {standby_cluster: {port: 5432}}}",
+            "bootstrap.dcs.standby_cluster.host",
         ),
         (
             "bootstrap: {dcs: {synchronous_mode: quorum}}",

@@ -1,7 +1,7 @@
 //! The document in the DCS: nothing in it is fatal, nothing wrong in it takes effect.
 
 use crate::support::{LEAST, good, has};
-use pgwarden::settings::{Dynamic, SyncMode};
+use pgwarden::settings::{Dynamic, StandbyCluster, SyncMode};
 
 fn parse(json: &str, in_force: &Dynamic) -> (Dynamic, Vec<String>) {
     let (dynamic, problems) = Dynamic::parse(json, in_force, &good(LEAST));
@@ -87,20 +87,95 @@ fn what_is_no_document_changes_nothing() {
 #[test]
 fn keys_are_judged_as_in_the_file() {
     let (_, said) = parse(
-        r#"{"tll": 20, "pause": true, "failsafe_mode": true, "standby_cluster": {"host": "a"},
+        r#"{"tll": 20, "pause": true, "failsafe_mode": true, "standby_cluster": {"hosts": "a"},
             "slots": null, "postgresql": {"data_dir": "/x", "listen": "a:1"}}"#,
         &Dynamic::default(),
     );
     has(&said, "warning: tll:", "did you mean ttl?");
     assert!(!said.iter().any(|p| p.contains("pause")), "{said:#?}");
     has(&said, "warning: failsafe_mode:", "goes on without");
-    has(&said, "error: standby_cluster:", "does not support it");
+    has(
+        &said,
+        "warning: standby_cluster.hosts:",
+        "did you mean standby_cluster.host?",
+    );
     has(
         &said,
         "warning: postgresql.data_dir:",
         "only in the file of a member",
     );
     assert!(!said.iter().any(|p| p.contains("slots")), "{said:#?}");
+}
+
+#[test]
+fn a_standby_cluster_is_one_once_it_names_what_it_follows() {
+    let follows = |json: &str| {
+        let (next, said) = parse(json, &Dynamic::default());
+        (next.standby_cluster, said)
+    };
+    let (standby, said) = follows(
+        r#"{"standby_cluster": {"host": "a", "port": "5433", "primary_slot_name": "s",
+            "recovery_min_apply_delay": 500, "create_replica_methods": ["basebackup"]}}"#,
+    );
+    let standby = standby.expect("it names a host");
+    assert_eq!((standby.host.as_deref(), standby.port), (Some("a"), 5433));
+    assert_eq!(standby.primary_slot_name.as_deref(), Some("s"));
+    assert_eq!(standby.recovery["recovery_min_apply_delay"], "500");
+    has(
+        &said,
+        "warning: standby_cluster.create_replica_methods:",
+        "pg_basebackup",
+    );
+    let (standby, _) = follows(r#"{"standby_cluster": {"restore_command": "cp %f %p"}}"#);
+    assert_eq!(standby.expect("an archive is enough").host, None);
+    for none in [
+        r#"{"standby_cluster": null}"#,
+        r#"{"standby_cluster": {}}"#,
+        r#"{"standby_cluster": {"primary_slot_name": "s"}}"#,
+    ] {
+        assert_eq!(follows(none).0, None, "{none}");
+    }
+}
+
+#[test]
+fn a_standby_cluster_that_cannot_be_read_does_not_become_writable() {
+    for (json, place, words) in [
+        (
+            r#"{"standby_cluster": 7}"#,
+            "standby_cluster:",
+            "a map of keys",
+        ),
+        (
+            r#"{"standby_cluster": {"host": "a", "port": 70000}}"#,
+            "standby_cluster.port:",
+            "65535",
+        ),
+        (
+            r#"{"standby_cluster": {"host": ["a"]}}"#,
+            "standby_cluster.host:",
+            "expected a text",
+        ),
+        (
+            r#"{"standby_cluster": {"port": 5432}}"#,
+            "standby_cluster.host:",
+            "a port without a host",
+        ),
+    ] {
+        let (next, said) = parse(json, &Dynamic::default());
+        has(&said, &format!("error: {place}"), words);
+        let standby = next.standby_cluster.expect("nothing is made writable");
+        assert_eq!(standby.host, None, "and nobody is followed: {json}");
+        let in_force = Dynamic {
+            standby_cluster: Some(StandbyCluster {
+                host: Some("b".into()),
+                port: 5432,
+                ..StandbyCluster::default()
+            }),
+            ..Dynamic::default()
+        };
+        let (next, _) = parse(json, &in_force);
+        assert_eq!(next.standby_cluster, in_force.standby_cluster, "{json}");
+    }
 }
 
 #[test]

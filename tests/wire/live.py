@@ -59,6 +59,8 @@ class Seen:
         values = {"primary": "leader_label_value", "replica": "follower_label_value"}
         if labels.get("role") in values:
             self.names.add(f"label: {values[labels['role']]}")
+        if labels.get("role") == "primary" and status.get("role") == "standby_leader":
+            self.names.add("label: standby_leader_label_value")
         if TMP_LABEL in labels:
             self.names.add("label: tmp_role_label")
         if labels.get(BOOTSTRAP_LABEL) and status.get("state") == "creating replica":
@@ -143,6 +145,8 @@ def scenario(playground, lock, seen):
     except Failure:
         pass
     playground.ask(leader, "/config", method="PATCH", body={"pause": None})
+    demoted(playground, leader, "/standby-leader")
+    leader = until("a leader", playground.leader)
     last = playground.names[-1]
     if leader == last:
         playground.ask(leader, "/switchover", method="POST", body={"leader": leader})
@@ -155,6 +159,20 @@ def scenario(playground, lock, seen):
     until("the cluster is settled", playground.settled)
 
 
+def demoted(playground, leader, path):
+    """What the leader answers while the cluster follows one that is not to be reached."""
+    follow = lambda whom: playground.ask(leader, "/config", method="PATCH", body={"standby_cluster": whom})
+    follow({"host": "127.0.0.1", "port": 1})
+    try:
+        until("a standby leader", lambda: playground.ask(leader, path)[0] == 200, 30)
+    except Failure:
+        pass
+    answer = playground.ask(leader, path)
+    follow(None)
+    until("the cluster is settled", playground.settled)
+    return answer
+
+
 def endpoints(result, document, playground):
     leader = until("a leader", playground.leader)
     replicas = [name for name in playground.names if name != leader]
@@ -165,6 +183,9 @@ def endpoints(result, document, playground):
             answers = [playground.ask(leader, "/primary", method=method),
                        playground.ask(replicas[0], "/replica", method=method)]
             here = all(status == 200 and not body for status, _, body in answers)
+        elif method == "GET" and "standby" in path:
+            answers = [demoted(playground, leader, path)]
+            here = answers[0][0] == 200
         elif method == "GET":
             answers = [playground.ask(name, path) for name in (leader, *replicas)]
             here = any(status == 200 and status != unknown[0] for status, _, _ in answers)

@@ -18,9 +18,7 @@ from cluster import SCOPE, Failure, Playground, until
 from live import sql
 
 PATRONICTL = Path(sys.executable).with_name("patronictl")
-NOT_YET = {
-    "demote_and_promote_cluster": "standby clusters",
-}
+NOT_YET = {}
 TESTS = []
 
 
@@ -324,8 +322,15 @@ def pause_and_resume(ctl):
 @test
 def demote_and_promote_cluster(ctl):
     ctl.leader()
-    ctl.run("demote-cluster", SCOPE, "--force", "--host", "127.0.0.1", "--port", "1")
-    until("a standby leader", lambda: "Standby Leader" in ctl.run("list", SCOPE), 30)
+    said = ctl.run("demote-cluster", SCOPE, "--force", "--host", "127.0.0.1", "--port", "1")
+    contains(said, "cluster is demoted")
+    contains(ctl.run("list", SCOPE), r"\| Standby Leader \|")
+    leads = [m["name"] for m in ctl.playground.view()["members"] if m["role"] == "standby_leader"]
+    equal(len(leads), 1, "standby leaders")
+    codes = [ctl.playground.ask(leads[0], path)[0] for path in ("/standby-leader", "/leader", "/primary")]
+    equal(codes, [200, 200, 503], "the standby leader's checks")
+    contains(ctl.run("promote-cluster", SCOPE, "--force"), "cluster is promoted")
+    until("the cluster is settled", ctl.playground.settled)
 
 
 @test

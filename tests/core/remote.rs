@@ -1,0 +1,176 @@
+//! A standby cluster: what its leader may do without being armed, and whom it follows.
+
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+use super::conditions::{acknowledge, directory, leader, member, shared_seen, tick};
+use super::*;
+use pgwarden::ha::effect::Stop;
+use pgwarden::ha::event::Op;
+use pgwarden::ha::remote::{REMOTE, RemoteFacts, Standby};
+
+fn set_standby(state: &mut State, standby: Option<Standby>, now: u64) -> Vec<Effect> {
+    let mut shared = state.shared.clone().unwrap();
+    let rules = shared.config.rules.get_or_insert_with(rules);
+    rules.standby = standby;
+    let version = shared.config.resource_version.as_deref().unwrap_or("1");
+    let version: u64 = version.parse().unwrap();
+    shared.config.resource_version = Some((version + 1).to_string());
+    shared_seen(state, shared, true, now)
+}
+
+fn elsewhere() -> Standby {
+    Standby {
+        host: Some("elsewhere".into()),
+        port: 5432,
+    }
+}
+
+fn arms(effects: &[Effect]) -> bool {
+    let arm = |effect: &Effect| matches!(effect, Effect::MoveDeadline { .. });
+    effects.iter().any(arm)
+}
+
+/// `a` holds the lock of a standby cluster, and its server follows the remote primary.
+fn standby_leader() -> (State, u64) {
+    let mut state = replica();
+    set_standby(&mut state, Some(elsewhere()), START + 1);
+    let lock = held("b", 4, 50);
+    read(&mut state, lock.clone(), START + 10);
+    let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
+    let effects = acknowledge(&mut state, 51, sent_at + 5);
+    assert!(!arms(&effects), "nothing is writable: {effects:?}");
+    let shared = state.shared.clone().unwrap();
+    let effects = shared_seen(&mut state, shared, true, sent_at + 6);
+    let upstream = REMOTE.to_owned();
+    let follow = Effect::Follow { upstream };
+    assert!(effects.contains(&follow), "{effects:?}");
+    let done = Event::OpDone {
+        op: Op::Follow,
+        result: Ok(()),
+    };
+    step(&mut state, done, sent_at + 7);
+    (state, sent_at)
+}
+
+#[test]
+fn a_standby_leader_is_not_armed_and_no_outage_stops_it() {
+    let (mut state, sent_at) = standby_leader();
+    assert!(state.is_standby_leader());
+    for after_ms in (0..60_000).step_by(100) {
+        let effects = tick(&mut state, sent_at + 100 + after_ms);
+        let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+        assert!(
+            !effects.iter().any(stops),
+            "after {after_ms} ms: {effects:?}"
+        );
+        assert!(!arms(&effects), "after {after_ms} ms: {effects:?}");
+    }
+}
+
+#[test]
+fn a_promoted_cluster_is_armed_by_the_last_acknowledgement_first() {
+    let (mut state, sent_at) = standby_leader();
+    let effects = set_standby(&mut state, None, sent_at + 500);
+    // G1: from none only by that request's own sent_at.
+    let to = sent_at + 5_350;
+    let armed = Effect::MoveDeadline { to };
+    let armed = effects.iter().position(|effect| *effect == armed);
+    let promoted = effects.iter().position(|effect| *effect == Effect::Promote);
+    assert!(armed.is_some() && armed < promoted, "{effects:?}");
+}
+
+#[test]
+fn a_demoted_primary_stops_and_starts_as_a_follower_of_the_remote_one() {
+    let (mut state, sent_at) = leader();
+    let effects = set_standby(&mut state, Some(elsewhere()), sent_at + 100);
+    let fast = Effect::Stop { how: Stop::Fast };
+    assert!(effects.contains(&fast), "{effects:?}");
+    let why = "stopped".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, sent_at + 200);
+    let data = directory(ControlState::ShutDown, false);
+    let effects = step(&mut state, Event::DataSeen(data), sent_at + 201);
+    let upstream = Some(REMOTE.to_owned());
+    let start = Effect::StartReplica { upstream };
+    assert!(effects.contains(&start), "{effects:?}");
+}
+
+/// What the remote primary says, of this timeline with one fork.
+fn remote(timeline: u32, switch_lsn: u64) -> RemoteFacts {
+    let entry = HistoryEntry {
+        timeline: 1,
+        switch_lsn: Lsn(switch_lsn),
+        reason: "no recovery target specified".into(),
+        at: None,
+        new_leader: None,
+    };
+    RemoteFacts {
+        system_id: "7".into(),
+        in_recovery: false,
+        timeline,
+        history: vec![entry],
+    }
+}
+
+#[test]
+fn what_left_the_remote_primarys_history_is_rewound_to_it() {
+    let (mut state, sent_at) = standby_leader();
+    let mut facts = facts(true);
+    facts.streaming = false;
+    let effects = step(&mut state, Event::PgSeen(facts), sent_at + 1_000);
+    assert!(effects.contains(&Effect::AskRemote), "{effects:?}");
+    // It forked behind my position: nothing is given up.
+    let ahead = Event::RemoteSeen(remote(2, 100));
+    let effects = step(&mut state, ahead, sent_at + 1_001);
+    let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+    assert!(!effects.iter().any(stops), "{effects:?}");
+    // Before it.
+    let before = Event::RemoteSeen(remote(2, 90));
+    let effects = step(&mut state, before, sent_at + 1_002);
+    assert!(effects.iter().any(stops), "{effects:?}");
+    let why = "stopped".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, sent_at + 1_100);
+    let data = directory(ControlState::ShutDownInRecovery, true);
+    let effects = step(&mut state, Event::DataSeen(data), sent_at + 1_101);
+    let from = REMOTE.to_owned();
+    assert!(effects.contains(&Effect::Rewind { from }), "{effects:?}");
+}
+
+#[test]
+fn another_cluster_is_not_followed_and_nothing_is_given_up_for_it() {
+    let (mut state, sent_at) = standby_leader();
+    let mut facts = facts(true);
+    facts.streaming = false;
+    step(&mut state, Event::PgSeen(facts), sent_at + 1_000);
+    let stranger = RemoteFacts {
+        system_id: "8".into(),
+        ..remote(9, 1)
+    };
+    let effects = step(&mut state, Event::RemoteSeen(stranger), sent_at + 1_001);
+    let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+    assert!(!effects.iter().any(stops), "{effects:?}");
+    let told = state.pg.left_to_people.as_deref().unwrap_or_default();
+    assert!(told.contains("another cluster's"), "{told}");
+}
+
+#[test]
+fn a_cluster_does_not_follow_a_member_of_its_own() {
+    let (mut state, sent_at) = standby_leader();
+    let mut shared = state.shared.clone().unwrap();
+    let own = Member {
+        host: "10.0.0.7".into(),
+        port: 5432,
+        ..member("running", "replica")
+    };
+    shared.members.insert("c".into(), own);
+    shared_seen(&mut state, shared, true, sent_at + 50);
+    let itself = Standby {
+        host: Some("10.0.0.7".into()),
+        port: 5432,
+    };
+    let effects = set_standby(&mut state, Some(itself), sent_at + 100);
+    let follows = |effect: &Effect| matches!(effect, Effect::Follow { .. });
+    assert!(!effects.iter().any(follows), "{effects:?}");
+    let told = state.pg.left_to_people.as_deref().unwrap_or_default();
+    assert!(told.contains("those of c"), "{told}");
+}
