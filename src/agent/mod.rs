@@ -9,6 +9,7 @@ mod logging;
 mod namesake;
 mod reloading;
 mod rest;
+mod rules;
 pub mod wiring;
 
 pub use endpoint::endpoint;
@@ -240,7 +241,7 @@ impl Agent {
             me,
             place,
             wiring::nofailover(&settings),
-            wiring::rules(&first, &settings),
+            rules::at_first(&first, &settings),
             budgets,
         );
         state.overrides = wiring::overrides(&settings);

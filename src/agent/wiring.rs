@@ -6,13 +6,9 @@ use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::{EPOCH_MAX, Place};
 use crate::ha::model::{Identity, forbids};
-use crate::ha::remote::Standby;
-use crate::ha::shared::{Repair, Rules};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
-use crate::settings::{
-    Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings, SyncMode,
-};
+use crate::settings::{Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
 use std::io;
@@ -226,33 +222,6 @@ pub fn budgets(settings: &Settings) -> anyhow::Result<Budgets> {
     Budgets::with_overrides(ttl_ms, &overrides(settings)).context("bootstrap.dcs.ttl")
 }
 
-/// The settings that decisions depend on: the dynamic ones, under what the local file says of them.
-pub fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
-    let local = &settings.postgresql;
-    let on_failure = local.remove_data_directory_on_rewind_failure;
-    let on_divergence = local.remove_data_directory_on_diverged_timelines;
-    Rules {
-        ttl_ms: dynamic.ttl_ms,
-        maximum_lag_on_failover_bytes: dynamic.maximum_lag_on_failover_bytes,
-        synchronous_mode: dynamic.synchronous_mode == SyncMode::On,
-        check_timeline: dynamic.check_timeline,
-        primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
-        member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
-        pause: dynamic.pause,
-        standby: dynamic.standby_cluster.as_ref().map(|remote| Standby {
-            host: remote.host.clone(),
-            port: remote.port,
-        }),
-        repair: Repair {
-            rewind: local.use_pg_rewind.unwrap_or(dynamic.use_pg_rewind),
-            copy_after_failed_rewinds: on_failure
-                .unwrap_or(dynamic.remove_data_directory_on_rewind_failure),
-            copy_when_diverged: on_divergence
-                .unwrap_or(dynamic.remove_data_directory_on_diverged_timelines),
-        },
-    }
-}
-
 /// A client of the API server; it connects when it is first used. Beside it, its way past the
 /// Service, where that is asked for.
 pub async fn connect(
@@ -323,7 +292,7 @@ pub fn dcs(
         value
             .is_object()
             .then(|| Dynamic::parse(&value.to_string(), &current, &local).0)
-            .map(|dynamic| rules(&dynamic, &local))
+            .map(|dynamic| super::rules::rules(&dynamic, &local))
     };
     let copy = crate::runner::configuration::read_copy(&settings.postgresql.data_dir);
     let initial_config = copy.unwrap_or_else(|| settings.bootstrap.dcs_document.clone());

@@ -38,6 +38,7 @@ pub mod pause;
 pub mod pg;
 mod primary;
 pub mod rebuild;
+mod records;
 mod released;
 pub mod remote;
 mod replica;

@@ -32,18 +32,20 @@ pub mod secret;
 mod section;
 pub mod show;
 mod source;
+mod standby;
 mod types;
 mod units;
 mod yaml;
 
 pub use allow::AllowEntry;
 pub use budgets::{BudgetError, BudgetOverrides, Budgets};
-pub use dynamic::{Dynamic, StandbyCluster, SyncMode};
+pub use dynamic::{Dynamic, SyncMode};
 pub use effective::Effective;
 pub use live::Live;
 pub use problem::{Problem, Severity};
 pub use rest::{Ctl, KeyPair, RestApi, RestTls, ServerTokens, VerifyClient};
 pub use secret::Secret;
+pub use standby::StandbyCluster;
 pub use types::*;
 
 use raw::Node;

@@ -14,6 +14,8 @@ impl World {
         let life = self.nodes[node].life;
         match effect {
             Effect::Explain { .. } | Effect::SetSlots { .. } | Effect::Answer { .. } => {}
+            // It lies beyond this world, and never answers.
+            Effect::AskRemote => {}
             Effect::PublishRoute { epoch } => self.send_route(node, epoch),
             Effect::Wake { at } => {
                 let n = &mut self.nodes[node];
@@ -158,8 +160,6 @@ impl World {
                     self.tell(20, node, life, Event::HistoryCompared { with, differs });
                 }
             }
-            // It lies beyond this world, and never answers.
-            Effect::AskRemote => {}
             Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),
             Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
             Effect::Configure => self.finish(node, Op::Configure, None, (1, 200)),

@@ -323,13 +323,13 @@ def pause_and_resume(ctl):
 def demote_and_promote_cluster(ctl):
     ctl.leader()
     said = ctl.run("demote-cluster", SCOPE, "--force", "--host", "127.0.0.1", "--port", "1")
-    contains(said, "cluster is demoted")
+    contains(said, "cluster is successfully demoted")
     contains(ctl.run("list", SCOPE), r"\| Standby Leader \|")
     leads = [m["name"] for m in ctl.playground.view()["members"] if m["role"] == "standby_leader"]
     equal(len(leads), 1, "standby leaders")
     codes = [ctl.playground.ask(leads[0], path)[0] for path in ("/standby-leader", "/leader", "/primary")]
     equal(codes, [200, 200, 503], "the standby leader's checks")
-    contains(ctl.run("promote-cluster", SCOPE, "--force"), "cluster is promoted")
+    contains(ctl.run("promote-cluster", SCOPE, "--force"), "cluster is successfully promoted")
     until("the cluster is settled", ctl.playground.settled)
 
 

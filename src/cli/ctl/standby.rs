@@ -97,11 +97,11 @@ async fn carry_out(
                 row.is_some_and(|row| row.state == "running" || row.state == "streaming")
             };
             if standby && leads("standby_leader") {
-                writeln!(out, "Success: cluster is demoted")?;
+                writeln!(out, "Success: cluster is successfully demoted")?;
                 return Ok(Exit::Ok);
             }
             if !standby && leads("leader") {
-                writeln!(out, "Success: cluster is promoted")?;
+                writeln!(out, "Success: cluster is successfully promoted")?;
                 return Ok(Exit::Ok);
             }
         }
