@@ -119,7 +119,7 @@ fn has_lost(view: &View, name: &str, member: &Member) -> bool {
 /// one is called that.
 fn role(view: &View, name: &str, member: &Member, leader: bool) -> &'static str {
     let listed = view.sync_standbys.iter().any(|standby| standby == name);
-    if leader && member.role == "standby_leader" {
+    if leader && view.standby_cluster {
         "standby_leader"
     } else if leader {
         "leader"

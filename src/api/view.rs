@@ -40,6 +40,8 @@ pub struct View {
     pub leader: Option<Name>,
     /// All members, by name.
     pub members: BTreeMap<Name, Member>,
+    /// The cluster follows a primary of another one.
+    pub standby_cluster: bool,
     /// `synchronous_mode` is on.
     pub synchronous_mode: bool,
     /// The standbys of the synchronous set, as the shared record lists them.
@@ -137,6 +139,7 @@ impl View {
             replication: Vec::new(),
             leader: None,
             members: BTreeMap::new(),
+            standby_cluster: false,
             synchronous_mode: false,
             sync_standbys: Vec::new(),
             optime: None,

@@ -81,6 +81,9 @@ pub fn read(word: &AtomicU64, now: Ms) -> Deadline {
 /// The agent's move, from none too. Two moves at once: the later compare-exchange wins.
 pub fn move_to(word: &AtomicU64, to: Ms, now: Ms, ttl_ms: Ms) -> Result<(), DeadlineError> {
     if to <= now {
+        // Where none ran, one that is late runs now and kills: the record is about to say so.
+        let late = to.max(1);
+        let _ = word.compare_exchange(FOREVER, late, Ordering::SeqCst, Ordering::SeqCst);
         return Err(DeadlineError::Past { to, now });
     }
     if to & LATCH != 0 || to - now > ttl_ms {
@@ -221,6 +224,11 @@ mod tests {
         assert_eq!(read(&word, 300).at_ms(), Some(FOREVER));
         move_to(&word, 6000, 400, D).unwrap();
         assert_eq!(read(&word, 500), Deadline::Armed(6000));
+        suspend(&word, 600).unwrap();
+        let past = move_to(&word, 700, 800, D);
+        assert_eq!(past, Err(DeadlineError::Past { to: 700, now: 800 }));
+        assert_eq!(read(&word, 800), Deadline::Passed(700), "it kills at once");
+        let word = AtomicU64::new(6000);
         let late = suspend(&word, 6000);
         assert_eq!(late, Err(DeadlineError::Latched { at: 6000 }));
     }

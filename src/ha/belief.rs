@@ -193,13 +193,18 @@ impl Turn<'_> {
                 until: self.now + 1_000,
             };
         };
+        // Where no record can be read, the proof is about the holder that bore the mark.
+        let epoch = match (&lock.state, &belief.marked) {
+            (LockState::Absent | LockState::Garbled { .. }, Some(marked)) => Some(marked.epoch),
+            _ => lock.epoch(),
+        };
         let proven = belief
             .proof
             .as_ref()
             .filter(|proof| proof.fields == lock.fields)
             // A record older than what I have seen came out of a backup: it proves nothing about
             // whoever leads now.
-            .filter(|_| lock.epoch() >= Some(belief.greatest_epoch));
+            .filter(|_| epoch >= Some(belief.greatest_epoch));
         if let Some(proof) = proven {
             return Vacancy::Free {
                 because: format!("proof: {:?}", proof.kind),

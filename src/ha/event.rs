@@ -195,6 +195,9 @@ pub struct PgFacts {
     pub replay_lsn: Option<Lsn>,
     /// The WAL receiver streams.
     pub streaming: bool,
+    /// Whom the WAL receiver streams from: host and port as it was told them.
+    #[serde(default)]
+    pub sender: Option<(String, u16)>,
     /// WAL can come from an archive too: there is a `restore_command`.
     #[serde(default)]
     pub archived: bool,

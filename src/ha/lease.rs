@@ -202,7 +202,7 @@ impl Turn<'_> {
                 let due = self.renewal_due(&held);
                 if self.now < due {
                     self.wake_at(due);
-                } else if !releasing && (held.paused || self.s.pg.not_serving.is_none()) {
+                } else if !releasing && (self.s.rules.pause || self.s.pg.not_serving.is_none()) {
                     self.renew(&lock, held.epoch, held.acquire_time);
                 }
             }

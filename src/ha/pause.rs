@@ -17,25 +17,37 @@ use super::step::Turn;
 pub const FOREVER: Ms = 1 << 62;
 
 impl LockBelief {
-    /// A hand that removes the mark from a record has not armed its holder's guardian: only a later
-    /// write of the holder, or its release, counts.
+    /// A hand that removes the mark from a record has not armed its holder's guardian, and an older
+    /// record out of a backup says nothing of it: only a later write of the holder, a later epoch,
+    /// or a release of this one or a later one, counts.
     pub(super) fn note_mark(&mut self, state: &LockState) {
         match state {
             LockState::Held(held) => {
-                let same = |marked: &Held| {
-                    (&marked.holder, marked.epoch, marked.nonce)
-                        == (&held.holder, held.epoch, held.nonce)
+                let newer = |marked: &Held| {
+                    let later = held.holder == marked.holder && held.nonce > marked.nonce;
+                    held.epoch > marked.epoch || (held.epoch == marked.epoch && later)
                 };
-                if held.paused {
+                let known = self.marked.as_ref().map_or(0, |marked| marked.epoch);
+                if held.paused && held.epoch >= known {
                     self.marked = Some(held.clone());
-                } else if !self.marked.as_ref().is_some_and(same) {
+                } else if self.marked.as_ref().is_some_and(newer) {
                     self.marked = None;
                 }
             }
-            LockState::Released(_) => self.marked = None,
+            LockState::Released(released) => {
+                self.marked = self
+                    .marked
+                    .take()
+                    .filter(|marked| released.epoch < marked.epoch);
+            }
             LockState::Absent | LockState::Garbled { .. } => {}
         }
     }
+}
+
+/// A holder in one term of its leadership, as a person's word names it.
+fn one_holder(held: &Held) -> String {
+    format!("{} epoch {}", held.holder, held.epoch)
 }
 
 impl Turn<'_> {
@@ -50,15 +62,17 @@ impl Turn<'_> {
             return marked;
         }
         let leads = self.s.lease.held.is_some() && self.s.is_primary();
-        self.s.rules.pause && (marked || leads)
+        let recovering = self.s.pg.facts.as_ref().is_some_and(|f| f.in_recovery);
+        self.s.rules.pause && !recovering && (marked || leads)
     }
 
     /// Whether the record that is about to be written bears the mark. If it loses it, the deadline
     /// runs again before it leaves (G1).
     pub(super) fn mark_next(&mut self) -> bool {
-        let suspended = self.s.armed_until == Some(FOREVER);
-        let marked = self.s.lease.held.as_ref().map(|held| held.paused);
-        let marked = marked.unwrap_or(suspended);
+        let held = self.s.lease.held.as_ref();
+        let marked = held.map_or(self.s.armed_until == Some(FOREVER), |held| held.paused);
+        // That it is suspended may be on its way to me yet: what was ordered counts.
+        let armed = self.s.armed_until.is_some() || held.is_some_and(|held| held.armed);
         let next = self.wants_mark(marked);
         if next && !marked && self.s.sabotaged(Sabotage::SuspendedEarly) {
             self.suspend();
@@ -73,7 +87,7 @@ impl Turn<'_> {
                 held.until = to;
             }
             // After a verified stop there is none, and only an acknowledgement arms.
-            if suspended {
+            if armed {
                 self.explain(Rule::Pause, "the deadline runs again: the mark may go");
                 self.emit(Effect::MoveDeadline { to });
             }
@@ -150,19 +164,14 @@ impl Turn<'_> {
             .shared
             .as_ref()
             .and_then(|s| s.failover.dead.as_ref());
-        let marked = self
-            .s
-            .lock
-            .marked
-            .as_ref()
-            .map(|held| held.holder.to_string());
-        dead.is_some() && dead == marked.as_ref()
+        dead.is_some() && dead == self.s.lock.marked.as_ref().map(one_holder).as_ref()
     }
 
     pub(super) fn absorb_vouch(&mut self, id: u64, name: &str) {
         let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
-        let marked = self.s.lock.marked.as_ref().map(|held| held.holder.clone());
-        let refused = match marked.filter(|holder| holder.name == name && *holder != self.s.me) {
+        let marked = self.s.lock.marked.clone();
+        let other = |held: &Held| held.holder.name == name && held.holder != self.s.me;
+        let refused = match marked.filter(other) {
             None => format!(
                 "{name} is not another member that holds the lock in maintenance mode: nobody \
                  else's death needs a person's word"
@@ -170,21 +179,21 @@ impl Turn<'_> {
             Some(_) if silent_ms < self.s.rules.ttl_ms => {
                 format!("{name} renewed the lock {silent_ms} ms ago: it is not dead")
             }
-            Some(holder) => {
-                let holder = holder.to_string();
-                self.explain(
-                    Rule::Pause,
-                    format!("a person vouches that {holder} is dead"),
-                );
-                self.s.vouching = Some(holder);
+            Some(held) => {
+                let words = format!("a person vouches that {} is dead", held.holder);
+                self.explain(Rule::Pause, words);
+                self.s.vouching = Some(one_holder(&held));
                 String::new()
             }
         };
         let done = refused.is_empty();
-        let text = if done {
-            format!("{name} is taken for dead: another member may lead")
-        } else {
-            refused
+        let text = match (done, self.s.rules.pause) {
+            (false, _) => refused,
+            (true, false) => format!("{name} is taken for dead: another member may lead"),
+            (true, true) => format!(
+                "{name} is taken for dead; in maintenance mode nobody takes over by itself: name a \
+                 candidate (ctl failover --candidate), or resume"
+            ),
         };
         self.emit(Effect::Answer { id, done, text });
     }
@@ -195,13 +204,10 @@ impl Turn<'_> {
         let (Some(holder), Some(record)) = (self.s.vouching.clone(), record) else {
             return;
         };
-        let marked = self
-            .s
-            .lock
-            .marked
-            .as_ref()
-            .map(|held| held.holder.to_string());
-        if record.dead.as_ref() == Some(&holder) || marked.as_ref() != Some(&holder) {
+        let marked = self.s.lock.marked.as_ref().map(one_holder);
+        let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
+        let renewed = marked.as_ref() != Some(&holder) || silent_ms < self.s.rules.ttl_ms;
+        if record.dead.as_ref() == Some(&holder) || renewed {
             self.s.vouching = None;
             return;
         }

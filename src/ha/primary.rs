@@ -133,7 +133,7 @@ impl Turn<'_> {
             }
             None => return,
         };
-        if self.s.pg.failed_starts >= FAILED_STARTS_MAX && self.has_candidate() {
+        if self.starts_in_vain() {
             return self.give_up("PostgreSQL does not start here");
         }
         if !self.sync_record_is_mine() {
@@ -151,6 +151,7 @@ impl Turn<'_> {
         let fresh = self.s.lease.held.as_ref().map(|held| held.acked_sent_at);
         if fresh.is_some_and(|at| at >= self.s.pg.down_since)
             && self.may("StartPrimary", self.s.budgets.renew_ms)
+            && self.arm()
         {
             let sync_names = if self.s.rules.synchronous_mode {
                 self.s.sync_record().standbys
@@ -164,9 +165,13 @@ impl Turn<'_> {
             self.s.sync.asked.clone_from(&sync_names);
             self.s.pg.settings_stale = false;
             self.note_admission();
-            self.arm();
             self.begin(Op::StartPrimary, Effect::StartPrimary { sync_names });
         }
+    }
+
+    /// It failed again and again, and another can lead.
+    pub(super) fn starts_in_vain(&self) -> bool {
+        self.s.pg.failed_starts >= FAILED_STARTS_MAX && self.has_candidate()
     }
 
     /// Nothing runs here and another can do better: release with proof.
@@ -228,13 +233,13 @@ impl Turn<'_> {
         if self.feed_starved() || self.s.pg.op.is_some() {
             return;
         }
-        if self.s.pg.failed_starts >= FAILED_STARTS_MAX && self.has_candidate() {
+        if self.starts_in_vain() {
             return self.give_up_promoting();
         }
         if !self.sync_record_is_mine() {
             return;
         }
-        if self.may("Promote", self.s.budgets.renew_ms) {
+        if self.may("Promote", self.s.budgets.renew_ms) && self.arm() {
             self.explain(
                 Rule::Primary,
                 "promote: the claim is acknowledged, the guardian is armed",
@@ -242,7 +247,7 @@ impl Turn<'_> {
             self.s.sync.asked.clear();
             self.s.sync.in_force = None;
             self.note_admission();
-            self.arm();
+            self.s.routed_epoch = None;
             self.begin(Op::Promote, Effect::Promote);
         }
     }

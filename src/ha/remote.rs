@@ -10,6 +10,7 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
 use super::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Ms, Name, Timeline};
+use super::pause::FOREVER;
 use super::shared::SharedWrite;
 use super::state::{Process, State};
 use super::step::Turn;
@@ -34,6 +35,8 @@ pub struct Standby {
 /// What the remote primary says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteFacts {
+    /// Where it was asked: an answer from another address says nothing.
+    pub asked: Standby,
     /// Its system identifier.
     pub system_id: String,
     /// It follows somebody else.
@@ -79,19 +82,27 @@ impl Turn<'_> {
     }
 
     /// G1: from none, by the request that was acknowledged last. A standby leader is not armed.
-    pub(super) fn arm(&mut self) {
-        if let Some(held) = self.s.lease.held.as_mut().filter(|held| !held.armed) {
-            held.armed = true;
-            let to = held.until;
-            self.emit(Effect::MoveDeadline { to });
+    /// False: that one bore the mark of maintenance mode; another is on its way.
+    pub(super) fn arm(&mut self) -> bool {
+        let Some(held) = self.s.lease.held.as_mut().filter(|held| !held.armed) else {
+            return true;
+        };
+        if held.until == FOREVER {
+            return false;
         }
+        held.armed = true;
+        let to = held.until;
+        self.emit(Effect::MoveDeadline { to });
+        true
     }
 
     /// The lock of a standby cluster is mine.
     pub(super) fn lead_standby(&mut self, standby: &Standby) {
+        self.s.pg.left_to_people = None;
         match (self.s.pg.process, self.s.pg.facts.clone()) {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => {
+                self.s.routed_epoch = None;
                 let words = "the cluster becomes a standby cluster";
                 self.stop(Stop::Fast, Rule::StandbyCluster, words);
             }
@@ -101,7 +112,12 @@ impl Turn<'_> {
     }
 
     fn start_standby_leader(&mut self, standby: &Standby) {
-        if self.s.pg.op.is_some() || !self.knows_cluster() || self.points_at_itself(standby) {
+        // A renewal acknowledged while the server was stopping may have armed a guardian that has
+        // nothing to guard.
+        if self.s.pg.op.is_some() || !self.disarmed() {
+            return;
+        }
+        if !self.knows_cluster() || self.points_at_itself(standby) {
             return;
         }
         let data = match &self.s.pg.data {
@@ -113,9 +129,13 @@ impl Turn<'_> {
             }
             None => return,
         };
+        if self.starts_in_vain() {
+            return self.give_up("PostgreSQL does not start here");
+        }
         if let Some(foreign) = self.foreign_system_id() {
             return self.explain_once("foreign", Rule::Untouched, foreign);
         }
+        self.ask_remote(standby);
         let clean = matches!(
             data.state,
             ControlState::ShutDown | ControlState::ShutDownInRecovery
@@ -128,11 +148,14 @@ impl Turn<'_> {
             }
             return;
         }
-        let line = self.line_of(&data);
-        self.s.pg.left_to_people = None;
-        match line {
+        match self.line_of(&data) {
             Line::Behind => self.start_following_remote(),
             Line::Foreign => self.explain_foreign(),
+            Line::Twin | Line::Forked if self.s.rules.pause => {
+                let words = "my history is not in the remote primary's; in maintenance mode it is \
+                             left as it is";
+                self.leave_to_people(Rule::Pause, words.to_owned());
+            }
             Line::Twin => {
                 let why = "the same timeline from another promotion";
                 self.copy_where_diverged(REMOTE.to_owned(), why);
@@ -180,6 +203,11 @@ impl Turn<'_> {
             return;
         }
         let follows = self.s.pg.upstream.as_deref() == Some(REMOTE);
+        let sender = facts.sender.as_ref().map(|(host, port)| Standby {
+            host: Some(host.clone()),
+            port: *port,
+        });
+        let streams = facts.streaming && sender.as_ref() == Some(standby);
         let busy = self.s.pg.op.is_some() || self.s.pg.stopping.is_some();
         if (!follows || self.s.pg.settings_stale)
             && !busy
@@ -191,20 +219,17 @@ impl Turn<'_> {
             let upstream = REMOTE.to_owned();
             return self.begin(Op::Follow, Effect::Follow { upstream });
         }
-        if self.keep_standby_set(follows && facts.streaming) {
+        if self.keep_standby_set(streams && follows && !busy) {
             self.keep_records(facts);
         }
     }
 
     /// While nothing comes from it: what does the remote primary say? True: the server is stopped.
     fn heed_remote(&mut self, standby: &Standby, facts: &PgFacts) -> bool {
-        if facts.streaming || standby.host.is_none() {
-            self.s.pg.left_to_people = None;
+        if facts.streaming {
             return false;
         }
-        if self.may("AskRemote", ASK_MS) {
-            self.emit(Effect::AskRemote);
-        }
+        self.ask_remote(standby);
         let data = DataFacts {
             system_id: facts.system_id.clone(),
             state: ControlState::ShutDownInRecovery,
@@ -219,11 +244,18 @@ impl Turn<'_> {
                 self.explain_foreign();
                 false
             }
+            Line::Forked | Line::Twin if self.s.rules.pause => false,
             Line::Forked | Line::Twin => {
                 let words = format!("{REMOTE} left my history before my position {}", facts.lsn);
                 self.stop(Stop::Fast, Rule::StandbyCluster, &words);
                 true
             }
+        }
+    }
+
+    fn ask_remote(&mut self, standby: &Standby) {
+        if standby.host.is_some() && self.may("AskRemote", ASK_MS) {
+            self.emit(Effect::AskRemote);
         }
     }
 
@@ -233,8 +265,11 @@ impl Turn<'_> {
     }
 
     fn line_of(&self, mine: &DataFacts) -> Line {
-        let fresh = |at: Ms| self.now < at + FRESH_MS;
-        let Some((remote, _)) = self.s.pg.remote.as_ref().filter(|(_, at)| fresh(*at)) else {
+        let asked = self.s.rules.standby.as_ref();
+        let counts = |(facts, at): &&(RemoteFacts, Ms)| {
+            self.now < *at + FRESH_MS && Some(&facts.asked) == asked
+        };
+        let Some((remote, _)) = self.s.pg.remote.as_ref().filter(counts) else {
             return Line::Behind;
         };
         relate(mine, remote)

@@ -75,7 +75,7 @@ impl Turn<'_> {
 
     /// A deadline armed for a primary that never started would kill the replica: only the guardian
     /// takes it back, after it verified that nothing runs (G1).
-    fn disarmed(&mut self) -> bool {
+    pub(super) fn disarmed(&mut self) -> bool {
         if self.s.armed_until.is_none() || self.s.pg.process != Process::Down {
             return true;
         }

@@ -306,9 +306,12 @@ impl Shared {
                 self.sync.resource_version = version;
             }
             SharedWrite::Failover { from, to, .. } => {
+                // A person's word stands until everything is cleared.
+                let asked = from.is_some() || to.is_some();
                 self.failover = FailoverRecord {
                     from,
                     to,
+                    dead: self.failover.dead.take().filter(|_| asked),
                     resource_version: version,
                     ..FailoverRecord::default()
                 };

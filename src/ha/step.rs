@@ -119,6 +119,7 @@ impl Turn<'_> {
                 );
             }
             Event::PostmasterRuns { as_primary } => {
+                self.settled("left");
                 self.s.pg.process = Process::Running { as_primary };
             }
             Event::PostmasterGone { why } => self.absorb_gone(&why),
@@ -187,6 +188,9 @@ impl Turn<'_> {
             }
         }
         self.s.armed_until = None;
+        if let Some(held) = &mut self.s.lease.held {
+            held.armed = false;
+        }
         let pg = &mut self.s.pg;
         if pg.process != Process::Down {
             pg.stopped_by_others = pg.stopping.is_none();
@@ -241,7 +245,7 @@ impl Turn<'_> {
             Op::StartPrimary | Op::StartReplica | Op::Promote if failed => {
                 self.s.pg.failed_starts += u32::from(self.s.lease.held.is_some());
             }
-            Op::StartPrimary | Op::Promote => self.s.pg.failed_starts = 0,
+            Op::StartPrimary | Op::StartReplica | Op::Promote => self.s.pg.failed_starts = 0,
             Op::Rewind => {
                 self.s.pg.failed_rewinds += 1;
                 if !failed {

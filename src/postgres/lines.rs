@@ -7,7 +7,7 @@ use super::probe::Probe;
 use super::session::{Session, SqlError};
 use super::{Postgres, history};
 use crate::ha::model::{Lsn, Timeline};
-use crate::ha::remote::RemoteFacts;
+use crate::ha::remote::{RemoteFacts, Standby};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -94,6 +94,7 @@ pub async fn who_is(remote: &Session, deadline: Duration) -> Result<RemoteFacts,
         history::read_remote(remote, deadline).await?
     };
     Ok(RemoteFacts {
+        asked: Standby::default(),
         system_id,
         in_recovery,
         timeline,

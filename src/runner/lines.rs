@@ -4,6 +4,7 @@ use super::Context;
 use super::server::STATEMENT;
 use crate::ha::event::Event;
 use crate::ha::model::{HistoryEntry, Name, fork_elsewhere};
+use crate::ha::remote::{RemoteFacts, Standby};
 use crate::postgres::session::Session;
 use crate::postgres::{Source, history, lines};
 use std::sync::Arc;
@@ -38,7 +39,13 @@ pub(super) async fn run_ask_remote(context: Arc<Context>, source: Source) {
     match said.await {
         Ok(facts) => {
             context.complaints.settle(REMOTE_SILENT);
-            context.tell(Event::RemoteSeen(facts)).await;
+            let asked = Standby {
+                host: Some(source.host),
+                port: source.port,
+            };
+            context
+                .tell(Event::RemoteSeen(RemoteFacts { asked, ..facts }))
+                .await;
         }
         Err(error) => {
             let words = format!("standby_cluster: {remote} cannot be asked: {error}");

@@ -281,6 +281,10 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry], archived
             .receiver
             .as_ref()
             .is_some_and(|receiver| receiver.status == "streaming"),
+        sender: facts
+            .receiver
+            .as_ref()
+            .map(|receiver| (receiver.sender_host.clone(), receiver.sender_port)),
         system_id: facts.system_id.clone(),
         walsenders: facts.walsenders.clone(),
         history: history.to_vec(),

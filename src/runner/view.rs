@@ -94,8 +94,10 @@ pub(super) fn build(
         members: shared
             .map(|shared| shared.members.clone())
             .unwrap_or_default(),
-        synchronous_mode: state.rules.synchronous_mode,
+        synchronous_mode: state.rules.syncs(),
+        standby_cluster: state.rules.standby.is_some(),
         sync_standbys: shared
+            .filter(|_| state.rules.standby.is_none())
             .map(|shared| shared.sync.standbys.clone())
             .unwrap_or_default(),
         optime: state.lock.snapshot.as_ref().and_then(|lock| lock.optime),

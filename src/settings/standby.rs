@@ -19,11 +19,24 @@ pub struct StandbyCluster {
 }
 
 /// Settings of a standby leader's server.
-const RECOVERY: [&str; 3] = [
-    "restore_command",
-    "archive_cleanup_command",
-    "recovery_min_apply_delay",
-];
+const RECOVERY: [&str; 3] = ["restore_command", "archive_cleanup_command", DELAY];
+const DELAY: &str = "recovery_min_apply_delay";
+
+/// PostgreSQL's rule for the name of a slot.
+fn is_slot_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.len() <= 63 && name.chars().all(fits)
+}
+
+/// A number of milliseconds, or with PostgreSQL's unit.
+fn is_delay(text: &str) -> bool {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[number.len()..];
+    let number = number.trim();
+    !number.is_empty()
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.')
+        && ["", "us", "ms", "s", "min", "h", "d"].contains(&unit)
+}
 
 /// Patroni's rule: it is one as soon as a host, a port or a `restore_command` is given. One that is
 /// wrong is no reason to become writable: the one in force stays.
@@ -56,6 +69,20 @@ pub(super) fn standby_cluster(
             return wrong();
         }
         _ => {}
+    }
+    if let Some(slot) = &slot
+        && !is_slot_name(slot)
+    {
+        let words = format!("found {slot:?}; expected 1 to 63 small letters, digits, underscores");
+        given.error("primary_slot_name", words);
+        return wrong();
+    }
+    if let Some(delay) = recovery.get(DELAY)
+        && !is_delay(delay)
+    {
+        let words = format!("found {delay:?}; expected a time, as 500 (milliseconds) or \"5min\"");
+        given.error(DELAY, words);
+        return wrong();
     }
     if (given.has("host") && host.is_none()) || (given.has("port") && port.is_none()) {
         return wrong();

@@ -286,3 +286,38 @@ fn a_server_that_does_not_answer_is_left_and_the_lock_kept() {
     assert_eq!(marks(&effects), Some(true), "it is renewed");
     acknowledge(&mut state, 60, from + 20_001);
 }
+
+#[test]
+fn a_resume_that_crosses_the_acknowledgement_arms_all_the_same() {
+    // Found by review: the word that the deadline is suspended is on its way to the core.
+    let (mut state, sent_at) = leader();
+    let to = sent_at + 5_350;
+    step(&mut state, Event::DeadlineMoved { to }, sent_at + 9);
+    let effects = set_pause(&mut state, true, sent_at + 20);
+    assert_eq!(marks(&effects), Some(true), "{effects:?}");
+    set_pause(&mut state, false, sent_at + 25);
+    let effects = acknowledge_mark(&mut state, 52, sent_at + 30);
+    let suspended = effects.iter().position(|e| *e == Effect::SuspendDeadline);
+    let arms = |effect: &Effect| matches!(effect, Effect::MoveDeadline { .. });
+    let armed = effects.iter().position(arms);
+    let writes = |effect: &Effect| matches!(effect, Effect::WriteLock { .. });
+    let wrote = effects.iter().position(writes);
+    assert_eq!(marks(&effects), Some(false), "{effects:?}");
+    assert!(suspended < armed && armed < wrote, "{effects:?}");
+}
+
+#[test]
+fn a_record_out_of_a_backup_takes_no_mark_away() {
+    // Found by review.
+    let older = held("b", 5, 6);
+    let before = held("c", 4, 5);
+    let released = snapshot(LockState::Released(release("c", 4)), 5);
+    for old in [older, before, released] {
+        let mut state = replica();
+        read(&mut state, marked("b", 7, 50), START + 10);
+        read(&mut state, old.clone(), START + 20);
+        see_the_cluster_again(&mut state, START + 21);
+        let wrote_at = run_until(&mut state, &old, START + 30, START + 100_000);
+        assert_eq!(wrote_at, None, "{old:?}");
+    }
+}

@@ -105,6 +105,7 @@ fn remote(timeline: u32, switch_lsn: u64) -> RemoteFacts {
         new_leader: None,
     };
     RemoteFacts {
+        asked: elsewhere(),
         system_id: "7".into(),
         in_recovery: false,
         timeline,

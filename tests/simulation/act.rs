@@ -149,6 +149,9 @@ pub(crate) enum Act {
         api: bool,
         ms: u64,
     },
+    KillAgent {
+        node: usize,
+    },
     /// Maintenance mode ends; every other time the leader is cut off just then.
     Resume {
         cut_for: Option<u64>,

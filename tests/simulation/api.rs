@@ -206,9 +206,11 @@ impl Store {
                 self.shared.sync.resource_version = stored;
             }
             SharedWrite::Failover { from, to, .. } => {
+                let asked = from.is_some() || to.is_some();
                 self.shared.failover = FailoverRecord {
                     from,
                     to,
+                    dead: self.shared.failover.dead.take().filter(|_| asked),
                     resource_version: stored,
                     ..FailoverRecord::default()
                 };

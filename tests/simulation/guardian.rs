@@ -87,7 +87,12 @@ impl World {
     pub(crate) fn move_deadline(&mut self, node: usize, to: u64) {
         let n = &mut self.nodes[node];
         let (life, local) = (n.life, n.clock(self.now));
+        assert!(to < FOREVER, "no rule yields such a deadline");
         let event = if n.deadline.is_some_and(|deadline| deadline <= local) {
+            Event::DeadlineLatched
+        } else if to <= local {
+            // As the guardian's word: one that was suspended runs now.
+            n.deadline = n.deadline.map(|known| known.min(to.max(known % FOREVER)));
             Event::DeadlineLatched
         } else {
             n.deadline = Some(to);

@@ -14,8 +14,10 @@ pub(crate) fn pause(world: &mut World, long: u64) {
     world.note(|| "FAULT maintenance mode begins".into());
     world.store.edit_rules(|rules| rules.pause = true);
     world.shared_changed();
-    if world.rng.percent(30) {
-        return brief(world);
+    match world.rng.range(0, 9) {
+        0..=2 => return brief(world),
+        3..=5 => return hasty(world),
+        _ => {}
     }
     if world.rng.percent(30) {
         let target = world.leader().unwrap_or_default();
@@ -52,6 +54,18 @@ fn brief(world: &mut World) {
     world.schedule(delay, cut);
     let lasts_ms = world.rng.range(500, 3_000);
     world.schedule(lasts_ms, Act::Resume { cut_for: None });
+}
+
+/// It ends while the mark is on its way; then who leads is cut off and loses its agent.
+fn hasty(world: &mut World) {
+    let node = world.leader().unwrap_or_default();
+    let lasts_ms = world.rng.range(1, 40);
+    world.schedule(lasts_ms, Act::Resume { cut_for: None });
+    let (delay, ms) = (lasts_ms + world.rng.range(10, 150), 15_000);
+    let api = true;
+    world.schedule(delay, Act::Cut { node, api, ms });
+    let delay = delay + world.rng.range(0, 3_000);
+    world.schedule(delay, Act::KillAgent { node });
 }
 
 /// It ends; who leads may be cut off a moment after it was told, or before.

@@ -167,6 +167,7 @@ impl Server {
         let position = Lsn(disk.log.len() as u64);
         let heard = self.standbys.iter().filter(|(_, (_, at))| now < at + 500);
         PgFacts {
+            sender: None,
             starved: None,
             archived: false,
             in_recovery: self.in_recovery,

@@ -233,6 +233,12 @@ impl World {
             Act::HealAll => Fault::heal_all(self),
             Act::Cut { node, api, ms } => Fault::cut(self, node, ms, api),
             Act::PromoteCluster => maintenance::promote(self),
+            Act::KillAgent { node } => {
+                if !self.healed {
+                    self.note(|| format!("FAULT agent of {node} killed"));
+                    self.kill_agent(node);
+                }
+            }
             Act::Resume { cut_for } => maintenance::resume(self, cut_for),
             Act::Vouch => maintenance::vouch(self),
             other => self.act_on_node(other),

@@ -90,20 +90,21 @@ async fn carry_out(
         }
     }
     let deadline = Instant::now() + PATIENCE;
+    let (role, done) = if standby {
+        ("standby_leader", "demoted")
+    } else {
+        ("primary", "promoted")
+    };
     loop {
-        if let Ok(cluster) = look(remote).await {
-            let leads = |role: &str| {
-                let row = cluster.members.iter().find(|row| row.role == role);
-                row.is_some_and(|row| row.state == "running" || row.state == "streaming")
-            };
-            if standby && leads("standby_leader") {
-                writeln!(out, "Success: cluster is successfully demoted")?;
-                return Ok(Exit::Ok);
-            }
-            if !standby && leads("leader") {
-                writeln!(out, "Success: cluster is successfully promoted")?;
-                return Ok(Exit::Ok);
-            }
+        if let Ok(cluster) = look(remote).await
+            && let Some(row) = cluster.members.iter().find(|row| row.leads())
+            // Its own word: the list goes by what is configured.
+            && let Ok(status) = remote.at(row).get("/patroni").await
+            && status["role"] == role
+            && status["state"] == "running"
+        {
+            writeln!(out, "Success: cluster is successfully {done}")?;
+            return Ok(Exit::Ok);
         }
         if Instant::now() >= deadline {
             let what =

@@ -55,12 +55,12 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
 
 /// The annotations of a request; both empty: of none.
 pub fn notes(from: Option<&Name>, to: Option<&Name>) -> Notes {
-    vec![
-        (FROM, from.cloned()),
-        (TO, to.cloned()),
-        (SCHEDULED, None),
-        (DEAD, None),
-    ]
+    let mut notes = vec![(FROM, from.cloned()), (TO, to.cloned()), (SCHEDULED, None)];
+    // A person's word stands until everything is cleared.
+    if from.is_none() && to.is_none() {
+        notes.push((DEAD, None));
+    }
+    notes
 }
 
 /// The annotation of a person's word, beside whatever else is asked for.
