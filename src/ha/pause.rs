@@ -141,9 +141,11 @@ impl Turn<'_> {
             .clone()
             .filter(|held| !self.s.is_me(held))
         else {
+            self.s.silent_mark = None;
             return self.settled("marked");
         };
         if self.now < told_at {
+            self.s.silent_mark = None;
             self.settled("marked");
             return self.wake_at(told_at);
         }
@@ -153,7 +155,8 @@ impl Turn<'_> {
              writing, so nobody leads without proof that its container has ended; if you know that \
              it has: pgwarden ctl failover --holder-is-dead {name}"
         );
-        self.explain_once("marked", Rule::Pause, words);
+        self.explain_once("marked", Rule::Pause, words.clone());
+        self.s.silent_mark = Some(words);
     }
 
     /// A person vouches that the holder in maintenance mode is dead. It counts once the record has

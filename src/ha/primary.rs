@@ -14,6 +14,7 @@ const FAILED_STARTS_MAX: u32 = 3;
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
         self.s.race = None;
+        self.s.silent_mark = None;
         // Ordered when another led: whoever leads is copied, and copies nobody.
         self.s.rebuild = None;
         if self.hand_over() {

@@ -147,14 +147,15 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
     match follow {
         Follow::Nobody => {}
         Follow::Leader(source) => {
-            settings.insert("primary_conninfo", primary_conninfo(pg, source));
+            settings.insert("primary_conninfo", primary_conninfo(pg, &pg.name, source));
             if pg.use_slots {
                 settings.insert("primary_slot_name", quote::slot_name(&pg.name));
             }
         }
         Follow::Remote(remote) => {
             if let Some(source) = &remote.source {
-                settings.insert("primary_conninfo", primary_conninfo(pg, source));
+                let named = primary_conninfo(pg, &pg.name_elsewhere(), source);
+                settings.insert("primary_conninfo", named);
             }
             if let Some(slot) = &remote.slot {
                 settings.insert("primary_slot_name", slot.clone());
@@ -202,12 +203,9 @@ fn socket_directories(pg: &Postgres) -> String {
 }
 
 /// How a WAL receiver of ours connects to a leader.
-fn primary_conninfo(pg: &Postgres, source: &Source) -> String {
+fn primary_conninfo(pg: &Postgres, name: &str, source: &Source) -> String {
     let passfile = pg.pgpass.display().to_string();
-    let extra = [
-        ("application_name", pg.name.as_str()),
-        ("passfile", passfile.as_str()),
-    ];
+    let extra = [("application_name", name), ("passfile", passfile.as_str())];
     quote::conninfo(source, &pg.replication, &extra)
 }
 

@@ -58,6 +58,8 @@ fn a_standby_leader_follows_as_it_is_told_over_there() {
     };
     let text = server_settings(&sample(), &Follow::Remote(remote.clone())).unwrap();
     assert!(text.contains("host=''other''") && text.contains("port=''5433''"));
+    let name = format!("application_name=''{}/pg-0''", sample().scope);
+    assert!(text.contains(&name), "no member over there has it: {text}");
     assert!(text.contains("restore_command = 'cp ''%f'' %p'"), "{text}");
     assert!(
         !text.contains("primary_slot_name"),

@@ -39,9 +39,17 @@ pub fn written_on(
             .to_str()
             .and_then(|name| name.strip_suffix(&wanted))
             .and_then(|rest| Timeline::from_str_radix(rest, 16).ok());
-        newest = newest.max(timeline);
+        // Whoever followed a switch has the history with it. What a rewind or a crash left of a
+        // timeline that is given up has none.
+        let known = |timeline: &Timeline| *timeline <= 1 || has_history(data_dir, *timeline);
+        newest = newest.max(timeline.filter(known));
     }
     Ok(newest)
+}
+
+fn has_history(data_dir: &Path, timeline: Timeline) -> bool {
+    let name = format!("pg_wal/{timeline:08X}.history");
+    data_dir.join(name).is_file()
 }
 
 /// Whether the leader has the same WAL before this replica's position, on this replica's timeline.

@@ -132,6 +132,12 @@ impl Postgres {
         })
     }
 
+    /// What this server is called where it follows another cluster's primary. No member over there
+    /// can have this name: one that had would be taken for a synchronous standby of that cluster.
+    pub fn name_elsewhere(&self) -> String {
+        format!("{}/{}", self.scope, self.name)
+    }
+
     /// The user of `pg_rewind`.
     pub fn rewind_user(&self) -> &Credentials {
         self.rewind.as_ref().unwrap_or(&self.superuser)

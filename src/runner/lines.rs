@@ -10,7 +10,7 @@ use crate::postgres::{Source, history, lines};
 use std::sync::Arc;
 
 /// The topic of its complaint.
-const REMOTE_SILENT: &str = "remote primary";
+pub(super) const REMOTE_SILENT: &str = "remote primary";
 
 pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with: Name) {
     let pg = context.postgres();

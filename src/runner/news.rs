@@ -1,6 +1,7 @@
 //! What people who look with `kubectl` should know, as Kubernetes Events of the own Pod: elections,
 //! fences, what failed, what is left to a person. Best effort; the journal has the whole story.
 
+use super::lines::REMOTE_SILENT;
 use super::{Context, Runner};
 use crate::dcs::codec::trouble::bounded;
 use crate::ha::effect::{Effect, Rule};
@@ -188,8 +189,18 @@ impl Runner {
     pub(super) fn tell_of_obstacles(&mut self, now: Ms) {
         let leads = self.state.lease.held.is_some();
         self.context.settle_of_role(leads);
-        let left_to_people = self.state.pg.left_to_people.clone();
-        let complaint = left_to_people.or_else(|| self.context.complaints.standing());
+        if self.state.rules.standby.is_none() {
+            self.context.complaints.settle(REMOTE_SILENT);
+        }
+        let state = &self.state;
+        let people = state
+            .pg
+            .left_to_people
+            .as_ref()
+            .or(state.silent_mark.as_ref());
+        let complaint = people
+            .cloned()
+            .or_else(|| self.context.complaints.standing());
         let complains = complaint.is_some();
         let obstacle = complaint.or_else(|| self.context.dcs.forbidden());
         let shown = obstacle.as_deref().map(bounded);

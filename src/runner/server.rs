@@ -9,6 +9,7 @@ use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
 use crate::ha::model::Name;
+use crate::ha::remote::REMOTE;
 use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
@@ -284,7 +285,10 @@ pub(super) async fn run_initdb(context: Arc<Context>) {
 }
 
 pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
-    let pg = context.checked_postgres().await;
+    let mut pg = context.checked_postgres().await;
+    if from == REMOTE {
+        pg.name = pg.name_elsewhere();
+    }
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
     let proof = stage::ReplaceProof::granted(format!(
         "{from} runs as the primary of this cluster, or of the one that it follows"
@@ -321,7 +325,11 @@ pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name)
 pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
     let pg = context.checked_postgres().await;
     let result = async {
-        leader_is_ready(&pg, &source).await?;
+        let standbys = context
+            .dynamic
+            .read()
+            .is_ok_and(|d| d.standby_cluster.is_some());
+        leader_is_ready(&pg, &source, standbys).await?;
         rewind::rewind(&pg, &context.installation, &source, REPAIR)
             .await
             .map_err(words)
@@ -333,13 +341,17 @@ pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {
 /// It must lead, whatever the lock and its own last word say of it: a store that came back from a
 /// backup names leaders of before. And its control file must show the timeline that the rewind is
 /// to reach.
-async fn leader_is_ready(pg: &Postgres, source: &Source) -> Done {
+///
+/// The leader of a standby cluster is in recovery, and `pg_rewind` takes the timeline from its
+/// minimum recovery point.
+async fn leader_is_ready(pg: &Postgres, source: &Source, standbys: bool) -> Done {
     let user = &pg.superuser;
     let session = Session::remote(source, user, &pg.database, STATEMENT)
         .await
         .map_err(words)?;
     let ready = rewind::leader_ready_for_rewind(&session, STATEMENT).await;
     match ready.map_err(words)? {
+        None if standbys => Ok(()),
         None => Err("it is in recovery, and only who leads is followed".to_owned()),
         Some(true) => Ok(()),
         Some(false) => control::checkpoint(&session, CHECKPOINT)

@@ -1,6 +1,7 @@
 //! `standby_cluster` of the dynamic configuration: whom a whole cluster follows.
 
-use super::section::Section;
+use super::raw::Value;
+use super::section::{Section, describe};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -58,6 +59,16 @@ pub(super) fn standby_cluster(
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), text(key)?)))
         .collect();
+    for key in ["host", "restore_command", "archive_cleanup_command"] {
+        if let Some(number) = given
+            .get(key)
+            .filter(|node| matches!(node.value, Value::Int(_)))
+        {
+            let words = format!("found {}; expected a text", describe(&number.value));
+            given.error(key, words);
+            return wrong();
+        }
+    }
     let (host, slot) = (text("host"), text("primary_slot_name"));
     let port = given.integer("port", 1, 65_535);
     let follows = ["host", "port", "restore_command"].map(|key| given.has(key));

@@ -48,7 +48,7 @@ async fn a_paused_primary_outlives_the_api_and_its_agent_and_what_is_stopped_sta
     let api = api_with_pod(ANYWHERE, "uid-1").await;
     let config = config_with(&home, &api);
     let (rest, sql) = ports(&config);
-    let (member, _) = logging_member(&home, &config);
+    let (member, log) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;
     wait_for("it is stored", rest, "/config", 200).await;
     let first = until(rest, "it runs", |s| s["postmaster_start_time"].is_string()).await;
@@ -71,7 +71,12 @@ async fn a_paused_primary_outlives_the_api_and_its_agent_and_what_is_stopped_sta
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     api.clear_faults();
-    wait_for("its successor", rest, "/primary", 200).await;
+    let end = Instant::now() + DEADLINE;
+    while status(rest, "/primary").await != Some(200) {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        assert!(Instant::now() < end, "its successor does not lead: {said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let now = until(rest, "it is probed", |s| {
         s["postmaster_start_time"].is_string() && s["pause"] == true
     })

@@ -306,9 +306,10 @@ async fn verbs_that_are_not_there_say_what_to_do() {
 #[tokio::test]
 async fn a_cluster_is_demoted_and_promoted_by_a_key_of_the_configuration() {
     let fake = Fake::with_cluster(|_| {}).await;
+    fake.answer("GET /config", 200, json!({ "ttl": 30 }));
     let ended = ctl(&fake, &["promote-cluster", "--force"]).await;
     assert_eq!(ended.code, 104, "{ended:?}");
-    assert!(ended.err.contains("it has no standby leader"), "{ended:?}");
+    assert!(ended.err.contains("it has no standby_cluster"), "{ended:?}");
     let ended = ctl(&fake, &["demote-cluster", "--force", "--port", "5432"]).await;
     assert_eq!(ended.code, 2, "{ended:?}");
     let words = "at least one of --host and --restore-command";
@@ -326,6 +327,8 @@ async fn a_cluster_is_demoted_and_promoted_by_a_key_of_the_configuration() {
         body["members"][0]["role"] = json!("standby_leader");
     })
     .await;
+    let stored = json!({ "ttl": 30, "standby_cluster": { "host": "b" } });
+    standby.answer("GET /config", 200, stored);
     let ended = ctl(&standby, &words).await;
     assert_eq!(
         (ended.code, ended.err.as_str()),

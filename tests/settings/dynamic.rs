@@ -156,6 +156,26 @@ fn a_standby_cluster_that_cannot_be_read_does_not_become_writable() {
             "expected a text",
         ),
         (
+            r#"{"standby_cluster": {"host": 5}}"#,
+            "standby_cluster.host:",
+            "expected a text",
+        ),
+        (
+            r#"{"standby_cluster": {"host": "a", "primary_slot_name": "Site-B"}}"#,
+            "standby_cluster.primary_slot_name:",
+            "small letters",
+        ),
+        (
+            r#"{"standby_cluster": {"host": "a", "recovery_min_apply_delay": "banana"}}"#,
+            "standby_cluster.recovery_min_apply_delay:",
+            "expected a time",
+        ),
+        (
+            r#"{"standby_cluster": {"restore_command": 7}}"#,
+            "standby_cluster.restore_command:",
+            "expected a text",
+        ),
+        (
             r#"{"standby_cluster": {"port": 5432}}"#,
             "standby_cluster.host:",
             "a port without a host",

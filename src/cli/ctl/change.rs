@@ -104,7 +104,11 @@ async fn vouch(
             "Is the PostgreSQL of {holder} surely dead? If it still runs, two primaries write, and \
              what one of them commits is lost."
         ),
-        act,
+        act: &Act {
+            // An election follows, or in maintenance mode none.
+            wait: 0,
+            ..act.clone()
+        },
     };
     carry_out(remote, &before, &plan, out).await
 }

@@ -4,7 +4,6 @@
 use super::Remote;
 use super::ask::agree;
 use super::list::look;
-use crate::cli::cluster::Cluster;
 use crate::cli::verbs::{DemoteArgs, PromoteArgs};
 use crate::cli::{Exit, Failure};
 use serde_json::{Map, Value, json};
@@ -43,7 +42,7 @@ pub(super) async fn demote(
         return Err(Failure::new(Exit::Usage, what));
     }
     let before = look(remote).await?;
-    if standby_leader(&before).is_some() {
+    if follows(remote).await? {
         return Err(Failure::new(Exit::Refused, "Cluster is already a standby"));
     }
     let question = "Make this cluster a standby of another one? Nobody can write here then.";
@@ -59,8 +58,8 @@ pub(super) async fn promote(
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let before = look(remote).await?;
-    if standby_leader(&before).is_none() {
-        let what = "Cluster is not in the required standby state: it has no standby leader";
+    if !follows(remote).await? {
+        let what = "Cluster is not in the required standby state: it has no standby_cluster";
         return Err(Failure::new(Exit::Refused, what));
     }
     let question = "Promote this standby cluster? Make sure that its source takes no more writes.";
@@ -69,10 +68,12 @@ pub(super) async fn promote(
     carry_out(remote, &change, false, out).await
 }
 
-fn standby_leader(cluster: &Cluster) -> Option<&str> {
-    let leads = |row: &&crate::cli::cluster::Row| row.role == "standby_leader";
-    let row = cluster.members.iter().find(leads);
-    row.map(|row| row.name.as_str())
+/// By what is configured: its leader may be down.
+async fn follows(remote: &Remote) -> Result<bool, Failure> {
+    let config = remote.get("/config").await?;
+    let standby = config["standby_cluster"].as_object();
+    let keys = ["host", "port", "restore_command"];
+    Ok(standby.is_some_and(|section| keys.iter().any(|key| section.contains_key(*key))))
 }
 
 async fn carry_out(
