@@ -153,7 +153,7 @@ impl Turn<'_> {
             return;
         };
         if race.confirmed {
-            if self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at {
+            if self.may_write_lock() {
                 let Some(lock) = self.s.lock.snapshot.clone() else {
                     return;
                 };

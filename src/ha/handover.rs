@@ -168,8 +168,7 @@ impl Turn<'_> {
         }
         let held = self.s.other_holder()?;
         let member = self.s.shared.as_ref()?.members.get(&held.holder.name)?;
-        let leads = member.role == "primary" || member.role == "standby_leader";
-        (leads && member.state == "running").then(|| held.holder.name.clone())
+        member.serves_as_leader().then(|| held.holder.name.clone())
     }
 
     /// Carry on with a handover, or begin one; true while it is in progress.
@@ -211,7 +210,7 @@ impl Turn<'_> {
                 if self.end_awaited() {
                     return true;
                 }
-                let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
+                let due = self.may_write_lock();
                 if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
                     && due
                 {

@@ -116,8 +116,7 @@ impl Turn<'_> {
         let succeeded = self.s.other_holder().map(|held| held.holder.name.clone());
         let serves = |name: &Name| {
             let member = self.s.shared.as_ref().and_then(|s| s.members.get(name));
-            let leads = |role: &str| role == "primary" || role == "standby_leader";
-            member.is_some_and(|m| leads(&m.role) && m.state == "running")
+            member.is_some_and(Member::serves_as_leader)
         };
         let serves = succeeded.as_ref().is_some_and(serves);
         let now = self.now;

@@ -269,12 +269,9 @@ impl Turn<'_> {
             return;
         };
         let release = Released {
-            by: self.s.me.clone(),
-            epoch,
-            ttl_ms: self.s.budgets.ttl_ms,
             verified: true,
-            led_last: self.last_holder().cloned(),
             end: self.wal_end(),
+            ..self.unproven(epoch)
         };
         let optime = self.s.position().map(|(_, lsn)| lsn).max(lock.optime);
         self.write_lock(&lock, LockWrite::Release { release, optime });
@@ -282,16 +279,25 @@ impl Turn<'_> {
 
     /// A release that proves nothing: whoever sees it waits for D.
     pub(super) fn release_unproven(&mut self, lock: &LockSnapshot, epoch: u64) {
-        let release = Released {
+        let release = self.unproven(epoch);
+        let optime = lock.optime;
+        self.write_lock(lock, LockWrite::Release { release, optime });
+    }
+
+    fn unproven(&self, epoch: u64) -> Released {
+        Released {
             by: self.s.me.clone(),
             epoch,
             ttl_ms: self.s.budgets.ttl_ms,
             verified: false,
             led_last: self.last_holder().cloned(),
             end: None,
-        };
-        let optime = lock.optime;
-        self.write_lock(lock, LockWrite::Release { release, optime });
+        }
+    }
+
+    /// No write of the lock is on its way, and the last one that failed was long enough ago.
+    pub(super) fn may_write_lock(&self) -> bool {
+        self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at
     }
 
     /// L4: a release of mine has left, and no later write of mine was acknowledged: it may still

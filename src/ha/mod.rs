@@ -39,6 +39,7 @@ pub mod pg;
 mod primary;
 pub mod rebuild;
 mod records;
+mod rejoin;
 mod released;
 pub mod remote;
 mod replica;

@@ -234,6 +234,12 @@ pub fn forbids(tags: &BTreeMap<String, String>, switch: &str, priority: &str) ->
 }
 
 impl Member {
+    /// Its server runs as the primary, or as the leader of a standby cluster.
+    pub fn serves_as_leader(&self) -> bool {
+        let leads = self.role == "primary" || self.role == "standby_leader";
+        leads && self.state == "running"
+    }
+
     /// The tag forbids it to lead.
     pub fn nofailover(&self) -> bool {
         forbids(&self.tags, "nofailover", "failover_priority")

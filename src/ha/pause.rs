@@ -10,11 +10,21 @@ use super::effect::{Effect, Rule};
 use super::lock::{Held, LockBelief, LockState};
 use super::model::{DataDir, Ms};
 use super::shared::SharedWrite;
-use super::state::{Process, Sabotage};
+use super::state::{Process, Sabotage, State};
 use super::step::Turn;
 
 /// The instant that stands for "no deadline runs, and PostgreSQL may be writable".
 pub const FOREVER: Ms = 1 << 62;
+
+/// The topic under which a silent holder in maintenance mode is explained.
+pub(super) const MARKED: &str = "marked";
+
+impl State {
+    /// What people have to know of a holder in maintenance mode that is silent.
+    pub fn silent_mark(&self) -> Option<&String> {
+        self.explained.get(MARKED)
+    }
+}
 
 impl LockBelief {
     /// A hand that removes the mark from a record has not armed its holder's guardian, and an older
@@ -141,12 +151,10 @@ impl Turn<'_> {
             .clone()
             .filter(|held| !self.s.is_me(held))
         else {
-            self.s.silent_mark = None;
-            return self.settled("marked");
+            return self.settled(MARKED);
         };
         if self.now < told_at {
-            self.s.silent_mark = None;
-            self.settled("marked");
+            self.settled(MARKED);
             return self.wake_at(told_at);
         }
         let name = &marked.holder.name;
@@ -155,8 +163,7 @@ impl Turn<'_> {
              writing, so nobody leads without proof that its container has ended; if you know that \
              it has: pgwarden ctl failover --holder-is-dead {name}"
         );
-        self.explain_once("marked", Rule::Pause, words.clone());
-        self.s.silent_mark = Some(words);
+        self.explain_once(MARKED, Rule::Pause, words);
     }
 
     /// A person vouches that the holder in maintenance mode is dead. It counts once the record has
@@ -229,7 +236,7 @@ impl Turn<'_> {
         let mine = self.s.lock.marked.clone();
         let mine = mine.filter(|held| self.s.is_me(held) && !shown);
         let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);
-        let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
+        let due = self.may_write_lock();
         if let Some(record) = mine.filter(|_| !held && due) {
             let words = "the last record says that I lead in maintenance mode, and I do not";
             self.explain(Rule::Pause, words);
@@ -241,7 +248,7 @@ impl Turn<'_> {
     /// Somebody stopped the leader's server: as Patroni does, the lock is given up, with proof.
     pub(super) fn release_stopped(&mut self) {
         let epoch = self.s.lease.held.as_ref().map(|held| held.epoch);
-        let due = self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at;
+        let due = self.may_write_lock();
         if let Some(epoch) = epoch.filter(|_| due)
             && !self.end_awaited()
         {

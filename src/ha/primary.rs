@@ -2,7 +2,8 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
-use super::model::{DataDir, Name};
+use super::model::{DataDir, DataFacts, Name};
+use super::pause::MARKED;
 use super::remote::REMOTE;
 use super::shared::{Initialize, SharedWrite};
 use super::state::{Handover, HandoverPhase, Process};
@@ -11,10 +12,11 @@ use std::collections::BTreeSet;
 
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
+
 impl Turn<'_> {
     pub(super) fn lead(&mut self) {
         self.s.race = None;
-        self.s.silent_mark = None;
+        self.settled(MARKED);
         // Ordered when another led: whoever leads is copied, and copies nobody.
         self.s.rebuild = None;
         if self.hand_over() {
@@ -125,28 +127,14 @@ impl Turn<'_> {
         if self.s.pg.op.is_some() {
             return;
         }
-        let data = match &self.s.pg.data {
-            Some(DataDir::Present(data)) => data.clone(),
-            Some(DataDir::Empty | DataDir::Unfinished) => return self.bootstrap(),
-            Some(DataDir::Unusable(why)) => {
-                let why = why.clone();
-                return self.give_up(&why);
-            }
-            None => return,
+        let Some(data) = self.data_to_lead_with() else {
+            return;
         };
-        if self.starts_in_vain() {
-            return self.give_up("PostgreSQL does not start here");
-        }
         if !self.sync_record_is_mine() {
             return;
         }
         if data.standby_signal {
-            if self.may("StartReplica", self.s.budgets.renew_ms) {
-                self.s.pg.upstream = None;
-                self.s.pg.settings_stale = false;
-                self.begin(Op::StartReplica, Effect::StartReplica { upstream: None });
-            }
-            return;
+            return self.start_replica(None);
         }
         // L2: an acknowledged write later than the stop says that the lock is still mine.
         let fresh = self.s.lease.held.as_ref().map(|held| held.acked_sent_at);
@@ -170,8 +158,22 @@ impl Turn<'_> {
         }
     }
 
+    /// What the leader's server starts on. Where there is nothing to start on, it is made, or the
+    /// lock given up.
+    pub(super) fn data_to_lead_with(&mut self) -> Option<DataFacts> {
+        match self.s.pg.data.clone()? {
+            DataDir::Present(_) if self.starts_in_vain() => {
+                self.give_up("PostgreSQL does not start here");
+            }
+            DataDir::Present(data) => return Some(data),
+            DataDir::Empty | DataDir::Unfinished => self.bootstrap(),
+            DataDir::Unusable(why) => self.give_up(&why),
+        }
+        None
+    }
+
     /// It failed again and again, and another can lead.
-    pub(super) fn starts_in_vain(&self) -> bool {
+    fn starts_in_vain(&self) -> bool {
         self.s.pg.failed_starts >= FAILED_STARTS_MAX && self.has_candidate()
     }
 
@@ -180,7 +182,7 @@ impl Turn<'_> {
         let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch) else {
             return;
         };
-        if self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at {
+        if self.may_write_lock() {
             self.explain(Rule::Handover, format!("release the lock: {why}"));
             self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
             self.s.pg.failed_starts = 0;

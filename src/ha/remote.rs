@@ -8,9 +8,10 @@
 //! until the standby leader streams from the remote primary: from then on that one's history counts.
 
 use super::effect::{Effect, Rule, Stop};
-use super::event::{Op, PgFacts};
-use super::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Ms, Name, Timeline};
+use super::event::PgFacts;
+use super::model::{HistoryEntry, Ms, Name, Timeline, fork_elsewhere};
 use super::pause::FOREVER;
+use super::rejoin::{Relation, Stand};
 use super::shared::SharedWrite;
 use super::state::{Process, State};
 use super::step::Turn;
@@ -45,19 +46,6 @@ pub struct RemoteFacts {
     pub timeline: Timeline,
     /// The history of that timeline.
     pub history: Vec<HistoryEntry>,
-}
-
-/// How my data relate to the remote primary's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Line {
-    /// A prefix: streaming will do. Also where nothing is known.
-    Behind,
-    /// It left mine before my position.
-    Forked,
-    /// The same timeline from another promotion.
-    Twin,
-    /// Another cluster's.
-    Foreign,
 }
 
 impl State {
@@ -120,72 +108,26 @@ impl Turn<'_> {
         if !self.knows_cluster() || self.points_at_itself(standby) {
             return;
         }
-        let data = match &self.s.pg.data {
-            Some(DataDir::Present(data)) => data.clone(),
-            Some(DataDir::Empty | DataDir::Unfinished) => return self.bootstrap(),
-            Some(DataDir::Unusable(why)) => {
-                let why = why.clone();
-                return self.give_up(&why);
-            }
-            None => return,
+        let Some(data) = self.data_to_lead_with() else {
+            return;
         };
-        if self.starts_in_vain() {
-            return self.give_up("PostgreSQL does not start here");
-        }
         if let Some(foreign) = self.foreign_system_id() {
             return self.explain_once("foreign", Rule::Untouched, foreign);
         }
         self.ask_remote(standby);
-        let clean = matches!(
-            data.state,
-            ControlState::ShutDown | ControlState::ShutDownInRecovery
-        );
-        let recovering = data.state == ControlState::InArchiveRecovery;
-        if !clean && !recovering && !data.standby_signal {
-            // A crashed primary knows its own end only after recovery.
-            if self.may("CrashRecover", self.s.budgets.renew_ms) {
-                self.begin(Op::CrashRecover, Effect::CrashRecover);
-            }
+        let stand = Stand::of_data(&data);
+        if self.recovers_first(&data, &stand) {
             return;
         }
-        match self.line_of(&data) {
-            Line::Behind => self.start_following_remote(),
-            Line::Foreign => self.explain_foreign(),
-            Line::Twin | Line::Forked if self.s.rules.pause => {
+        match self.remote_relation(&data.system_id, &stand) {
+            None => self.explain_foreign(),
+            Some(Relation::Behind) => self.start_replica(Some(REMOTE.to_owned())),
+            Some(_) if self.s.rules.pause => {
                 let words = "my history is not in the remote primary's; in maintenance mode it is \
                              left as it is";
                 self.leave_to_people(Rule::Pause, words.to_owned());
             }
-            Line::Twin => {
-                let why = "the same timeline from another promotion";
-                self.copy_where_diverged(REMOTE.to_owned(), why);
-            }
-            Line::Forked if self.rewinds_exhausted() => {
-                self.copy_after_failed_rewinds(REMOTE.to_owned());
-            }
-            Line::Forked if !self.s.rules.repair.rewind => {
-                let why = "my history left the remote primary's, and use_pg_rewind is false";
-                self.copy_where_diverged(REMOTE.to_owned(), why);
-            }
-            Line::Forked => {
-                if self.may("Rewind", self.s.budgets.renew_ms) {
-                    let words = "rewind: my history is not in the remote primary's";
-                    self.explain(Rule::StandbyCluster, words);
-                    let from = REMOTE.to_owned();
-                    self.begin(Op::Rewind, Effect::Rewind { from });
-                }
-            }
-        }
-    }
-
-    fn start_following_remote(&mut self) {
-        if self.may("StartReplica", self.s.budgets.renew_ms) {
-            self.explain(Rule::StandbyCluster, "start as the standby leader");
-            let upstream = Some(REMOTE.to_owned());
-            self.s.pg.upstream.clone_from(&upstream);
-            self.s.pg.upstream_at = None;
-            self.s.pg.settings_stale = false;
-            self.begin(Op::StartReplica, Effect::StartReplica { upstream });
+            Some(relation) => self.repair_from(REMOTE.to_owned(), relation, &stand, true),
         }
     }
 
@@ -202,24 +144,17 @@ impl Turn<'_> {
         if self.feed_starved() || self.heed_remote(standby, facts) {
             return;
         }
-        let follows = self.s.pg.upstream.as_deref() == Some(REMOTE);
+        let idle = self.s.pg.op.is_none() && self.s.pg.stopping.is_none();
+        if idle {
+            self.follow_leader(REMOTE.to_owned());
+        }
+        let followed = idle && self.s.pg.op.is_none();
         let sender = facts.sender.as_ref().map(|(host, port)| Standby {
             host: Some(host.clone()),
             port: *port,
         });
         let streams = facts.streaming && sender.as_ref() == Some(standby);
-        let busy = self.s.pg.op.is_some() || self.s.pg.stopping.is_some();
-        if (!follows || self.s.pg.settings_stale)
-            && !busy
-            && self.may("Follow", self.s.budgets.renew_ms / 2)
-        {
-            self.s.pg.upstream = Some(REMOTE.to_owned());
-            self.s.pg.upstream_at = None;
-            self.s.pg.settings_stale = false;
-            let upstream = REMOTE.to_owned();
-            return self.begin(Op::Follow, Effect::Follow { upstream });
-        }
-        if self.keep_standby_set(streams && follows && !busy) {
+        if self.keep_standby_set(streams && followed) {
             self.keep_records(facts);
         }
     }
@@ -230,27 +165,17 @@ impl Turn<'_> {
             return false;
         }
         self.ask_remote(standby);
-        let data = DataFacts {
-            system_id: facts.system_id.clone(),
-            state: ControlState::ShutDownInRecovery,
-            timeline: facts.timeline,
-            lsn: facts.lsn,
-            standby_signal: true,
-            history: facts.history.clone(),
-        };
-        match self.line_of(&data) {
-            Line::Behind => false,
-            Line::Foreign => {
-                self.explain_foreign();
-                false
-            }
-            Line::Forked | Line::Twin if self.s.rules.pause => false,
-            Line::Forked | Line::Twin => {
+        match self.remote_relation(&facts.system_id, &Stand::of_server(facts)) {
+            None => self.explain_foreign(),
+            Some(Relation::Behind) => {}
+            Some(_) if self.s.rules.pause => {}
+            Some(_) => {
                 let words = format!("{REMOTE} left my history before my position {}", facts.lsn);
                 self.stop(Stop::Fast, Rule::StandbyCluster, &words);
-                true
+                return true;
             }
         }
+        false
     }
 
     fn ask_remote(&mut self, standby: &Standby) {
@@ -260,19 +185,28 @@ impl Turn<'_> {
     }
 
     pub(super) fn absorb_remote(&mut self, facts: RemoteFacts) {
-        self.settled("remote");
         self.s.pg.remote = Some((facts, self.now));
     }
 
-    fn line_of(&self, mine: &DataFacts) -> Line {
+    /// By what it said last, if that is not too old: nothing is given up for less. `None`: it is
+    /// another cluster's.
+    fn remote_relation(&self, system_id: &str, mine: &Stand<'_>) -> Option<Relation> {
         let asked = self.s.rules.standby.as_ref();
         let counts = |(facts, at): &&(RemoteFacts, Ms)| {
             self.now < *at + FRESH_MS && Some(&facts.asked) == asked
         };
         let Some((remote, _)) = self.s.pg.remote.as_ref().filter(counts) else {
-            return Line::Behind;
+            return Some(Relation::Behind);
         };
-        relate(mine, remote)
+        if system_id != remote.system_id {
+            return None;
+        }
+        if remote.in_recovery {
+            // It may follow me, or who follows me: it has nothing to say yet.
+            return Some(Relation::Behind);
+        }
+        let another_line = fork_elsewhere(mine.history, &remote.history);
+        Some(mine.compare(remote.timeline, &remote.history, another_line))
     }
 
     fn explain_foreign(&mut self) {
@@ -343,43 +277,5 @@ impl Turn<'_> {
             expect: record.resource_version,
         });
         false
-    }
-}
-
-/// By the remote primary's own history.
-fn relate(mine: &DataFacts, remote: &RemoteFacts) -> Line {
-    if mine.system_id != remote.system_id {
-        return Line::Foreign;
-    }
-    let elsewhere = super::model::fork_elsewhere(&mine.history, &remote.history);
-    if remote.in_recovery {
-        // It may follow me, or who follows me: it has nothing to say yet.
-        return Line::Behind;
-    }
-    if mine.timeline == remote.timeline {
-        return if mine.standby_signal && !elsewhere {
-            Line::Behind
-        } else {
-            Line::Twin
-        };
-    }
-    if mine.timeline > remote.timeline || elsewhere {
-        return Line::Forked;
-    }
-    let fork = remote
-        .history
-        .iter()
-        .find(|entry| entry.timeline == mine.timeline);
-    let reached = |at: Lsn| {
-        if mine.standby_signal {
-            mine.lsn > at
-        } else {
-            // A primary's last record starts at its position: it must lie before the fork.
-            mine.lsn >= at
-        }
-    };
-    match fork {
-        Some(entry) if !reached(entry.switch_lsn) => Line::Behind,
-        _ => Line::Forked,
     }
 }

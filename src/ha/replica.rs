@@ -2,44 +2,14 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
-use super::model::{
-    ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Member, Ms, Name, Timeline, fork_elsewhere,
-};
+use super::model::{DataDir, HistoryEntry, Member, Ms, Name};
 use super::pg::Line;
+use super::rejoin::{Relation, Stand};
 use super::state::{Process, Succession};
 use super::step::Turn;
 
 /// A replica that has not streamed for that long may be on another line than it seems.
 const UNSTREAMED_MS: Ms = 10_000;
-
-/// Rewinds that may fail before a clone: one may only have missed the leader.
-const FAILED_REWINDS_MAX: u32 = 3;
-
-/// How my history relates to the leader's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Relation {
-    /// A prefix of it: streaming will do.
-    Behind,
-    /// It left mine before my position.
-    Forked,
-    /// The same timeline number from another promotion: no rewind can tell them apart, and
-    /// streaming would go on in the middle of other records.
-    Twin,
-    /// The published history says that my line is another one: to be confirmed by the leader's own
-    /// before anything is given up for it.
-    Suspect,
-    /// The leader has not published enough yet.
-    Unknown,
-}
-
-/// Where a member stands, by its server or by its data directory.
-struct Stand<'a> {
-    timeline: Timeline,
-    lsn: Lsn,
-    /// Not the last record's start but its end.
-    replica: bool,
-    history: &'a [HistoryEntry],
-}
 
 impl Turn<'_> {
     pub(super) fn follow(&mut self) {
@@ -123,24 +93,15 @@ impl Turn<'_> {
         let held = self.s.other_holder()?;
         let name = held.holder.name.clone();
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
-        let leads = member.role == "primary" || member.role == "standby_leader";
-        let serves = leads && member.state == "running";
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
         let same = member.pod_uid == held.holder.pod_uid;
         let alive = held.paused || self.now < self.s.lock.changed_at + held.ttl_ms;
-        (serves && same && alive && member.timeline.is_some()).then_some((name, member))
+        (member.serves_as_leader() && same && alive && member.timeline.is_some())
+            .then_some((name, member))
     }
 
     pub(super) fn record_epoch(&self) -> Option<u64> {
         self.s.other_holder().map(|held| held.epoch)
-    }
-
-    pub(super) fn rewinds_exhausted(&self) -> bool {
-        self.s.pg.failed_rewinds >= FAILED_REWINDS_MAX
-    }
-
-    fn diverged(&self) -> bool {
-        self.s.pg.diverged_from.is_some() && self.s.pg.diverged_from == self.record_epoch()
     }
 
     fn keep_replica(&mut self) {
@@ -184,12 +145,7 @@ impl Turn<'_> {
             return self.follow_leader(leader);
         };
         if let Some((name, member)) = self.primary_leader() {
-            let stand = Stand {
-                timeline: facts.timeline,
-                lsn: facts.lsn,
-                replica: true,
-                history: &facts.history,
-            };
+            let stand = Stand::of_server(&facts);
             let relation = self.relation(&stand, &member);
             if relation == Relation::Suspect {
                 self.confirm_line(&name, stand.history);
@@ -229,7 +185,7 @@ impl Turn<'_> {
     }
 
     /// An object that anybody may edit is no reason to replace a copy: ask the leader.
-    fn confirm_line(&mut self, leader: &Name, mine: &[HistoryEntry]) {
+    pub(super) fn confirm_line(&mut self, leader: &Name, mine: &[HistoryEntry]) {
         if self.may("CompareHistory", self.s.budgets.renew_ms) {
             let (with, mine) = (leader.clone(), mine.to_vec());
             self.emit(Effect::CompareHistory { with, mine });
@@ -259,7 +215,7 @@ impl Turn<'_> {
         }
     }
 
-    fn follow_leader(&mut self, leader: Name) {
+    pub(super) fn follow_leader(&mut self, leader: Name) {
         let at = self.address_of(&leader);
         let moved = at.is_some() && at != self.s.pg.upstream_at;
         let stale = self.s.pg.settings_stale;
@@ -273,126 +229,17 @@ impl Turn<'_> {
         }
     }
 
-    fn rejoin(&mut self, data: &DataFacts) {
-        if let Some(foreign) = self.foreign_system_id() {
-            return self.explain_once("foreign", Rule::Untouched, foreign);
-        }
-        let clean = matches!(
-            data.state,
-            ControlState::ShutDown | ControlState::ShutDownInRecovery
-        );
-        // Who was in recovery is a replica, whatever became of its signal file.
-        let recovering = matches!(
-            data.state,
-            ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery
-        );
-        let replica = data.standby_signal || recovering;
-        if !replica && !clean && !self.diverged() {
-            // A crashed primary knows its own end only after recovery.
-            if self.may("CrashRecover", self.s.budgets.renew_ms) {
-                self.begin(Op::CrashRecover, Effect::CrashRecover);
-            }
-            return;
-        }
-        let Some((name, leader)) = self.primary_leader() else {
-            if replica {
-                self.start_replica(self.leader_name());
-            }
-            return;
-        };
-        self.s.pg.left_to_people = None;
-        let stand = Stand {
-            timeline: data.timeline,
-            lsn: data.lsn,
-            replica,
-            history: &data.history,
-        };
-        let relation = self.relation(&stand, &leader);
-        match relation {
-            Relation::Unknown => {}
-            Relation::Suspect => self.confirm_line(&name, stand.history),
-            Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
-            Relation::Twin => {
-                self.copy_where_diverged(name, "the same timeline from another promotion");
-            }
-            _ if self.rewinds_exhausted() => {
-                self.copy_after_failed_rewinds(name);
-            }
-            Relation::Forked | Relation::Behind if !self.s.rules.repair.rewind => {
-                self.s.pg.diverged_from = self.record_epoch();
-                let why = "my history left the leader's, and use_pg_rewind is false";
-                self.copy_where_diverged(name, why);
-            }
-            Relation::Forked | Relation::Behind => {
-                self.s.pg.diverged_from = self.record_epoch();
-                let ready = leader.checkpoint_after_promote != Some(false);
-                if ready && self.may("Rewind", self.s.budgets.renew_ms) {
-                    let words = format!(
-                        "rewind: my history (timeline {}, {}) is not in {name}'s",
-                        data.timeline, data.lsn
-                    );
-                    self.explain(Rule::Replica, words);
-                    self.begin(Op::Rewind, Effect::Rewind { from: name });
-                }
-            }
-        }
-    }
-
     fn address_of(&self, name: &Name) -> Option<(String, u16)> {
         let member = self.s.shared.as_ref()?.members.get(name)?;
         (!member.host.is_empty()).then(|| (member.host.clone(), member.port))
     }
 
-    fn start_replica(&mut self, upstream: Option<Name>) {
+    pub(super) fn start_replica(&mut self, upstream: Option<Name>) {
         if self.may("StartReplica", self.s.budgets.renew_ms) {
             self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);
             self.s.pg.settings_stale = false;
             self.begin(Op::StartReplica, Effect::StartReplica { upstream });
-        }
-    }
-
-    /// Compare by the history that the leader published.
-    fn relation(&self, mine: &Stand<'_>, leader: &Member) -> Relation {
-        let Some(theirs) = leader.timeline else {
-            return Relation::Unknown;
-        };
-        let Some(shared) = &self.s.shared else {
-            return Relation::Unknown;
-        };
-        let history = &shared.config.history;
-        let of_this_leader = Some(shared.config.epoch) == self.record_epoch();
-        if self.s.pg.twin_of.is_some() && self.s.pg.twin_of == self.record_epoch() {
-            return Relation::Twin;
-        }
-        let suspect = of_this_leader && fork_elsewhere(mine.history, history);
-        let line = self.s.pg.line;
-        let line = line.filter(|line| Some(line.epoch) == self.record_epoch());
-        let another_line = match line {
-            _ if !suspect => false,
-            Some(line) => line.differs,
-            None => return Relation::Suspect,
-        };
-        if mine.timeline == theirs {
-            return if mine.replica && !another_line {
-                Relation::Behind
-            } else {
-                Relation::Twin
-            };
-        }
-        if mine.timeline > theirs || another_line {
-            return Relation::Forked;
-        }
-        if !shared.config.tells_of(theirs) {
-            return Relation::Unknown;
-        }
-        let lsn = mine.lsn;
-        match history.iter().find(|entry| entry.timeline == mine.timeline) {
-            None => Relation::Forked,
-            Some(entry) if mine.replica && lsn > entry.switch_lsn => Relation::Forked,
-            // A primary's last record starts at its position: it must lie before the fork.
-            Some(entry) if !mine.replica && lsn >= entry.switch_lsn => Relation::Forked,
-            Some(_) => Relation::Behind,
         }
     }
 }

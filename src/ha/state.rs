@@ -94,9 +94,6 @@ pub struct State {
     /// What the wall clock showed last.
     #[serde(default)]
     pub wall: Option<WallClock>,
-    /// What people have to know of a holder in maintenance mode that is silent.
-    #[serde(default)]
-    pub silent_mark: Option<String>,
     /// A holder in maintenance mode that a person has called dead, until that is written down.
     #[serde(default)]
     pub vouching: Option<String>,
@@ -231,7 +228,6 @@ impl State {
             restart: None,
             rebuild: None,
             wall: None,
-            silent_mark: None,
             vouching: None,
             sabotage: Sabotage::None,
         }

@@ -116,6 +116,12 @@ impl Runner {
         }
     }
 
+    /// What is known at once is an event like any other.
+    fn tell(&mut self, event: Event) {
+        let context = self.context.clone();
+        self.spawn(async move { context.tell(event).await });
+    }
+
     fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.work.spawn(work);
     }
@@ -140,8 +146,7 @@ impl Runner {
                 Event::DeadlineLatched
             }
         };
-        let context = self.context.clone();
-        self.spawn(async move { context.tell(event).await });
+        self.tell(event);
     }
 
     /// G1: the mark of maintenance mode is acknowledged.
@@ -155,8 +160,7 @@ impl Runner {
                 Event::DeadlineLatched
             }
         };
-        let context = self.context.clone();
-        self.spawn(async move { context.tell(event).await });
+        self.tell(event);
     }
 
     fn run_answer(&mut self, id: u64, done: bool, text: String) {
@@ -176,7 +180,7 @@ impl Runner {
         }
     }
 
-    /// Where a member's PostgreSQL listens, as the shared state shows it.
+    /// The remote primary of a standby cluster, as it is configured.
     fn remote(&self) -> Option<Remote> {
         let dynamic = self.context.dynamic.read().ok()?;
         let remote = dynamic.standby_cluster.clone()?;
@@ -196,6 +200,7 @@ impl Runner {
         self.source(name).map(Follow::Leader)
     }
 
+    /// Where a member's PostgreSQL listens, as the shared state shows it, or the remote primary's.
     fn source(&self, name: &str) -> Option<Source> {
         if name == REMOTE {
             return self.remote()?.source;
@@ -224,9 +229,8 @@ impl Runner {
     }
 
     fn no_address(&mut self, op: Op, name: &str) {
-        let context = self.context.clone();
         let result = Err(format!("the address of {name} is not known"));
-        self.spawn(async move { context.tell(Event::OpDone { op, result }).await });
+        self.tell(Event::OpDone { op, result });
     }
 }
 

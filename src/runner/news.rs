@@ -193,11 +193,7 @@ impl Runner {
             self.context.complaints.settle(REMOTE_SILENT);
         }
         let state = &self.state;
-        let people = state
-            .pg
-            .left_to_people
-            .as_ref()
-            .or(state.silent_mark.as_ref());
+        let people = state.pg.left_to_people.as_ref().or(state.silent_mark());
         let complaint = people
             .cloned()
             .or_else(|| self.context.complaints.standing());

@@ -21,6 +21,20 @@ pub(crate) fn shared_seen(
     step(state, Event::SharedSeen { shared, quorum }, now)
 }
 
+/// The stored configuration is another from now on.
+pub(crate) fn edit_rules(
+    state: &mut State,
+    now: u64,
+    edit: impl FnOnce(&mut Rules),
+) -> Vec<Effect> {
+    let mut shared = state.shared.clone().unwrap();
+    edit(shared.config.rules.get_or_insert_with(rules));
+    let version = shared.config.resource_version.as_deref().unwrap_or("1");
+    let version: u64 = version.parse().unwrap();
+    shared.config.resource_version = Some((version + 1).to_string());
+    shared_seen(state, shared, false, now)
+}
+
 pub(crate) fn tick(state: &mut State, now: u64) -> Vec<Effect> {
     step(state, Event::Tick, now)
 }

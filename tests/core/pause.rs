@@ -4,7 +4,7 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::{acknowledge, leader, member, shared_seen, tick};
+use super::conditions::{acknowledge, edit_rules, leader, member, shared_seen, tick};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Ask;
@@ -14,13 +14,7 @@ use pgwarden::ha::shared::SharedWrite;
 
 /// The stored configuration says so from now on.
 fn set_pause(state: &mut State, pause: bool, now: u64) -> Vec<Effect> {
-    let mut shared = state.shared.clone().unwrap();
-    let rules = shared.config.rules.get_or_insert_with(rules);
-    rules.pause = pause;
-    let version = shared.config.resource_version.as_deref().unwrap_or("1");
-    let version: u64 = version.parse().unwrap();
-    shared.config.resource_version = Some((version + 1).to_string());
-    shared_seen(state, shared, false, now)
+    edit_rules(state, now, |rules| rules.pause = pause)
 }
 
 fn marks(effects: &[Effect]) -> Option<bool> {

@@ -3,20 +3,14 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::{acknowledge, directory, leader, member, shared_seen, tick};
+use super::conditions::{acknowledge, directory, edit_rules, leader, member, shared_seen, tick};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Op;
 use pgwarden::ha::remote::{REMOTE, RemoteFacts, Standby};
 
 fn set_standby(state: &mut State, standby: Option<Standby>, now: u64) -> Vec<Effect> {
-    let mut shared = state.shared.clone().unwrap();
-    let rules = shared.config.rules.get_or_insert_with(rules);
-    rules.standby = standby;
-    let version = shared.config.resource_version.as_deref().unwrap_or("1");
-    let version: u64 = version.parse().unwrap();
-    shared.config.resource_version = Some((version + 1).to_string());
-    shared_seen(state, shared, true, now)
+    edit_rules(state, now, |rules| rules.standby = standby)
 }
 
 fn elsewhere() -> Standby {

@@ -35,17 +35,7 @@ pub(super) async fn run(
         ("resume", "resumed")
     };
     let value = if pause { json!(true) } else { Value::Null };
-    let sent = remote
-        .send("PATCH", "/config", &json!({ "pause": value }))
-        .await?;
-    match sent {
-        Some(answer) if answer.status == 200 => {}
-        Some(answer) => return Err(super::remote::refused(&answer)),
-        None => {
-            let what = "nobody answered: it may be stored; look at the list";
-            return Err(Failure::new(Exit::Temporary, what));
-        }
-    }
+    remote.patch_config(&json!({ "pause": value })).await?;
     if wait {
         writeln!(
             out,

@@ -114,6 +114,18 @@ impl Remote {
         self.send_within(method, path, body, CHANGE).await
     }
 
+    /// Change the dynamic configuration; stored when it returns.
+    pub async fn patch_config(&self, change: &Value) -> Result<(), Failure> {
+        match self.send("PATCH", "/config", change).await? {
+            Some(answer) if answer.status == 200 => Ok(()),
+            Some(answer) => Err(refused(&answer)),
+            None => {
+                let what = "nobody answered: it may be stored; look at the list";
+                Err(Failure::new(Exit::Temporary, what))
+            }
+        }
+    }
+
     /// The same credentials towards this member alone.
     #[must_use]
     pub fn at(&self, row: &Row) -> Self {

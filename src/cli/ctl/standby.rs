@@ -82,14 +82,7 @@ async fn carry_out(
     standby: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    match remote.send("PATCH", "/config", change).await? {
-        Some(answer) if answer.status == 200 => {}
-        Some(answer) => return Err(super::remote::refused(&answer)),
-        None => {
-            let what = "nobody answered: it may be stored; look at the list";
-            return Err(Failure::new(Exit::Temporary, what));
-        }
-    }
+    remote.patch_config(change).await?;
     let deadline = Instant::now() + PATIENCE;
     let (role, done) = if standby {
         ("standby_leader", "demoted")
