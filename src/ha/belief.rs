@@ -210,8 +210,9 @@ impl Turn<'_> {
                 because: format!("proof: {:?}", proof.kind),
             };
         }
-        let marked = belief.marked.is_some() && !self.vouched_dead();
-        if marked && !self.s.sabotaged(Sabotage::MarkIgnored) {
+        // Whether I write myself, I know.
+        let marked = belief.marked.as_ref().filter(|held| !self.s.is_me(held));
+        if marked.is_some() && !self.vouched_dead() && !self.s.sabotaged(Sabotage::MarkIgnored) {
             let until = self.now + self.s.budgets.renew_ms;
             return Vacancy::Held { until };
         }

@@ -6,6 +6,7 @@
 //! deadline runs again (G1). Whoever has seen the mark waits for a proof that the holder is dead,
 //! or for a person's word, however old the record is and whatever became of it.
 
+use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
 use super::lock::{Held, LockBelief, LockState};
 use super::model::{DataDir, Ms};
@@ -226,18 +227,22 @@ impl Turn<'_> {
     }
 
     /// The mark is of my own name and I do not hold the lock: the server is gone, or a restored
-    /// store shows the record. Nobody else can know that, and others wait for ever. What I write instead
-    /// proves nothing, so that they wait for D.
+    /// store shows an older record. Nobody else can know that, and others wait for ever. What I
+    /// write instead proves nothing, so that they wait for D. A record of somebody else is written
+    /// over only once anybody might take it.
     pub(super) fn disown_mark(&mut self) {
         let Some(lock) = self.s.lock.snapshot.clone() else {
             return;
         };
-        let shown = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
         let mine = self.s.lock.marked.clone();
-        let mine = mine.filter(|held| self.s.is_me(held) && !shown);
+        let mine = mine.filter(|held| self.s.is_me(held));
+        let others = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
         let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);
-        let due = self.may_write_lock();
-        if let Some(record) = mine.filter(|_| !held && due) {
+        let due = !held && self.may_write_lock();
+        if let Some(record) = mine.filter(|_| due) {
+            if others && let Vacancy::Held { until } = self.vacancy() {
+                return self.wake_at(until);
+            }
             let words = "the last record says that I lead in maintenance mode, and I do not";
             self.explain(Rule::Pause, words);
             let epoch = record.epoch.max(lock.epoch().unwrap_or(0));

@@ -315,3 +315,43 @@ fn a_record_out_of_a_backup_takes_no_mark_away() {
         assert_eq!(wrote_at, None, "{old:?}");
     }
 }
+
+#[test]
+fn a_restored_store_shows_another_s_record_and_the_marked_one_gives_up_its_own() {
+    // Found by the simulator: the others waited for a mark that only its bearer knew to be void,
+    // and its bearer waited for a record of a member that was dead.
+    let mut state = replica();
+    read(&mut state, marked("a", 7, 50), START + 10);
+    let older = held("c", 4, 5);
+    read(&mut state, older, START + 20);
+    see_the_cluster_again(&mut state, START + 21);
+    let nonce = state.lease.in_flight.expect("it gave it up at once");
+    let outcome = Outcome::Conflict;
+    step(
+        &mut state,
+        Event::LockWritten { nonce, outcome },
+        START + 22,
+    );
+    let wrote = |effect: &Effect| match effect {
+        Effect::WriteLock {
+            write: LockWrite::Release { release, .. },
+            ..
+        } => Some(release.clone()),
+        _ => None,
+    };
+    let mut given_up = None;
+    for after_ms in (30..20_000).step_by(100) {
+        let now = START + after_ms;
+        let effects = tick(&mut state, now);
+        if let Some(release) = effects.iter().find_map(wrote) {
+            given_up = Some((after_ms, release));
+            break;
+        }
+    }
+    let (after_ms, release) = given_up.expect("it gives the mark up");
+    assert!(!release.verified && release.epoch == 5, "{release:?}");
+    assert!(
+        after_ms >= 6_020,
+        "not before anybody might take it: {after_ms}"
+    );
+}

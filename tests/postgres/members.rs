@@ -151,10 +151,30 @@ impl Node {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    /// Stops the server and waits for its end: SIGINT cleanly, SIGKILL as a crash.
+    /// Stops the server and waits for its end: SIGINT cleanly, SIGKILL as a crash. A killed
+    /// postmaster's children still end after it, and hold the shared memory until then.
     pub(crate) fn stop(&mut self, signal: Signal) {
+        let children = self.children();
         self.signal(signal);
         self.server.take().unwrap().wait().unwrap();
+        let begun = Instant::now();
+        for child in children {
+            while fs::exists(format!("/proc/{child}")).unwrap() {
+                assert!(
+                    begun.elapsed() < LONG,
+                    "process {child} outlives its postmaster"
+                );
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let pid = self.server.as_ref().unwrap().id();
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        text.split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect()
     }
 
     pub(crate) async fn session(&self) -> Session {

@@ -109,17 +109,18 @@ def paused(side):
 
 def after_paused(side):
     side.ask("m-0", "/config", "PATCH", {"pause": None})
-    side.wait("it is over", lambda: "pause" not in side.json("m-1", "/patroni"))
+    over = lambda name: "pause" not in side.json(name, "/patroni")
+    side.wait("it is over", lambda: all(map(over, NAMES)))
 
 
 def switchover_requested(side):
     """At a time that does not come."""
     at = "2099-01-01T00:00:00+00:00"
-    side.ask("m-0", "/switchover", "POST", {"leader": "m-0", "candidate": "m-1", "scheduled_at": at})
-    try:
-        side.wait("it is published", lambda: "scheduled_switchover" in side.json("m-1", "/cluster"), 15)
-    except Failure:
-        pass
+    asked = {"leader": "m-0", "candidate": "m-1", "scheduled_at": at}
+    status, _, said = side.ask("m-0", "/switchover", "POST", asked)
+    if status != 202:
+        raise Failure(f"{side.namespace}: POST /switchover: {status} {said}")
+    side.wait("it is published", lambda: "scheduled_switchover" in side.json("m-1", "/cluster"), 30)
 
 
 def after_switchover_requested(side):
