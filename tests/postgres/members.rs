@@ -18,6 +18,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// One member: its settings, and its server while it runs.
