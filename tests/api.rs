@@ -10,6 +10,8 @@ mod certificates;
 mod changes;
 #[path = "api/configuring.rs"]
 mod configuring;
+#[path = "api/failsafe.rs"]
+mod failsafe;
 #[path = "api/harness.rs"]
 mod harness;
 #[path = "api/metrics.rs"]

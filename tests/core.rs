@@ -24,6 +24,8 @@ mod divergence;
 mod edited;
 #[path = "core/election.rs"]
 mod election;
+#[path = "core/failsafe.rs"]
+mod failsafe;
 #[path = "core/leaving.rs"]
 mod leaving;
 #[path = "core/pause.rs"]
@@ -60,6 +62,7 @@ fn rules() -> Rules {
         repair: Repair::default(),
         pause: false,
         standby: None,
+        failsafe: false,
     }
 }
 
@@ -116,6 +119,7 @@ fn held(by: &str, epoch: u64, version: u64) -> LockSnapshot {
         nonce: version,
         place: Place::default(),
         paused: false,
+        failsafe: None,
     };
     snapshot(LockState::Held(record), version)
 }

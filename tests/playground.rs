@@ -145,6 +145,24 @@ fn patronis_dialects_suffer_the_same_accidents() {
     }
 }
 
+/// Asynchronous: a second writer would be acknowledged, and seen.
+#[test]
+fn promises_keep_a_primary_going_and_one_that_is_missing_stops_it() {
+    if !has_postgresql("promises_keep_a_primary_going_and_one_that_is_missing_stops_it") {
+        return;
+    }
+    let home = Home::new("failsafe");
+    let accidents = "--accidents=outage-in-failsafe,broken-failsafe";
+    let output = home
+        .playground(&["--exercise", "--sync=off", "--outage=12", accidents])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("two writers: never"), "{said}");
+    assert!(said.trim_end().ends_with("2 passed, 0 failed"), "{said}");
+}
+
 #[test]
 fn a_supervisor_that_ends_it_finds_nothing_left() {
     if !has_postgresql("a_supervisor_that_ends_it_finds_nothing_left") {

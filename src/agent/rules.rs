@@ -17,6 +17,7 @@ pub(super) fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
         pause: dynamic.pause,
+        failsafe: dynamic.failsafe_mode,
         standby: dynamic.standby_cluster.as_ref().map(|remote| Standby {
             host: remote.host.clone(),
             port: remote.port,

@@ -4,7 +4,9 @@
 //! and the caller knows better than this file when to ask again.
 
 use super::auth::Credentials;
+use super::failsafe;
 use super::peer::PeerStatus;
+use crate::ha::lock::Mapped;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Uri};
@@ -76,6 +78,8 @@ pub enum Error {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// The headers.
+    pub headers: http::HeaderMap,
     /// The body.
     pub body: Bytes,
 }
@@ -115,6 +119,26 @@ impl Client {
             url,
             why: error.to_string(),
         })
+    }
+
+    /// Ask a member of the failsafe map for its promise; an error says in words why there is none.
+    pub async fn ask_promise(
+        &self,
+        name: &str,
+        mapped: &Mapped,
+        request: &failsafe::Request,
+        credentials: Option<&Credentials>,
+        deadline: Duration,
+    ) -> Result<(), String> {
+        let url = format!("{}/failsafe", base_of(&mapped.api_url));
+        let body = request.body();
+        let answer = self
+            .send_json("POST", &url, &body, credentials, deadline)
+            .await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let promise = answer.headers.get(failsafe::PROMISE);
+        let promise = promise.and_then(|value| value.to_str().ok());
+        request.judge(name, mapped, answer.status, &answer.text(), promise)
     }
 
     /// GET something.
@@ -334,12 +358,14 @@ where
             .await
             .map_err(|error| broken(&error))?;
         let status = answer.status().as_u16();
+        let headers = answer.headers().clone();
         let body = Limited::new(answer.into_body(), MAX_BODY_BYTES)
             .collect()
             .await
             .map_err(|error| broken(error.as_ref()))?;
         Ok(Answer {
             status,
+            headers,
             body: body.to_bytes(),
         })
     };

@@ -3,7 +3,7 @@
 use super::config::ConfigChange;
 use super::restart::RestartPlan;
 use super::when::When;
-use crate::ha::model::{Ms, Name};
+use crate::ha::model::{Identity, Ms, Name};
 use std::fmt;
 use tokio::sync::oneshot;
 
@@ -26,6 +26,15 @@ pub enum Ask {
     Vouch {
         /// Its name.
         holder: Name,
+    },
+    /// Promise a leader that cannot renew its lock not to take it by its age.
+    Promise {
+        /// The leader; a Patroni says its name alone.
+        holder: Identity,
+        /// The epoch it leads.
+        epoch: u64,
+        /// D of its record.
+        ttl_ms: Ms,
     },
     /// Restart this member's PostgreSQL.
     Restart {
@@ -68,6 +77,12 @@ impl fmt::Display for Ask {
             }
             Self::Failover { candidate } => write!(f, "a failover to {candidate}"),
             Self::Vouch { holder } => write!(f, "to take {holder} for dead"),
+            Self::Promise { holder, epoch, .. } => {
+                write!(
+                    f,
+                    "to promise {holder} not to take its lock of epoch {epoch}"
+                )
+            }
             Self::Restart { timeout_ms } => write!(f, "a restart within {timeout_ms} ms"),
             Self::PlanRestart(plan) => write!(f, "a restart at {}", plan.at.text),
             Self::DropRestart => write!(f, "no planned restart"),

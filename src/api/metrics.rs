@@ -156,7 +156,7 @@ fn of_the_cluster(page: &mut Page, view: &View) {
     page.flag(
         "patroni_failsafe_mode_is_active",
         "1: failsafe mode is active.",
-        false,
+        view.failsafe_is_active,
     );
     page.gauge(
         "patroni_postgres_timeline",

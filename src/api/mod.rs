@@ -9,6 +9,7 @@
 
 mod access;
 pub mod allowlist;
+mod answers;
 pub mod auth;
 mod body;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod command;
 pub mod config;
 mod connections;
+pub mod failsafe;
 pub mod health;
 mod lines;
 mod metrics;

@@ -1,6 +1,9 @@
 //! From a request to an answer: the table of routes, and the two that change something.
 
 use super::access::{self, Caller};
+use super::answers::{
+    Answer, EXPOSITION, JSON, JSON_LINES, bare, close_after, full, refusal, reply_answer, text,
+};
 use super::command::{Ask, Command, Reply};
 use super::config::ConfigChange;
 use super::connections::Slot;
@@ -10,24 +13,19 @@ use super::security::Handle;
 use super::server::{Journal, Limits, Parts};
 use super::switchover::{self, Verb};
 use super::view::View;
-use super::{cluster, config, health, metrics, reinitialize, restart, status};
+use super::{cluster, config, failsafe, health, metrics, reinitialize, restart, status};
 use crate::ha::model::Ms;
 use crate::sys::clock::wall_ms;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::header::{TRANSFER_ENCODING, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
-const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// As many entries as the journal keeps in memory.
 const JOURNAL_ENTRIES_MAX: usize = 10_000;
 /// As many as are given to who names no number.
@@ -36,11 +34,6 @@ const JOURNAL_ENTRIES: usize = 1_000;
 const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Readers of the journal at one time: its tail is the only large answer.
 const JOURNAL_READERS_MAX: usize = 2;
-
-/// This version has no failsafe mode; callers know that from its being off.
-const FAILSAFE_OFF: &str = "failsafe_mode is disabled";
-
-type Answer = Response<Full<Bytes>>;
 
 /// Everything an answer is made of.
 pub(super) struct Routes {
@@ -131,7 +124,7 @@ impl Routes {
             "/cluster" => full(200, JSON, cluster::cluster(&view).to_string()),
             "/config" => reply_answer(config::stored(&view)),
             "/metrics" => full(200, EXPOSITION, metrics::page(&view, now_ms)),
-            "/failsafe" => text(502, FAILSAFE_OFF),
+            "/failsafe" => reply_answer(failsafe::shown(&view)),
             "/history" => full(200, JSON, cluster::history(&view).to_string()),
             _ => full(
                 health::status(path, query, &view, now_ms),
@@ -189,7 +182,7 @@ impl Routes {
                 self.optional(request, |body, _| read(body), "Reinitialize", slot)
                     .await
             }
-            ("POST", "/failsafe") => text(502, FAILSAFE_OFF),
+            ("POST", "/failsafe") => self.promise(request, slot).await,
             _ => {
                 let mut answer = text(501, format!("Unsupported method ('{method}')"));
                 answer
@@ -241,6 +234,31 @@ impl Routes {
         }
     }
 
+    /// Beside the permits: people who wait for their verbs must not keep a leader from going on.
+    async fn promise(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
+        let body = match self.body(request).await {
+            Ok(body) => body,
+            Err(refusal) => return close_after(refusal),
+        };
+        let ask = match failsafe::read(&body, &self.view()) {
+            Ok(ask) => ask,
+            Err(reply) => return reply_answer(reply),
+        };
+        let epoch = match &ask {
+            Ask::Promise { epoch, .. } => *epoch,
+            _ => 0,
+        };
+        let mut answer = self.submit(ask, "Failsafe", slot).await;
+        if answer.status() == 200 {
+            for (name, value) in failsafe::headers(&self.view(), epoch) {
+                if let Ok(value) = HeaderValue::from_str(&value) {
+                    answer.headers_mut().insert(name, value);
+                }
+            }
+        }
+        answer
+    }
+
     async fn configure(
         &self,
         request: Request<Incoming>,
@@ -259,18 +277,16 @@ impl Routes {
 
     /// Into the decision loop's queue, and wait for its answer.
     async fn forward(&self, ask: Ask, word: &str, slot: &Slot) -> Answer {
-        let patience_ms = ask.patience_ms().unwrap_or(self.limits.decision_ms);
-        let busy = || {
-            text(
-                503,
-                format!("{word} failed: others are being decided; try again"),
-            )
-        };
         let Ok(_permit) = self.deciding.try_acquire() else {
-            return busy();
+            return busy(word);
         };
-        let _protected = slot.decide();
         tracing::info!("asked over the REST API: {ask}");
+        self.submit(ask, word, slot).await
+    }
+
+    async fn submit(&self, ask: Ask, word: &str, slot: &Slot) -> Answer {
+        let patience_ms = ask.patience_ms().unwrap_or(self.limits.decision_ms);
+        let _protected = slot.decide();
         let (reply, answered) = oneshot::channel();
         let deadline_ms = (self.now)() + patience_ms;
         if self
@@ -282,7 +298,7 @@ impl Routes {
             })
             .is_err()
         {
-            return busy();
+            return busy(word);
         }
         match timeout(Duration::from_millis(patience_ms), answered).await {
             Ok(Ok(reply)) => reply_answer(reply),
@@ -316,59 +332,19 @@ impl Routes {
     }
 }
 
+fn busy(word: &str) -> Answer {
+    text(
+        503,
+        format!("{word} failed: others are being decided; try again"),
+    )
+}
+
 fn first_segment(path: &str) -> &str {
     let end = path
         .get(1..)
         .and_then(|rest| rest.find('/'))
         .map_or(path.len(), |at| at + 1);
     &path[..end]
-}
-
-fn reply_answer(reply: Reply) -> Answer {
-    if reply.json {
-        return full(reply.status, JSON, reply.body);
-    }
-    text(reply.status, reply.body)
-}
-
-fn text(status: u16, body: impl Into<String>) -> Answer {
-    full(status, TEXT, body.into())
-}
-
-fn full(status: u16, content_type: HeaderValue, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    *answer.status_mut() = code(status);
-    answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    answer
-}
-
-/// A status line and nothing else.
-fn bare(status: u16) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::new()));
-    *answer.status_mut() = code(status);
-    answer
-}
-
-/// What is left of the request is not read: the connection ends with the answer.
-fn close_after(mut answer: Answer) -> Answer {
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
-}
-
-/// Who may not is told why.
-fn refusal(why: access::Refusal) -> Answer {
-    let mut answer = text(why.status(), why.words());
-    if why.status() == 401 {
-        let realm = HeaderValue::from_static("Basic realm=\"Patroni\"");
-        answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
-    }
-    answer
-}
-
-fn code(status: u16) -> StatusCode {
-    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ struct Status<'a> {
     pause: bool,
     #[serde(skip_serializing_if = "is_false")]
     cluster_unlocked: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    failsafe_mode_is_active: bool,
     #[serde(skip_serializing_if = "Map::is_empty")]
     tags: Map<String, Value>,
     #[serde(skip_serializing_if = "is_false")]
@@ -99,6 +101,7 @@ pub fn body(view: &View) -> String {
         sync_standby: view.is_sync_standby(),
         pause: view.pause,
         cluster_unlocked: view.leader.is_none(),
+        failsafe_mode_is_active: view.failsafe_is_active,
         tags: tag_values(&view.tags),
         pending_restart: view.pending_restart,
         pending_restart_reason: &view.pending_restart_reason,

@@ -76,6 +76,12 @@ pub struct View {
     pub ttl_ms: u64,
     /// The lag `/readiness` allows unless the question names one.
     pub maximum_lag_on_failover_bytes: u64,
+    /// `failsafe_mode` is on.
+    pub failsafe_mode: bool,
+    /// The REST addresses of the map in the lock record, where it carries one.
+    pub failsafe: Option<BTreeMap<Name, String>>,
+    /// The leader goes on without the Kubernetes API, by its peers' promises.
+    pub failsafe_is_active: bool,
     /// What this member answers in a race for the lock; our own peers read it.
     pub race: Option<crate::ha::event::PeerStatus>,
 }
@@ -157,6 +163,9 @@ impl View {
             beat_ms: now_ms,
             ttl_ms: 30_000,
             maximum_lag_on_failover_bytes: 1_048_576,
+            failsafe_mode: false,
+            failsafe: None,
+            failsafe_is_active: false,
             race: None,
         }
     }

@@ -64,6 +64,10 @@ pub struct PlaygroundArgs {
     /// The kubelet never reports the end of a container: no proof by it.
     #[arg(long, hide = true)]
     pub no_terminated: bool,
+    /// How long the API is gone in the accidents of that kind, in seconds; by default four times the
+    /// TTL.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..=7200))]
+    pub outage: Option<u64>,
     /// Keep the members' logs and journals although nothing failed.
     #[arg(long, hide = true)]
     pub keep_logs: bool,

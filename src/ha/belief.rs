@@ -90,6 +90,7 @@ impl Turn<'_> {
         belief.optime = lock.optime.or(belief.optime);
         belief.weigh_ttl(&lock.state);
         belief.note_mark(&lock.state);
+        belief.note_map(&lock.state);
         self.note_predecessor(&lock.state);
         let belief = &mut self.s.lock;
         belief.snapshot = Some(lock.clone());
@@ -213,6 +214,15 @@ impl Turn<'_> {
         // Whether I write myself, I know.
         let marked = belief.marked.as_ref().filter(|held| !self.s.is_me(held));
         if marked.is_some() && !self.vouched_dead() && !self.s.sabotaged(Sabotage::MarkIgnored) {
+            let until = self.now + self.s.budgets.renew_ms;
+            return Vacancy::Held { until };
+        }
+        if let Some(until) = self.s.promised_until(self.now)
+            && !self.s.sabotaged(Sabotage::PromiseForgotten)
+        {
+            return Vacancy::Held { until };
+        }
+        if self.s.holder_without_me().is_some() {
             let until = self.now + self.s.budgets.renew_ms;
             return Vacancy::Held { until };
         }

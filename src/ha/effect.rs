@@ -2,7 +2,7 @@
 //!
 //! Every variant has one `run_…` twin in the runner and one in the simulator.
 
-use super::lock::{LockWrite, Place};
+use super::lock::{FailsafeMap, LockWrite, Place};
 use super::model::{HistoryEntry, Identity, Ms, Name};
 use super::shared::SharedWrite;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,17 @@ pub enum Effect {
         round: u64,
         /// Whom, and at which REST address.
         peers: Vec<(Name, String)>,
+    },
+    /// Ask everybody in the failsafe map not to take my lock by its age → `Promised`.
+    AskPromises {
+        /// The round.
+        round: u64,
+        /// The epoch that I lead.
+        epoch: u64,
+        /// D of my record.
+        ttl_ms: Ms,
+        /// Whom.
+        peers: FailsafeMap,
     },
     /// Read the data directory → `DataSeen`.
     Inspect,
@@ -245,6 +256,11 @@ impl fmt::Display for Effect {
                     "ask {} peers for their positions (round {round})",
                     peers.len()
                 )
+            }
+            Self::AskPromises { round, peers, .. } => {
+                let names: Vec<&str> = peers.keys().map(String::as_str).collect();
+                let names = names.join(", ");
+                write!(f, "ask {names} not to take my lock (round {round})")
             }
             Self::Inspect => write!(f, "read the data directory"),
             Self::StartPrimary { sync_names } => {

@@ -26,6 +26,7 @@ impl Turn<'_> {
                 self.settled("vacancy");
                 self.wake_at(until);
                 self.explain_mark();
+                self.explain_map();
                 return self.seek_proof();
             }
             Vacancy::Free { because } => because,

@@ -1,7 +1,7 @@
 //! Facts: everything that can happen to a member, as data.
 
 use super::lock::{LockSnapshot, Outcome};
-use super::model::{DataDir, HistoryEntry, Lsn, Ms, Name, Timeline, Walsender};
+use super::model::{DataDir, HistoryEntry, Identity, Lsn, Ms, Name, Timeline, Walsender};
 use super::remote::RemoteFacts;
 use super::shared::{Shared, SharedWrite};
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,15 @@ pub enum Event {
         /// What it said; `None`: unreachable.
         status: Option<PeerStatus>,
     },
+    /// A member of the failsafe map answered, or did not within its deadline.
+    Promised {
+        /// The round of questions.
+        round: u64,
+        /// Who.
+        name: Name,
+        /// Why it does not promise; `None`: it does.
+        refused: Option<String>,
+    },
     /// The kubelet's id of my own container may enter the record from now on (L5).
     ContainerKnown {
         /// The id.
@@ -167,6 +176,15 @@ pub enum Ask {
     Vouch {
         /// The holder's name.
         holder: Name,
+    },
+    /// Promise a leader that cannot renew the lock not to take it by its age (G1).
+    Promise {
+        /// The leader.
+        holder: Identity,
+        /// The epoch it leads.
+        epoch: u64,
+        /// D of its record.
+        ttl_ms: Ms,
     },
     /// Restart this member's PostgreSQL.
     Restart {

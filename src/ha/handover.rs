@@ -72,6 +72,11 @@ impl Turn<'_> {
             Ask::Switchover { from, to } => (false, Some(from), to),
             Ask::Failover { to } => (true, None, Some(to)),
             Ask::Vouch { holder } => return self.absorb_vouch(id, &holder),
+            Ask::Promise {
+                holder,
+                epoch,
+                ttl_ms,
+            } => return self.absorb_request(id, holder, epoch, ttl_ms),
             Ask::Restart { timeout_ms } => return self.absorb_restart(id, timeout_ms),
             Ask::Reinitialize { force } => return self.absorb_reinitialize(id, force),
         };

@@ -63,12 +63,13 @@ impl Turn<'_> {
             return;
         };
         let paused = held.paused;
-        let until = if paused {
-            FOREVER
-        } else {
-            attempt.sent_at + budgets.kill_ms
-        };
         let mine = self.s.lease.held.as_ref();
+        // What peers have promised since goes on: this record names them too.
+        let kept = mine.filter(|mine| mine.epoch == held.epoch && mine.until < FOREVER);
+        let until = match attempt.sent_at + budgets.kill_ms {
+            _ if paused => FOREVER,
+            until => kept.map_or(until, |mine| mine.until.max(until)),
+        };
         let known = mine.is_some_and(|mine| mine.acked_sent_at >= attempt.sent_at);
         if known || until <= self.now {
             return;
@@ -96,6 +97,7 @@ impl Turn<'_> {
             since: since.unwrap_or(attempt.sent_at),
             paused,
             armed,
+            mapped: self.mapped_since(attempt.nonce),
         });
         if !armed {
             // A standby leader.
@@ -331,6 +333,7 @@ impl Turn<'_> {
                 self.s.lock.optime
             },
             paused,
+            failsafe: self.s.failsafe_map(),
         }
     }
 
@@ -365,6 +368,7 @@ impl Turn<'_> {
             LockWrite::Release { release, .. } => release.ttl_ms,
         };
         let release = matches!(write, LockWrite::Release { .. });
+        let failsafe = self.note_mapped(&write);
         let attempts = &mut self.s.lease.attempts;
         if attempts.len() == ATTEMPTS_MAX {
             // A release is remembered longest: what it forbids ends with an acknowledgement.
@@ -376,6 +380,7 @@ impl Turn<'_> {
             sent_at: self.now,
             ttl_ms,
             release,
+            failsafe,
         });
         self.s.lease.in_flight = Some(nonce);
         self.emit(Effect::WriteLock {

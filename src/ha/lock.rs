@@ -6,6 +6,7 @@
 
 use super::model::{Identity, Lsn, Ms, Name, Timeline};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The greatest epoch that can be written: counters of a Lease are 32 bits wide.
 pub const EPOCH_MAX: u64 = i32::MAX as u64;
@@ -54,6 +55,28 @@ pub struct Held {
     /// record never grows old.
     #[serde(default)]
     pub paused: bool,
+    /// Failsafe mode (G1): who may take the lock by its age, and is asked not to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failsafe: Option<FailsafeMap>,
+}
+
+/// A member in the map of failsafe mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mapped {
+    /// The UID of its Pod; empty where a Patroni wrote the map: a name is all it knows.
+    pub pod_uid: String,
+    /// Its REST address.
+    pub api_url: String,
+}
+
+/// The members who may take the lock by its age.
+pub type FailsafeMap = BTreeMap<Name, Mapped>;
+
+/// Of two records, the first is the other one or was written after it, whatever a restored store
+/// shows.
+pub(super) fn same_or_later(held: &Held, known: &Held) -> bool {
+    let renewed = held.holder == known.holder && held.nonce >= known.nonce;
+    held.epoch > known.epoch || (held.epoch == known.epoch && renewed)
 }
 
 /// A well-formed release: an empty holder with our annotation.
@@ -185,6 +208,9 @@ pub struct Claim {
     /// With the mark of maintenance mode.
     #[serde(default)]
     pub paused: bool,
+    /// With the map of failsafe mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failsafe: Option<FailsafeMap>,
 }
 
 /// How a write to the API ended: L6, one meaning for every outcome.
@@ -262,6 +288,9 @@ pub struct LockBelief {
     /// became of the object since, its holder may write for ever.
     #[serde(default)]
     pub marked: Option<Held>,
+    /// The last record that carried the map of failsafe mode, until a later one does not.
+    #[serde(default)]
+    pub mapped: Option<Held>,
 }
 
 /// Why a candidate need not wait: L5.

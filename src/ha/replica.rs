@@ -95,7 +95,8 @@ impl Turn<'_> {
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
         let same = member.pod_uid == held.holder.pod_uid;
-        let alive = held.paused || self.now < self.s.lock.changed_at + held.ttl_ms;
+        let promised = self.s.promised_until(self.now).is_some();
+        let alive = held.paused || promised || self.now < self.s.lock.changed_at + held.ttl_ms;
         (member.serves_as_leader() && same && alive && member.timeline.is_some())
             .then_some((name, member))
     }

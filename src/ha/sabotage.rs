@@ -24,4 +24,8 @@ pub enum Sabotage {
     SuspendedEarly,
     /// G1 off: the mark leaves the record before the deadline runs again.
     MarkRemovedFirst,
+    /// G1 off: who promised not to race in failsafe mode does.
+    PromiseForgotten,
+    /// G1 off: a member outside the failsafe map takes the lock by its age.
+    MapIgnored,
 }

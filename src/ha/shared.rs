@@ -28,6 +28,9 @@ pub struct Rules {
     /// `pause`: maintenance mode.
     #[serde(default)]
     pub pause: bool,
+    /// `failsafe_mode`: a leader that cannot renew goes on while all others promise not to lead.
+    #[serde(default)]
+    pub failsafe: bool,
     /// `standby_cluster`: the leader follows a primary of another cluster.
     #[serde(default)]
     pub standby: Option<Standby>,

@@ -3,6 +3,7 @@
 use super::budgets::{Budgets, Overrides};
 use super::configure::Restart;
 use super::event::{Op, PeerStatus};
+use super::failsafe::Failsafe;
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
 use super::rebuild::Rebuild;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::handover::{Handover, HandoverPhase, PendingAsk, Succession};
+pub use super::hold::{Attempt, HeldLease, Lease};
 pub use super::pg::{InForce, Pg, Process, SyncTask};
 pub use super::sabotage::Sabotage;
 
@@ -97,61 +99,11 @@ pub struct State {
     /// A holder in maintenance mode that a person has called dead, until that is written down.
     #[serde(default)]
     pub vouching: Option<String>,
+    /// Failsafe mode.
+    #[serde(default)]
+    pub failsafe: Failsafe,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
-}
-
-/// The lock as held by this member.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Lease {
-    /// Attempts whose success may still be learnt by reading, the newest last; bounded.
-    pub attempts: Vec<Attempt>,
-    /// The attempt in flight.
-    pub in_flight: Option<u64>,
-    /// The last acknowledged claim.
-    pub held: Option<HeldLease>,
-    /// A record in my name and incarnation found by a new agent: to be adopted by a renewal (G5).
-    pub adoptable: bool,
-    /// The next attempt's number.
-    pub next_nonce: u64,
-    /// The earliest instant of the next try after a failed one.
-    pub retry_at: Ms,
-}
-
-/// One write of the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its number.
-    pub nonce: u64,
-    /// The clock before it left.
-    pub sent_at: Ms,
-    /// D in it.
-    pub ttl_ms: Ms,
-    /// It was a release.
-    pub release: bool,
-}
-
-/// An acknowledged claim.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HeldLease {
-    /// The epoch.
-    pub epoch: u64,
-    /// As written at acquisition.
-    pub acquire_time: String,
-    /// `sent_at` of the last acknowledged write.
-    pub acked_sent_at: Ms,
-    /// The instant by which PostgreSQL must be dead: what the guardian was told.
-    pub until: Ms,
-    /// The resourceVersion it produced.
-    pub version: String,
-    /// When this epoch was acquired, by `sent_at`.
-    pub since: Ms,
-    /// The record bears the mark of maintenance mode, and no deadline runs.
-    #[serde(default)]
-    pub paused: bool,
-    /// The guardian was told of it: not so for a standby leader.
-    #[serde(default)]
-    pub armed: bool,
 }
 
 /// A race: questions to the peers about one state of the lock.
@@ -229,6 +181,7 @@ impl State {
             rebuild: None,
             wall: None,
             vouching: None,
+            failsafe: Failsafe::default(),
             sabotage: Sabotage::None,
         }
     }

@@ -156,6 +156,11 @@ impl Turn<'_> {
                 name,
                 status,
             } => self.absorb_answer(round, name, status),
+            Event::Promised {
+                round,
+                name,
+                refused,
+            } => self.absorb_promise(round, &name, refused),
             Event::ContainerKnown { id } => self.s.place.container_id = id,
             Event::ProofFound(proof) => self.absorb_proof(proof),
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
@@ -294,6 +299,7 @@ impl Turn<'_> {
         self.self_fence();
         self.press_stop();
         self.tend_lease();
+        self.tend_failsafe();
         self.answer_asks();
         self.write_vouch();
         self.tend_restart();

@@ -3,6 +3,7 @@
 use super::byhand;
 use super::cluster::Cluster;
 use super::heal::Whole;
+use super::outage;
 use super::processes;
 use crate::api::client;
 use crate::sys::process::{Pid, Signal, signal};
@@ -34,6 +35,9 @@ pub(super) enum Accident {
     LockDeleted,
     ConfigDeleted,
     ParameterRaised,
+    Outage,
+    OutageInFailsafe,
+    BrokenFailsafe,
 }
 
 impl Accident {
@@ -50,13 +54,16 @@ impl Accident {
         Self::AllKilled,
     ];
 
-    /// What people do by hand, only when asked for.
-    pub(super) const BY_HAND: [Self; 5] = [
+    /// What people do by hand, and what takes long: only when asked for.
+    pub(super) const BY_HAND: [Self; 8] = [
         Self::TtlLowered,
         Self::LockDamaged,
         Self::LockDeleted,
         Self::ConfigDeleted,
         Self::ParameterRaised,
+        Self::Outage,
+        Self::OutageInFailsafe,
+        Self::BrokenFailsafe,
     ];
 
     /// The accident of that name, of either kind.
@@ -82,6 +89,9 @@ impl Accident {
             Self::LockDeleted => "deleted-lock",
             Self::ConfigDeleted => "deleted-config",
             Self::ParameterRaised => "raised-parameter",
+            Self::Outage => "outage",
+            Self::OutageInFailsafe => "outage-in-failsafe",
+            Self::BrokenFailsafe => "broken-failsafe",
         }
     }
 
@@ -90,7 +100,7 @@ impl Accident {
     pub(super) const fn may_lose(self) -> bool {
         !matches!(
             self,
-            Self::Switchover | Self::ReplicaLost | Self::ConfigDeleted
+            Self::Switchover | Self::ReplicaLost | Self::ConfigDeleted | Self::OutageInFailsafe
         )
     }
 
@@ -145,6 +155,15 @@ impl Accident {
                 sleep(frozen_for).await;
                 cluster.set_cut(primary, false);
                 lowered
+            }
+            Self::Outage => {
+                outage::for_all(cluster).await;
+                Ok(())
+            }
+            Self::OutageInFailsafe => outage::in_failsafe(cluster, primary).await,
+            Self::BrokenFailsafe => {
+                let replica = replica(cluster, primary, round)?;
+                outage::with_a_hung_member(cluster, primary, replica).await
             }
             Self::LockDamaged => {
                 byhand::damage_the_lock(&cluster.kubelet, round.is_multiple_of(2)).await

@@ -32,6 +32,8 @@ pub(super) struct Cluster {
     pub(super) installation: Installation,
     /// The lease's time to live.
     pub(super) ttl_s: u64,
+    /// How long the API is gone where it goes.
+    pub(super) outage: Duration,
     /// Synchronous replication.
     pub(super) sync: bool,
     /// The end of a container is reported.
@@ -119,6 +121,7 @@ impl Cluster {
             kubelet,
             installation,
             ttl_s: plan.ttl_s,
+            outage: plan.outage,
             sync: plan.sync,
             terminated: plan.terminated,
             network,

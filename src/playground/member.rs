@@ -188,6 +188,7 @@ mod tests {
             rounds: 1,
             members: 3,
             ttl_s: 6,
+            outage: std::time::Duration::from_secs(24),
             sync: true,
             dialect: Dialect::ConfigMap,
             bin_dir: None,

@@ -26,6 +26,7 @@ mod ledger;
 mod live;
 mod member;
 mod oracle;
+mod outage;
 mod processes;
 mod proxy;
 mod report;
@@ -42,6 +43,7 @@ use cluster::Cluster;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,6 +54,7 @@ struct Plan {
     rounds: u32,
     members: usize,
     ttl_s: u64,
+    outage: Duration,
     sync: bool,
     dialect: Dialect,
     bin_dir: Option<PathBuf>,
@@ -96,6 +99,7 @@ impl Plan {
             rounds: args.rounds,
             members,
             ttl_s: args.ttl,
+            outage: Duration::from_secs(args.outage.unwrap_or(4 * args.ttl)),
             sync: args.sync == Switch::On,
             dialect: match args.lock {
                 Lock::Lease => Dialect::Lease,

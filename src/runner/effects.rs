@@ -1,17 +1,18 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
 use super::{Postmaster, Runner, files, inspect, kube, lines, server, standbys};
-use crate::api::Reply;
+use crate::api::{self, Reply, failsafe};
 use crate::guardian::deadline::{Deadline, DeadlineError};
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
-use crate::ha::lock::LockWrite;
-use crate::ha::model::Ms;
+use crate::ha::lock::{FailsafeMap, LockWrite};
+use crate::ha::model::{Ms, Name};
 use crate::ha::pause::FOREVER;
 use crate::ha::remote::REMOTE;
 use crate::postgres::Source;
 use crate::postgres::config::{Follow, Remote};
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -49,16 +50,15 @@ impl Runner {
             } => {
                 self.spawn(kube::run_seek_proof(context, fields, holder, place));
             }
-            Effect::AskPeers { round, peers } => {
-                for (name, url) in peers {
-                    self.spawn(kube::run_ask_peer(
-                        context.clone(),
-                        call_ms,
-                        round,
-                        name,
-                        url,
-                    ));
-                }
+            Effect::AskPeers { round, peers } => self.ask_peers(round, peers),
+            Effect::AskPromises {
+                round,
+                epoch,
+                ttl_ms,
+                peers,
+            } => {
+                let request = self.promise_request(epoch, ttl_ms);
+                self.ask_promises(round, request, peers);
             }
             Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
             Effect::Inspect => self.spawn(inspect::run_inspect(context)),
@@ -164,12 +164,50 @@ impl Runner {
     }
 
     fn run_answer(&mut self, id: u64, done: bool, text: String) {
-        if let Some((_, reply)) = self.questions.remove(&id) {
+        if let Some((ask, reply)) = self.questions.remove(&id) {
+            let status = match (done, ask) {
+                (true, _) => 200,
+                // As Patroni answers it.
+                (false, api::Ask::Promise { .. }) => 500,
+                (false, _) => 503,
+            };
             // Who asked may have gone.
-            let _ = reply.send(Reply::new(if done { 200 } else { 503 }, text));
+            let _ = reply.send(Reply::new(status, text));
         } else {
             // Nobody waits for it: a restart that was planned.
             tracing::info!("{text}");
+        }
+    }
+
+    fn ask_peers(&mut self, round: u64, peers: Vec<(Name, String)>) {
+        let call_ms = self.state.budgets.call_ms;
+        for (name, url) in peers {
+            let context = self.context.clone();
+            self.spawn(kube::run_ask_peer(context, call_ms, round, name, url));
+        }
+    }
+
+    fn ask_promises(&mut self, round: u64, request: failsafe::Request, peers: FailsafeMap) {
+        let call_ms = self.state.budgets.call_ms;
+        let request = Arc::new(request);
+        for who in peers {
+            let (context, request) = (self.context.clone(), Arc::clone(&request));
+            self.spawn(kube::run_ask_promise(context, call_ms, round, who, request));
+        }
+    }
+
+    fn promise_request(&self, epoch: u64, ttl_ms: Ms) -> failsafe::Request {
+        let me = &self.state.me;
+        let members = self.state.shared.as_ref().map(|shared| &shared.members);
+        let own = members.and_then(|members| members.get(&me.name));
+        let own = own.cloned().unwrap_or_default();
+        failsafe::Request {
+            scope: self.context.settings().scope.clone(),
+            holder: me.clone(),
+            epoch,
+            ttl_ms,
+            conn_url: format!("postgres://{}:{}/postgres", own.host, own.port),
+            api_url: own.api_url,
         }
     }
 

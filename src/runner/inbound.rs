@@ -103,6 +103,15 @@ impl Runner {
             api::Ask::Vouch { holder } => Ask::Vouch {
                 holder: holder.clone(),
             },
+            api::Ask::Promise {
+                holder,
+                epoch,
+                ttl_ms,
+            } => Ask::Promise {
+                holder: holder.clone(),
+                epoch: *epoch,
+                ttl_ms: *ttl_ms,
+            },
             api::Ask::Restart { timeout_ms } => Ask::Restart {
                 // An answer reaches who asks before that one gives up.
                 timeout_ms: timeout_ms.saturating_sub(500),

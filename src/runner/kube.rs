@@ -5,7 +5,7 @@ use super::effects::ms;
 use crate::dcs::codec::pod::terminated_proof;
 use crate::dcs::{DcsError, SharedPart};
 use crate::ha::event::{Event, PeerStatus};
-use crate::ha::lock::{LockWrite, Outcome, Place, Proof, ProofKind};
+use crate::ha::lock::{LockWrite, Mapped, Outcome, Place, Proof, ProofKind};
 use crate::ha::model::{Identity, Lsn, Ms, Name};
 use crate::ha::shared::SharedWrite;
 use std::sync::Arc;
@@ -131,6 +131,28 @@ pub(super) async fn run_ask_peer(
             round,
             name,
             status,
+        })
+        .await;
+}
+
+pub(super) async fn run_ask_promise(
+    context: Arc<Context>,
+    call_ms: Ms,
+    round: u64,
+    (name, mapped): (Name, Mapped),
+    request: Arc<crate::api::failsafe::Request>,
+) {
+    let security = context.security.current();
+    let credentials = security.credentials();
+    let asked = security
+        .peers()
+        .ask_promise(&name, &mapped, &request, credentials, ms(call_ms));
+    let refused = asked.await.err();
+    context
+        .tell(Event::Promised {
+            round,
+            name,
+            refused,
         })
         .await;
 }

@@ -214,6 +214,7 @@ mod tests {
             repair: Repair::default(),
             pause: false,
             standby: None,
+            failsafe: false,
         };
         let budgets = Budgets::for_ttl(rules.ttl_ms).unwrap();
         State::new(me, Place::default(), false, rules, budgets)

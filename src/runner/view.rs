@@ -3,9 +3,10 @@
 use super::{Context, Runner, Watchful};
 use crate::api::{ReplicationRow, View, Xlog};
 use crate::ha::event::Op;
-use crate::ha::model::{Ms, Walsender};
+use crate::ha::model::{Ms, Name, Walsender};
 use crate::ha::state::{Process, State};
 use crate::postgres::probe::Facts;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 impl Runner {
@@ -116,6 +117,9 @@ pub(super) fn build(
         system_id: member.system_id,
         ttl_ms: state.budgets.ttl_ms,
         maximum_lag_on_failover_bytes: state.rules.maximum_lag_on_failover_bytes,
+        failsafe_mode: state.rules.failsafe,
+        failsafe: failsafe_map(state),
+        failsafe_is_active: state.failsafe_is_active(now),
         race: state.peer_status(now),
         ..View::starting(
             &settings.scope,
@@ -126,6 +130,15 @@ pub(super) fn build(
     }
 }
 
+/// The map that the last record carries, as Patroni shows it.
+fn failsafe_map(state: &State) -> Option<BTreeMap<Name, String>> {
+    let map = state.lock.mapped.as_ref()?.failsafe.as_ref()?;
+    let urls = map
+        .iter()
+        .map(|(name, mapped)| (name.clone(), mapped.api_url.clone()));
+    Some(urls.collect())
+}
+
 /// Who holds a lock that is alive, as far as I see.
 fn leader(state: &State, now: Ms) -> Option<String> {
     if state.holds(now) {
@@ -133,7 +146,9 @@ fn leader(state: &State, now: Ms) -> Option<String> {
     }
     let held = state.other_holder()?;
     // With the mark of maintenance mode it leads however old its record is.
-    (held.paused || now < state.lock.changed_at + held.ttl_ms).then(|| held.holder.name.clone())
+    let promised = state.promised_until(now).is_some();
+    (held.paused || promised || now < state.lock.changed_at + held.ttl_ms)
+        .then(|| held.holder.name.clone())
 }
 
 fn timestamp(ms: i64) -> Option<String> {

@@ -42,6 +42,9 @@ pub struct Dynamic {
     pub synchronous_mode: SyncMode,
     /// `pause`: maintenance mode.
     pub pause: bool,
+    /// `failsafe_mode`: a leader that cannot reach the API goes on while all others promise not to
+    /// lead.
+    pub failsafe_mode: bool,
     /// `standby_cluster`, where it names a host, a port or a `restore_command`.
     pub standby_cluster: Option<StandbyCluster>,
     /// `check_timeline`: a candidate on an older timeline than the history's does not race.
@@ -75,6 +78,7 @@ impl Default for Dynamic {
             primary_stop_timeout_ms: None,
             synchronous_mode: SyncMode::Off,
             pause: false,
+            failsafe_mode: false,
             standby_cluster: None,
             check_timeline: false,
             parameters: BTreeMap::new(),
@@ -143,6 +147,7 @@ pub(super) fn read(
             default.retry_timeout_ms,
         ),
         pause: flag(section, "pause", fallback.pause, false),
+        failsafe_mode: flag(section, "failsafe_mode", fallback.failsafe_mode, false),
         standby_cluster: standby_cluster(section, fallback.standby_cluster.as_ref()),
         check_timeline: flag(section, "check_timeline", fallback.check_timeline, false),
         synchronous_mode: sync_mode(section, fallback.synchronous_mode),

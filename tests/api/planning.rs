@@ -155,17 +155,6 @@ async fn a_new_copy_and_a_reload_reach_the_loop() {
 }
 
 #[tokio::test]
-async fn failsafe_mode_is_off() {
-    let server = serve(|_| {}).await;
-    let text = "failsafe_mode is disabled";
-    let answer = server.ask("GET", "/failsafe").await;
-    assert_eq!((answer.status, answer.body.as_str()), (502, text));
-    let answer = server.post("/failsafe", "{}").await;
-    assert_eq!((answer.status, answer.body.as_str()), (502, text));
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn plans_are_shown_where_patroni_shows_them() {
     let plan = json!({ "schedule": LATER, "postmaster_start_time": "then" });
     let server = serve(|view| {

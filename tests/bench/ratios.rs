@@ -149,6 +149,7 @@ fn decisions() -> (f64, f64) {
         repair: Repair::default(),
         pause: false,
         standby: None,
+        failsafe: false,
     };
     let budgets = Budgets::for_ttl(6_000).unwrap();
     let mut state = State::new(me, Place::default(), false, rules, budgets);

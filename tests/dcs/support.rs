@@ -38,6 +38,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         repair: Repair::default(),
         pause: false,
         standby: None,
+        failsafe: false,
     })
 }
 
@@ -123,6 +124,7 @@ pub(crate) fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
         nonce,
         optime: Some(Lsn(nonce)),
         paused: false,
+        failsafe: None,
     }
 }
 

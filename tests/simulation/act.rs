@@ -67,6 +67,16 @@ pub(crate) enum Act {
         round: u64,
         peer: usize,
     },
+    /// In failsafe mode a leader asks the Pod with this UID.
+    AskPromise {
+        node: usize,
+        life: Life,
+        round: u64,
+        peer: usize,
+        uid: String,
+        epoch: u64,
+        ttl_ms: u64,
+    },
     /// The guardian looks at its deadline.
     Deadline {
         node: usize,

@@ -104,6 +104,7 @@ impl Store {
                 nonce: claim.nonce,
                 place: claim.place.clone(),
                 paused: claim.paused,
+                failsafe: claim.failsafe.clone(),
             })
         };
         let (state, optime) = match write {

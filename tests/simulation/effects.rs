@@ -13,7 +13,8 @@ impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
         let life = self.nodes[node].life;
         match effect {
-            Effect::Explain { .. } | Effect::SetSlots { .. } | Effect::Answer { .. } => {}
+            Effect::Explain { .. } | Effect::SetSlots { .. } => {}
+            Effect::Answer { id, done, text } => self.answer_question(node, id, done, text),
             // It lies beyond this world, and never answers.
             Effect::AskRemote => {}
             Effect::PublishRoute { epoch } => self.send_route(node, epoch),
@@ -50,6 +51,12 @@ impl World {
                     self.ask_peer(node, round, name);
                 }
             }
+            Effect::AskPromises {
+                round,
+                epoch,
+                ttl_ms,
+                peers,
+            } => self.ask_promises(node, (round, epoch, ttl_ms), peers),
             Effect::Bye => {
                 self.kill_pod(node);
                 let delay = self.rng.range(500, 3_000);

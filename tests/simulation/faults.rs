@@ -1,6 +1,7 @@
 //! What befalls the cluster, chosen by the seed.
 
 use crate::act::Act;
+use crate::failsafe;
 use crate::maintenance;
 use crate::node::Life;
 use crate::server::Dir;
@@ -20,7 +21,7 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 48) {
+        match world.rng.range(0, 53) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -92,7 +93,7 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
-            by_hand @ 30..=48 => Self::by_hand(world, by_hand, (any, target), long),
+            by_hand @ 30..=53 => Self::by_hand(world, by_hand, (any, target), long),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -121,6 +122,9 @@ impl Fault {
             41 | 42 => Self::plan(world, target),
             44..=46 => maintenance::pause(world, long),
             47 | 48 => maintenance::demote(world, long),
+            49 => failsafe::switch(world),
+            50 | 51 => failsafe::outage(world, target),
+            52 | 53 => failsafe::late_joiner(world, any),
             _ => Self::jump(world, any),
         }
     }

@@ -14,6 +14,7 @@
 mod act;
 mod api;
 mod effects;
+mod failsafe;
 mod faults;
 mod guardian;
 mod life;
@@ -46,6 +47,7 @@ fn run(seed: u64, bug: Bug, trace: bool) -> (Result<(), Failure>, u64) {
         synchronous: seed.is_multiple_of(2),
         // And each in both kinds of dialect.
         route_in_lock: seed % 4 >= 2,
+        failsafe: seed % 8 >= 4,
         bug,
         trace,
     };
@@ -153,6 +155,16 @@ fn a_deadline_suspended_before_the_mark_is_acknowledged_is_caught() {
 #[test]
 fn a_mark_removed_before_the_deadline_runs_is_caught() {
     is_caught(Bug::Core(Sabotage::MarkRemovedFirst));
+}
+
+#[test]
+fn a_promise_that_is_forgotten_is_caught() {
+    is_caught(Bug::Core(Sabotage::PromiseForgotten));
+}
+
+#[test]
+fn a_member_outside_the_map_that_races_is_caught() {
+    is_caught(Bug::Core(Sabotage::MapIgnored));
 }
 
 #[test]

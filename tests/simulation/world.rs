@@ -2,6 +2,7 @@
 
 use crate::act::{Act, Scheduled};
 use crate::api::Store;
+use crate::failsafe::Asker;
 use crate::faults::Fault;
 use crate::maintenance;
 use crate::node::Node;
@@ -10,7 +11,7 @@ use crate::rng::Rng;
 use pgwarden::ha::shared::{Repair, Rules};
 use pgwarden::ha::state::Sabotage;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
 /// D of the simulated cluster: the shortest that is offered.
@@ -45,11 +46,13 @@ impl Bug {
             "mark" => Self::Core(Sabotage::MarkIgnored),
             "suspend" => Self::Core(Sabotage::SuspendedEarly),
             "unmark" => Self::Core(Sabotage::MarkRemovedFirst),
+            "promise" => Self::Core(Sabotage::PromiseForgotten),
+            "map" => Self::Core(Sabotage::MapIgnored),
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, cas, wallclock"
                 )
             }
         }
@@ -62,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) synchronous: bool,
     /// The Endpoints dialect: writing the route changes the version of the lock.
     pub(crate) route_in_lock: bool,
+    /// Failsafe mode is on from the beginning.
+    pub(crate) failsafe: bool,
     pub(crate) bug: Bug,
     pub(crate) trace: bool,
 }
@@ -90,6 +95,8 @@ pub(crate) struct World {
     pub(crate) healed: bool,
     pub(crate) slow_until: u64,
     pub(crate) lossy_until: u64,
+    /// Questions for promises that have not been answered.
+    pub(crate) questions: BTreeMap<u64, (Asker, String)>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     next_id: u64,
@@ -110,6 +117,7 @@ impl World {
             repair: Repair::default(),
             pause: false,
             standby: None,
+            failsafe: options.failsafe,
         };
         let mut rng = Rng::new(options.seed);
         let nodes = (0..3).map(|index| Node::new(index, &mut rng)).collect();
@@ -125,6 +133,7 @@ impl World {
             healed: false,
             slow_until: 0,
             lossy_until: 0,
+            questions: BTreeMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
             next_id: 0,

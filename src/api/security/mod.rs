@@ -210,7 +210,8 @@ impl Security {
         &self.transport
     }
 
-    pub(in crate::api) fn credentials(&self) -> Option<&Credentials> {
+    /// What whoever changes something has to show, here and at other members.
+    pub fn credentials(&self) -> Option<&Credentials> {
         self.wanted.credentials.as_ref()
     }
 

@@ -28,6 +28,7 @@ fn claim(nonce: u64) -> Claim {
         nonce,
         optime: Some(Lsn(67_108_960)),
         paused: false,
+        failsafe: None,
     }
 }
 

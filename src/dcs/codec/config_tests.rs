@@ -21,6 +21,7 @@ fn resolve(value: &Value) -> Option<Rules> {
         repair: Repair::default(),
         pause: false,
         standby: None,
+        failsafe: false,
     })
 }
 

@@ -6,14 +6,15 @@
 //! and garble is waited out, never taken for a release.
 
 use super::object::Meta;
-use super::{SCHEMA, annotated};
+use super::{SCHEMA, annotated, failsafe};
 use crate::dcs::dialect::Dialect;
 use crate::ha::lock::{
     EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released, WalEnd,
 };
-use crate::ha::model::{BadLsn, Identity, Lsn, Timeline};
+use crate::ha::model::{BadLsn, Identity, Lsn, Name, Timeline};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The annotation with the holder's identity.
 pub const IDENTITY: &str = "pgwarden.io/identity";
@@ -44,6 +45,9 @@ pub(super) struct IdentityNote {
     /// The mark of maintenance mode (G1).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) paused: bool,
+    /// The map of failsafe mode (G1): names, and the UIDs of their Pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failsafe: Option<BTreeMap<Name, String>>,
 }
 
 /// Where the holder runs; a missing entry is "not known".
@@ -317,6 +321,9 @@ fn held(
         nonce: note.nonce,
         place: note.place.into(),
         paused: note.paused,
+        failsafe: note
+            .failsafe
+            .map(|uids| failsafe::with_addresses(meta, uids)),
     }))
 }
 

@@ -4,7 +4,7 @@ use super::tests::{held_object, names, now, store};
 use super::*;
 use crate::dcs::codec::lease_write::encode;
 use crate::dcs::names::DcsNames;
-use crate::ha::lock::{Claim, LockWrite};
+use crate::ha::lock::{Claim, LockWrite, Mapped};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -35,8 +35,12 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         any::<Option<u64>>(),
         any::<bool>(),
     );
-    (holder, place, numbers).prop_map(|(holder, place, (epoch, ttl_ms, nonce, optime, paused))| {
-        Claim {
+    let mapped =
+        (any_text(), any_text()).prop_map(|(pod_uid, api_url)| Mapped { pod_uid, api_url });
+    let failsafe = proptest::option::of(proptest::collection::btree_map(any_text(), mapped, 0..5));
+    let claims = (holder, place, numbers, failsafe);
+    claims.prop_map(
+        |(holder, place, (epoch, ttl_ms, nonce, optime, paused), failsafe)| Claim {
             holder,
             epoch,
             ttl_ms,
@@ -44,8 +48,9 @@ fn any_claim() -> impl Strategy<Value = Claim> {
             nonce,
             optime: optime.map(Lsn),
             paused,
-        }
-    })
+            failsafe,
+        },
+    )
 }
 
 /// Values that a hand, a bug or another program may leave in a field.
@@ -130,5 +135,22 @@ proptest! {
             decode(dialect, Some(&json!({ "metadata": { "resourceVersion": "1", "annotations": notes } })));
         }
         decode(Dialect::Lease, Some(&json!({ "metadata": { "resourceVersion": "1", "annotations": notes }, "spec": spec })));
+    }
+}
+
+#[test]
+fn a_map_edited_by_hand_names_nobody_new_and_loses_addresses_at_most() {
+    for edited in ["{", "[]", r#"{"pg-0": 1}"#, r#"{"pg-9": "http://x"}"#, ""] {
+        let mut object = held_object();
+        object["metadata"]["annotations"]["failsafe"] = json!(edited);
+        let snapshot = decode(Dialect::Lease, Some(&object));
+        let held = snapshot.held().expect("it is held");
+        let map = held.failsafe.clone().expect("a map");
+        let uids: Vec<&str> = map.values().map(|mapped| mapped.pod_uid.as_str()).collect();
+        assert_eq!(uids, ["uid of pg-0", "uid of pg-1"], "{edited}");
+        assert!(
+            map.values().all(|mapped| mapped.api_url.is_empty()),
+            "{edited}"
+        );
     }
 }

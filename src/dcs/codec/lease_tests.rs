@@ -1,7 +1,7 @@
 use super::*;
 use crate::dcs::codec::lease_write::{encode, is_result_of};
 use crate::dcs::names::DcsNames;
-use crate::ha::lock::{Claim, LockWrite};
+use crate::ha::lock::{Claim, FailsafeMap, LockWrite, Mapped};
 use serde_json::json;
 
 /// As the most tests here mean it; the other dialects' are in `annotated_tests.rs`.
@@ -34,7 +34,19 @@ fn claim() -> Claim {
         nonce: u64::MAX,
         optime: Some(Lsn(67_394_392)),
         paused: true,
+        failsafe: Some(map()),
     }
+}
+
+fn map() -> FailsafeMap {
+    let mapped = |name: &str| {
+        let mapped = Mapped {
+            pod_uid: format!("uid of {name}"),
+            api_url: format!("http://{name}:8008/patroni"),
+        };
+        (name.to_owned(), mapped)
+    };
+    ["pg-0", "pg-1"].map(mapped).into()
 }
 
 fn release() -> Released {
@@ -132,6 +144,7 @@ fn an_acquired_record_reads_back_whole() {
         nonce,
         optime,
         paused,
+        failsafe,
     } = claim();
     assert_eq!(
         held,
@@ -143,8 +156,15 @@ fn an_acquired_record_reads_back_whole() {
             nonce,
             place,
             paused,
+            failsafe,
         }
     );
+    let urls = json!({
+        "pg-0": "http://pg-0:8008/patroni",
+        "pg-1": "http://pg-1:8008/patroni",
+    });
+    let shown = object["metadata"]["annotations"]["failsafe"].as_str();
+    assert_eq!(shown, Some(urls.to_string().as_str()), "as Patroni's");
     assert_eq!(snapshot.optime, optime);
     assert_eq!(snapshot.resource_version.as_deref(), Some("10"));
     assert_eq!(

@@ -5,7 +5,7 @@ use super::lease::{
 };
 use super::lease::{decode, instant_of};
 use super::object::{Notes, create_body, patch_body};
-use super::{EncodeError, SCHEMA, annotated};
+use super::{EncodeError, SCHEMA, annotated, failsafe};
 use crate::dcs::dialect::Dialect;
 use crate::dcs::names::DcsNames;
 use crate::ha::lock::{Claim, EPOCH_MAX, LockSnapshot, LockState, LockWrite, Released};
@@ -86,6 +86,7 @@ fn claimed(
         nonce,
         optime,
         paused,
+        failsafe: map,
     } = claim;
     let seconds = seconds(*ttl_ms)?;
     check_epoch(*epoch)?;
@@ -120,8 +121,13 @@ fn claimed(
         renew_time: patronis.then(|| now.to_owned()),
         place: PlaceNote::from(place),
         paused: *paused,
+        failsafe: map.as_ref().map(failsafe::uids),
     };
-    let mut notes: Notes = vec![(IDENTITY, Some(json!(note).to_string())), (RELEASE, None)];
+    let mut notes: Notes = vec![
+        (IDENTITY, Some(json!(note).to_string())),
+        (RELEASE, None),
+        (failsafe::ADDRESSES, map.as_ref().map(failsafe::addresses)),
+    ];
     add_optime(&mut notes, *optime);
     let spec = json!({
         "holderIdentity": holder.name,

@@ -7,6 +7,7 @@
 mod annotated;
 pub mod config;
 pub mod failover;
+mod failsafe;
 pub mod lease;
 pub mod lease_write;
 pub mod member;

@@ -33,6 +33,7 @@ fn held(name: &str, uid: &str, epoch: u64) -> Value {
         nonce: 1,
         optime: None,
         paused: false,
+        failsafe: None,
     };
     let now = "2026-11-22T18:15:20.383108Z".parse().unwrap();
     let mut object = encode(&names(), &LockWrite::Acquire(claim), None, now).unwrap();

@@ -203,11 +203,7 @@ const BOOTSTRAP: &[Key] = &[
     key("bootstrap.dcs.synchronous_mode", Any, Used),
     key("bootstrap.dcs.synchronous_mode_strict", Bool, Used),
     key("bootstrap.dcs.synchronous_node_count", Int, Used),
-    key(
-        "bootstrap.dcs.failsafe_mode",
-        Bool,
-        Later("a primary cut from the API stops in time"),
-    ),
+    key("bootstrap.dcs.failsafe_mode", Bool, Used),
     key("bootstrap.dcs.check_timeline", Bool, Used),
     key("bootstrap.dcs.member_slots_ttl", Int, Used),
     key("bootstrap.dcs.pause", Bool, Used),
