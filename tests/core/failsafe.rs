@@ -288,7 +288,7 @@ fn nobody_promises_what_it_may_break() {
 }
 
 #[test]
-fn a_member_outside_the_map_waits_for_proof_or_for_the_holder_s_pod_to_go() {
+fn a_member_outside_the_map_waits_for_proof_or_for_all_pods_in_it_to_go() {
     let record = mapped("b", &["b", "c"], 50);
     let gone = snapshot(LockState::Absent, 51);
     for shown in [record.clone(), gone] {
@@ -297,9 +297,12 @@ fn a_member_outside_the_map_waits_for_proof_or_for_the_holder_s_pod_to_go() {
         read(&mut state, record.clone(), START + 10);
         let claimed = run_until(&mut state, &shown, START + 10, START + 200_000);
         assert_eq!(claimed, None, "{shown:?}");
-        // Its Pod object is deleted: by the kubelet after its end, or by a person.
+        // A person's word about the holder alone is not that about who may follow it.
         with_members(&mut state, &["a", "c"], START + 200_001);
         let claimed = run_until(&mut state, &shown, START + 200_001, START + 230_000);
+        assert_eq!(claimed, None, "{shown:?}");
+        with_members(&mut state, &["a"], START + 230_001);
+        let claimed = run_until(&mut state, &shown, START + 230_001, START + 260_000);
         assert!(claimed.is_some(), "{shown:?}");
     }
     // The same name is not the same Pod.
