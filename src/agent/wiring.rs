@@ -8,6 +8,7 @@ use crate::ha::lock::{EPOCH_MAX, Place};
 use crate::ha::model::{Identity, forbids};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
+use crate::settings::hba::{self, Visitor};
 use crate::settings::{Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings};
 use crate::sys::{durable, host};
 use anyhow::{Context as _, anyhow};
@@ -69,7 +70,15 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
     let sockets = effective.parameters.get("unix_socket_directories");
     let sockets = sockets.map(|list| quote::list(list)).unwrap_or_default();
     let socket_dir = socket_dir(&sockets);
+    let pg_hba = effective.pg_hba;
+    let pg_hba = pg_hba.unwrap_or_else(|| settings.bootstrap.pg_hba.clone());
+    let agent = Visitor {
+        local: true,
+        database: &local.database,
+        user: &local.authentication.superuser.username,
+    };
     Postgres {
+        own_hba_line: !hba::lets_in(&pg_hba, agent),
         program: installation.program("postgres"),
         data_dir: local.data_dir.clone(),
         listen: local
@@ -86,9 +95,7 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         replication: login(&local.authentication.replication),
         rewind: Some(login(&local.authentication.rewind)),
         parameters: effective.parameters,
-        pg_hba: effective
-            .pg_hba
-            .unwrap_or_else(|| settings.bootstrap.pg_hba.clone()),
+        pg_hba,
         pg_ident: effective.pg_ident.unwrap_or_default(),
         recovery: std::collections::BTreeMap::new(),
         initdb: options(&settings.bootstrap.initdb),

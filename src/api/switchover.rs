@@ -29,7 +29,8 @@ pub struct Request {
     pub candidate: Option<Name>,
     /// When.
     pub scheduled_at: Option<String>,
-    /// A person knows that this holder of the lock in maintenance mode is dead.
+    /// A person knows that this holder of the lock, in maintenance mode or with a failsafe map, is
+    /// dead.
     pub holder_is_dead: Option<Name>,
 }
 

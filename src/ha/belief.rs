@@ -213,7 +213,8 @@ impl Turn<'_> {
         }
         // Whether I write myself, I know.
         let marked = belief.marked.as_ref().filter(|held| !self.s.is_me(held));
-        if marked.is_some() && !self.vouched_dead() && !self.s.sabotaged(Sabotage::MarkIgnored) {
+        let marked = marked.filter(|held| !self.vouched_dead(held));
+        if marked.is_some() && !self.s.sabotaged(Sabotage::MarkIgnored) {
             let until = self.now + self.s.budgets.renew_ms;
             return Vacancy::Held { until };
         }
@@ -222,7 +223,8 @@ impl Turn<'_> {
         {
             return Vacancy::Held { until };
         }
-        if self.s.holder_without_me().is_some() {
+        let without_me = self.s.holder_without_me();
+        if without_me.is_some_and(|held| !self.vouched_dead(held)) {
             let until = self.now + self.s.budgets.renew_ms;
             return Vacancy::Held { until };
         }

@@ -14,6 +14,9 @@ use super::step::Turn;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// The topic under which it is explained that a holder's map does not name me.
+pub(super) const UNMAPPED: &str = "unmapped";
+
 /// The longest promise: what a stranger's question could hold up.
 const PROMISE_MAX_MS: Ms = 3_600_000;
 
@@ -311,7 +314,7 @@ impl Turn<'_> {
     /// What people have to know of a holder that only those in its map may replace.
     pub(super) fn explain_map(&mut self) {
         let Some(held) = self.s.holder_without_me().cloned() else {
-            return self.settled("unmapped");
+            return self.settled(UNMAPPED);
         };
         let told_at = self.s.lock.changed_at + 2 * self.s.rules.ttl_ms;
         if self.now < told_at {
@@ -320,10 +323,10 @@ impl Turn<'_> {
         let name = &held.holder.name;
         let words = format!(
             "no candidate: the members in the failsafe map of {name} may take its lock by age, and \
-             I am not in it; I wait for one of them, for proof that {name}'s container has ended, \
-             or for all their Pods to be deleted"
+             I am not in it; I wait for one of them, or for proof that {name}'s container has \
+             ended; if you know that it has: pgwarden ctl failover --holder-is-dead {name}"
         );
-        self.explain_once("unmapped", Rule::G1, words);
+        self.explain_once(UNMAPPED, Rule::G1, words);
     }
 }
 

@@ -240,6 +240,11 @@ impl Member {
         leads && self.state == "running"
     }
 
+    /// Its PostgreSQL listens there; an address is written as the settings write it.
+    pub fn listens_at(&self, host: &str, port: u16) -> bool {
+        self.port == port && self.host == host
+    }
+
     /// The tag forbids it to lead.
     pub fn nofailover(&self) -> bool {
         forbids(&self.tags, "nofailover", "failover_priority")

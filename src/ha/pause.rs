@@ -8,6 +8,7 @@
 
 use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
+use super::failsafe::UNMAPPED;
 use super::lock::{Held, LockBelief, LockState};
 use super::model::{DataDir, Ms};
 use super::shared::SharedWrite;
@@ -21,9 +22,10 @@ pub const FOREVER: Ms = 1 << 62;
 pub(super) const MARKED: &str = "marked";
 
 impl State {
-    /// What people have to know of a holder in maintenance mode that is silent.
+    /// What people have to know of a silent holder whose record does not grow old.
     pub fn silent_mark(&self) -> Option<&String> {
-        self.explained.get(MARKED)
+        let marked = self.explained.get(MARKED);
+        marked.or_else(|| self.explained.get(UNMAPPED))
     }
 }
 
@@ -169,23 +171,27 @@ impl Turn<'_> {
 
     /// A person vouches that the holder in maintenance mode is dead. It counts once the record has
     /// been still for D: who renews is not dead.
-    pub(super) fn vouched_dead(&self) -> bool {
-        let dead = self
-            .s
-            .shared
-            .as_ref()
-            .and_then(|s| s.failover.dead.as_ref());
-        dead.is_some() && dead == self.s.lock.marked.as_ref().map(one_holder).as_ref()
+    pub(super) fn vouched_dead(&self, held: &Held) -> bool {
+        let shared = self.s.shared.as_ref();
+        let dead = shared.and_then(|shared| shared.failover.dead.as_ref());
+        dead == Some(&one_holder(held))
+    }
+
+    /// Whose record does not grow old, for all or for some: in maintenance mode, or with the map of
+    /// failsafe mode.
+    fn ageless(&self) -> impl Iterator<Item = &Held> {
+        let lock = &self.s.lock;
+        lock.marked.iter().chain(&lock.mapped)
     }
 
     pub(super) fn absorb_vouch(&mut self, id: u64, name: &str) {
         let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
-        let marked = self.s.lock.marked.clone();
-        let other = |held: &Held| held.holder.name == name && held.holder != self.s.me;
-        let refused = match marked.filter(other) {
+        let other = |held: &&Held| held.holder.name == name && held.holder != self.s.me;
+        let holder = self.ageless().find(other).cloned();
+        let refused = match holder {
             None => format!(
-                "{name} is not another member that holds the lock in maintenance mode: nobody \
-                 else's death needs a person's word"
+                "{name} is not another member that holds the lock in maintenance mode or with a \
+                 failsafe map: nobody else's death needs a person's word"
             ),
             Some(_) if silent_ms < self.s.rules.ttl_ms => {
                 format!("{name} renewed the lock {silent_ms} ms ago: it is not dead")
@@ -215,9 +221,9 @@ impl Turn<'_> {
         let (Some(holder), Some(record)) = (self.s.vouching.clone(), record) else {
             return;
         };
-        let marked = self.s.lock.marked.as_ref().map(one_holder);
+        let known = self.ageless().any(|held| one_holder(held) == holder);
         let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
-        let renewed = marked.as_ref() != Some(&holder) || silent_ms < self.s.rules.ttl_ms;
+        let renewed = !known || silent_ms < self.s.rules.ttl_ms;
         if record.dead.as_ref() == Some(&holder) || renewed {
             self.s.vouching = None;
             return;

@@ -2,6 +2,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
+use super::failsafe::UNMAPPED;
 use super::model::{DataDir, DataFacts, Name};
 use super::pause::MARKED;
 use super::remote::REMOTE;
@@ -17,6 +18,7 @@ impl Turn<'_> {
     pub(super) fn lead(&mut self) {
         self.s.race = None;
         self.settled(MARKED);
+        self.settled(UNMAPPED);
         // Ordered when another led: whoever leads is copied, and copies nobody.
         self.s.rebuild = None;
         if self.hand_over() {

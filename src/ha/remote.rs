@@ -222,9 +222,9 @@ impl Turn<'_> {
     /// A cluster that follows itself would never see a primary.
     fn points_at_itself(&mut self, standby: &Standby) -> bool {
         let member = self.s.shared.as_ref().and_then(|shared| {
-            let same = shared.members.iter().find(|(_, member)| {
-                standby.host.as_ref() == Some(&member.host) && standby.port == member.port
-            });
+            let host = standby.host.as_ref()?;
+            let mut members = shared.members.iter();
+            let same = members.find(|(_, member)| member.listens_at(host, standby.port));
             same.map(|(name, _)| name.clone())
         });
         if let Some(name) = &member {

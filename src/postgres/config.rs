@@ -229,21 +229,21 @@ fn lines(field: &str, lines: &[String]) -> Result<String, ConfigError> {
         .fold(HEADER.to_owned(), |text, line| text + line + "\n"))
 }
 
-/// The user's lines; without any, what the agent needs, and passwords for everyone else.
+/// The user's lines, behind one for the agent where they have none; without any, what the agent
+/// needs, and passwords for everyone else.
 fn hba_lines(pg: &Postgres) -> Vec<String> {
-    if !pg.pg_hba.is_empty() {
-        return pg.pg_hba.clone();
-    }
-    let local = if pg.superuser.password.is_some() {
-        "scram-sha-256"
-    } else {
-        "peer"
+    let own = |method: &str| {
+        let method = pg.superuser.password.as_ref().map_or("peer", |_| method);
+        let user = quote::identifier(&pg.superuser.username);
+        format!("local all {user} {method}")
     };
+    if !pg.pg_hba.is_empty() {
+        // With `md5` a password of either kind is taken.
+        let before = pg.own_hba_line.then(|| own("md5"));
+        return before.into_iter().chain(pg.pg_hba.clone()).collect();
+    }
     vec![
-        format!(
-            "local all {} {local}",
-            quote::identifier(&pg.superuser.username)
-        ),
+        own("scram-sha-256"),
         "local all all scram-sha-256".into(),
         format!(
             "host replication {} all scram-sha-256",

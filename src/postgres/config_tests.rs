@@ -20,6 +20,7 @@ pub(crate) fn sample() -> Postgres {
         rewind: None,
         parameters: BTreeMap::new(),
         pg_hba: vec![],
+        own_hba_line: false,
         pg_ident: vec![],
         recovery: BTreeMap::new(),
         initdb: vec![],

@@ -98,6 +98,8 @@ pub struct Postgres {
     pub parameters: BTreeMap<String, String>,
     /// The lines of `pg_hba.conf`; where empty, what the agent needs and passwords for the rest.
     pub pg_hba: Vec<String>,
+    /// They do not let the agent in over the socket: a line of its own goes before them.
+    pub own_hba_line: bool,
     /// The lines of `pg_ident.conf`.
     pub pg_ident: Vec<String>,
     /// Settings of recovery, as `restore_command`.

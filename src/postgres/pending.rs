@@ -24,7 +24,8 @@ SELECT json_build_object(
   'running', (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN (
       'max_connections', 'max_wal_senders', 'max_replication_slots', 'max_worker_processes',
       'max_locks_per_transaction', 'max_prepared_transactions', 'wal_level', 'wal_log_hints',
-      'track_commit_timestamp'))
+      'track_commit_timestamp', 'recovery_target', 'recovery_target_lsn', 'recovery_target_name',
+      'recovery_target_time', 'recovery_target_xid'))
 )::text";
 
 #[derive(Deserialize)]
@@ -43,8 +44,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// What a standby has less of than its primary, in words: its replay stands still, and it
-    /// cannot be promoted, until it is started with as much.
+    /// What a standby has less of than its primary, or where it was told to stop, in words: its
+    /// replay stands still, and it must not be promoted, until it is started without.
     pub fn starved(&self, control: &ControlData) -> Option<String> {
         let short = start::minimums(control)
             .into_iter()
@@ -52,8 +53,17 @@ impl Standing {
                 let running: u32 = self.running.get(name)?.parse().ok()?;
                 (running < least).then(|| format!("{name} is {running}, the primary had {least}"))
             });
-        let short: Vec<_> = short.collect();
+        let short: Vec<_> = short.chain(self.targets()).collect();
         (!short.is_empty()).then(|| short.join(", "))
+    }
+
+    /// Left from a configuration of before: what lies beyond would be lost by a promotion.
+    fn targets(&self) -> Vec<String> {
+        let set = self.running.iter();
+        let set =
+            set.filter(|(name, value)| name.starts_with("recovery_target") && !value.is_empty());
+        set.map(|(name, value)| format!("{name} is {value}"))
+            .collect()
     }
 }
 
@@ -115,5 +125,15 @@ mod tests {
             shown,
             ["max_connections 100 120", "shared_buffers 32MB 64MB"]
         );
+    }
+    #[test]
+    fn a_target_of_recovery_holds_replay_like_anything_that_is_short() {
+        let running = [("recovery_target_lsn", "0/5"), ("recovery_target_time", "")];
+        let running = running.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let standing = Standing {
+            running: running.into(),
+            ..Standing::default()
+        };
+        assert_eq!(standing.targets(), ["recovery_target_lsn is 0/5"]);
     }
 }

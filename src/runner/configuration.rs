@@ -9,7 +9,9 @@ use super::server::blocking;
 use crate::agent::wiring;
 use crate::api::{ConfigChange, Reply};
 use crate::ha::lock::Outcome;
+use crate::ha::model::{Member, Name};
 use crate::postgres::parameters;
+use crate::settings::hba::{self, Visitor};
 use crate::settings::{Dynamic, effective};
 use crate::sys::durable;
 use serde_json::{Map, Value};
@@ -24,19 +26,21 @@ const COPY: &str = "patroni.dynamic.json";
 pub(super) const TRIES: usize = 5;
 
 type Document = Map<String, Value>;
+type Members = BTreeMap<Name, Member>;
 
 pub(super) async fn run_change(
     context: Arc<Context>,
     change: ConfigChange,
+    members: Members,
     reply: oneshot::Sender<Reply>,
 ) {
-    let answer = changed(&context, &change).await;
+    let answer = changed(&context, &change, &members).await;
     tracing::info!("a change of the dynamic configuration: {}", answer.status);
     // Who asked may have gone.
     let _ = reply.send(answer);
 }
 
-async fn changed(context: &Context, change: &ConfigChange) -> Reply {
+async fn changed(context: &Context, change: &ConfigChange, members: &Members) -> Reply {
     for _ in 0..TRIES {
         let (raw, version) = match context.dcs.read_config().await {
             Ok(stored) => stored,
@@ -54,7 +58,7 @@ async fn changed(context: &Context, change: &ConfigChange) -> Reply {
         if stored.as_ref() == Some(&next) {
             return Reply::json(200, Value::Object(next).to_string());
         }
-        match refusal(context, stored.as_ref(), &next).await {
+        match refusal(context, members, stored.as_ref(), &next).await {
             Ok(None) => {}
             Ok(Some(why)) => return Reply::new(400, why),
             Err(why) => return Reply::new(503, why),
@@ -86,6 +90,7 @@ fn document(raw: &str) -> Option<Document> {
 /// it could not be judged.
 async fn refusal(
     context: &Context,
+    members: &Members,
     before: Option<&Document>,
     next: &Document,
 ) -> Result<Option<String>, String> {
@@ -106,8 +111,49 @@ async fn refusal(
         .into_iter()
         .filter(|words| !known.contains(words))
         .collect();
+    news.extend(shut_out(context, &old, &new));
+    news.extend(follows_itself(members, &old, &new));
     news.extend(refused_parameters(context, &old, &new).await?);
     Ok((!news.is_empty()).then(|| news.join("; ")))
+}
+
+/// Lines that keep the replicas out: they would stream until their connections end.
+fn shut_out(context: &Context, old: &Dynamic, new: &Dynamic) -> Option<String> {
+    let settings = context.settings();
+    let user = &settings.postgresql.authentication.replication.username;
+    let replicas = Visitor {
+        local: false,
+        database: "replication",
+        user,
+    };
+    let shuts_out = |dynamic: &Dynamic| {
+        let lines = dynamic.pg_hba.as_ref();
+        lines.is_some_and(|lines| !hba::lets_in(lines, replicas))
+    };
+    let newly = shuts_out(new) && !shuts_out(old);
+    newly.then(|| {
+        format!(
+            "postgresql.pg_hba: no line lets replicas in, which connect to \"replication\" as \
+             {user}; expected one, as \"host replication {user} all scram-sha-256\""
+        )
+    })
+}
+
+/// A standby cluster of itself would stop its primary and never see another.
+fn follows_itself(members: &Members, old: &Dynamic, new: &Dynamic) -> Option<String> {
+    let remote = new.standby_cluster.as_ref()?;
+    let host = remote
+        .host
+        .as_ref()
+        .filter(|_| old.standby_cluster != new.standby_cluster)?;
+    let mut members = members.iter();
+    let own = members.find(|(_, member)| member.listens_at(host, remote.port));
+    own.map(|(name, _)| {
+        format!(
+            "standby_cluster: host and port are those of {name}, a member of this very cluster: \
+             name the primary of another one"
+        )
+    })
 }
 
 /// Asked of PostgreSQL itself, as with the file.

@@ -118,7 +118,12 @@ impl Runner {
             },
             api::Ask::Reinitialize { force } => Ask::Reinitialize { force: *force },
             api::Ask::Config(change) => {
-                let change = configuration::run_change(context, change.clone(), command.reply);
+                let shared = self.state.shared.as_ref();
+                let members = shared
+                    .map(|shared| shared.members.clone())
+                    .unwrap_or_default();
+                let change = change.clone();
+                let change = configuration::run_change(context, change, members, command.reply);
                 self.work.spawn(change);
                 return None;
             }

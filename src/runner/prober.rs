@@ -60,6 +60,19 @@ impl Health {
         error.answered() && !(matches!(error, SqlError::StartingUp(_)) && self.before.is_some())
     }
 
+    /// What the WAL does cannot be seen: that is no stall, unless somebody was waiting for it
+    /// before. A login that is refused is refused whatever the disk does, and at every member.
+    fn note_refusal(&mut self, error: &SqlError, now: Ms) {
+        self.answered_at = now;
+        let waited = self
+            .before
+            .as_ref()
+            .is_some_and(|facts| facts.wal_waiters > 0);
+        if !waited || matches!(error, SqlError::AuthFailed(_)) {
+            self.flushed_at = now;
+        }
+    }
+
     /// The part that has failed for too long, in words.
     fn verdict(&self, now: Ms, limit_ms: Ms) -> Option<String> {
         let parts = [
@@ -154,7 +167,7 @@ pub(super) async fn run(
             }
             Err(error) => {
                 if health.counts(&error) {
-                    health.answered_at = now;
+                    health.note_refusal(&error, now);
                 }
                 if matches!(error, SqlError::AuthFailed(_)) {
                     context.complaints.say(LOGIN, error.to_string());

@@ -3,6 +3,16 @@
 
 use std::collections::BTreeMap;
 
+/// Why no member replays up to a point only.
+pub(super) const NO_TARGET: &str = "a member would stop replaying there, go on acknowledging \
+    commits beyond, and lose them when it is promoted";
+
+/// A parameter that ends recovery at a point, or says what comes then.
+pub(super) fn is_recovery_target(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("recovery_target") && name != "recovery_target_timeline"
+}
+
 /// What this PostgreSQL is asked to risk: the parameters, and in words what that costs.
 pub fn risks(
     parameters: &BTreeMap<String, String>,

@@ -46,7 +46,7 @@ const CONTROLLED: [(&str, &str, Rule); 10] = [
 ];
 
 /// Follow from the settings themselves or belong to the agent alone.
-const OWNED: [&str; 10] = [
+const OWNED: [&str; 12] = [
     "listen_addresses",
     "port",
     "cluster_name",
@@ -56,6 +56,8 @@ const OWNED: [&str; 10] = [
     "ident_file",
     "primary_conninfo",
     "primary_slot_name",
+    "promote_trigger_file",
+    "recovery_target_timeline",
     "synchronous_standby_names",
 ];
 
@@ -117,6 +119,9 @@ fn merged(
             let path = format!("postgresql.parameters.{name}");
             if OWNED.contains(&name.as_str()) {
                 let why = format!("the {place} value has no effect: pgwarden sets it itself");
+                problems.push(Problem::warning(path, why));
+            } else if durability::is_recovery_target(name) {
+                let why = format!("the {place} value has no effect: {}", durability::NO_TARGET);
                 problems.push(Problem::warning(path, why));
             } else if place == "local" && is_controlled(name) {
                 let why = "the local value has no effect: it must be the same on every member; \

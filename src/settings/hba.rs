@@ -41,6 +41,60 @@ pub(super) fn hba_fault(lines: &[String]) -> Option<String> {
     first_fault(lines, hba_line)
 }
 
+/// Who of ours the server has to let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor<'a> {
+    /// Over the Unix socket, else over the network.
+    pub local: bool,
+    /// To this database, or `replication`.
+    pub database: &'a str,
+    /// As this user.
+    pub user: &'a str,
+}
+
+/// Whether the first line about this visitor lets it in, as far as that can be told: what a file
+/// includes, a pattern and a group's name are taken for a line that does. An address is not looked
+/// at: one of several lines will do.
+pub fn lets_in(lines: &[String], visitor: Visitor<'_>) -> bool {
+    let mut whole = String::new();
+    for line in lines {
+        if let Some(begun) = line.strip_suffix('\\') {
+            whole.push_str(begun);
+            continue;
+        }
+        whole.push_str(line);
+        let fields = fields(&whole).unwrap_or_default();
+        whole.clear();
+        let Some((kind, rest)) = fields.split_first() else {
+            continue;
+        };
+        if is_one_of(kind, &INCLUDES) {
+            return true;
+        }
+        let [databases, users, ..] = rest else {
+            continue;
+        };
+        let replication = visitor.database == "replication";
+        let meant = (kind == "local") == visitor.local
+            && names(databases, visitor.database, !replication)
+            && names(users, visitor.user, true);
+        let refused = fields.iter().any(|field| field == "reject");
+        // A refusal of some addresses says nothing of the others.
+        if meant && (visitor.local || !refused) {
+            return !refused;
+        }
+    }
+    false
+}
+
+/// A field with a list names this one, or may. `all`: the word means this one too.
+fn names(list: &str, name: &str, all: bool) -> bool {
+    list.split(',').any(|word| {
+        let pattern = word.starts_with(['/', '+', '@']);
+        word == name || pattern || (all && word == "all")
+    })
+}
+
 /// The same of `pg_ident`.
 pub(super) fn ident_fault(lines: &[String]) -> Option<String> {
     first_fault(lines, |fields| {
@@ -211,6 +265,48 @@ mod tests {
             "host all all \\\n  10.0.0.0/8 md5",
         ] {
             assert_eq!(hba(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_let_in_is_known() {
+        let agent = Visitor {
+            local: true,
+            database: "postgres",
+            user: "boss",
+        };
+        let standby = Visitor {
+            local: false,
+            database: "replication",
+            user: "rep",
+        };
+        for (text, local, remote) in [
+            ("local all all trust", true, false),
+            ("host all all all md5", false, false),
+            ("host replication rep all md5", false, true),
+            (
+                "host replication all 10.0.0.0/8 reject\nhost replication all all md5",
+                false,
+                true,
+            ),
+            ("host replication rep all reject", false, false),
+            ("local all all reject\nlocal all boss trust", false, false),
+            ("local all boss trust\nlocal all all reject", true, false),
+            ("local app,postgres other,boss peer", true, false),
+            ("local app all trust\nlocal all other trust", false, false),
+            (
+                "local replication all trust\nlocal all /^b trust",
+                true,
+                false,
+            ),
+            ("local all +dbas \\\ntrust", true, false),
+            ("include other.conf", true, true),
+            ("# local all all trust", false, false),
+            ("hostssl \"replication\" rep 10.0.0.1/32 cert", false, true),
+        ] {
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            assert_eq!(lets_in(&lines, agent), local, "{text}");
+            assert_eq!(lets_in(&lines, standby), remote, "{text}");
         }
     }
 

@@ -19,7 +19,7 @@ pub mod dynamic;
 pub mod effective;
 pub mod embedded;
 mod environment;
-mod hba;
+pub mod hba;
 mod judge;
 mod known;
 pub mod live;

@@ -4,6 +4,7 @@ use super::raw::Value;
 use super::section::{Section, describe};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// `standby_cluster`: the primary of another cluster that this one follows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -39,6 +40,19 @@ fn is_delay(text: &str) -> bool {
         && ["", "us", "ms", "s", "min", "h", "d"].contains(&unit)
 }
 
+/// `::ffff:10.0.0.1` is `10.0.0.1`, and every spelling of one IPv6 address is that address.
+fn canonical(host: String) -> String {
+    let ip = host.trim().trim_matches(['[', ']']).parse::<IpAddr>();
+    ip.map_or(host, |ip| ip.to_canonical().to_string())
+}
+
+/// What names a machine: addresses and names, several of them between commas.
+fn is_host(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:%/@".contains(c);
+    let named = |part: &str| !part.is_empty() && part.len() <= 253 && part.chars().all(fits);
+    text.split(',').map(str::trim).all(named)
+}
+
 /// Patroni's rule: it is one as soon as a host, a port or a `restore_command` is given. One that is
 /// wrong is no reason to become writable: the one in force stays.
 pub(super) fn standby_cluster(
@@ -69,7 +83,7 @@ pub(super) fn standby_cluster(
             return wrong();
         }
     }
-    let (host, slot) = (text("host"), text("primary_slot_name"));
+    let (host, slot) = (text("host").map(canonical), text("primary_slot_name"));
     let port = given.integer("port", 1, 65_535);
     let follows = ["host", "port", "restore_command"].map(|key| given.has(key));
     match follows {
@@ -80,6 +94,11 @@ pub(super) fn standby_cluster(
             return wrong();
         }
         _ => {}
+    }
+    if let Some(host) = host.as_ref().filter(|host| !is_host(host)) {
+        let words = format!("found {host:.60?}; expected an address, or the name of a machine");
+        given.error("host", words);
+        return wrong();
     }
     if let Some(slot) = &slot
         && !is_slot_name(slot)

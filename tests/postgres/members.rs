@@ -61,6 +61,7 @@ impl Node {
             rewind: Some(user("rewind.user", "rew:ind\\")),
             parameters: BTreeMap::new(),
             pg_hba: vec![],
+            own_hba_line: false,
             pg_ident: vec![],
             recovery: BTreeMap::new(),
             initdb: vec![

@@ -5,6 +5,7 @@ use crate::node::Life;
 use crate::world::World;
 use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::remote::Standby;
+use pgwarden::ha::state::State;
 
 /// How often a person looks after a cluster that does not come back.
 const LOOK_MS: u64 = 3_000;
@@ -122,7 +123,8 @@ pub(crate) fn vouch(world: &mut World) {
     }
     for node in 0..world.nodes.len() {
         let state = world.nodes[node].state.as_ref();
-        let Some(marked) = state.and_then(|state| state.lock.marked.clone()) else {
+        let held = |state: &State| state.lock.marked.clone().or(state.lock.mapped.clone());
+        let Some(marked) = state.and_then(|state| held(state)) else {
             continue;
         };
         let alive = world.nodes.iter().any(|n| {

@@ -56,7 +56,7 @@ async fn restarts(
         }
         let answer = remote.at(row).send("DELETE", "/restart", &json!({})).await;
         // Gone in the meantime is as good as dropped.
-        if let Some(answer) = tally.judge(row, answer, &[404], out)?
+        if let Some(answer) = tally.judge(row, answer, |answer| answer.status == 404, out)?
             && answer.status == 200
         {
             writeln!(out, "Success: flush scheduled restart for member {name}")?;

@@ -198,6 +198,8 @@ pub(super) struct Tally {
     done: &'static str,
     asked: usize,
     failed: usize,
+    /// The last failure was an answer.
+    answered: bool,
 }
 
 impl Tally {
@@ -208,7 +210,13 @@ impl Tally {
             done,
             asked: 0,
             failed: 0,
+            answered: false,
         }
+    }
+
+    /// The last one that failed said so itself: what went wrong there may go wrong elsewhere.
+    pub(super) fn was_told_of_failure(&self) -> bool {
+        self.answered
     }
 
     /// Tell what went wrong, in Patroni's words, which scripts look for; the answer of one who
@@ -217,17 +225,18 @@ impl Tally {
         &mut self,
         row: &Row,
         answer: Result<Option<Answer>, Failure>,
-        as_good: &[u16],
+        as_good: impl Fn(&Answer) -> bool,
         out: &mut dyn Write,
     ) -> io::Result<Option<Answer>> {
         let (verb, name) = (self.verb, &row.name);
         self.asked += 1;
+        self.answered = matches!(answer, Ok(Some(_)));
         let why = match answer {
             Ok(Some(answer)) if (200..300).contains(&answer.status) => return Ok(Some(answer)),
             Ok(Some(answer)) => {
                 let (status, text) = (answer.status, answer.text());
                 let words = format!("status code={status}, ({text})");
-                if as_good.contains(&status) {
+                if as_good(&answer) {
                     writeln!(out, "Failed: {verb} for member {name}, {words}")?;
                     return Ok(Some(answer));
                 }

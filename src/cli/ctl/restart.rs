@@ -7,11 +7,15 @@ use super::choose::{choose, names};
 use super::list::fetch;
 use super::remote::Tally;
 use super::when;
+use crate::api::client::Answer;
 use crate::cli::verbs::RestartArgs;
 use crate::cli::{Exit, Failure};
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
+
+/// A restart on a condition that does not hold, in Patroni's words.
+const NOT_MET: &str = "restart conditions are not satisfied";
 
 /// Restart them.
 pub(super) async fn run(
@@ -40,9 +44,10 @@ pub(super) async fn run(
     }
     // Nothing to restart is no failure where it was asked for on a condition.
     let conditional = args.pending || args.pg_version.is_some();
-    let as_good: &[u16] = if conditional { &[503] } else { &[] };
+    let as_good = |answer: &Answer| conditional && answer.text() == NOT_MET;
     let mut tally = Tally::new("restart", "restarted");
-    for row in chosen {
+    let mut left = chosen.into_iter();
+    for row in left.by_ref() {
         let one = remote.at(row);
         let answer = one.send_within("POST", "/restart", &body, patience).await;
         match tally.judge(row, answer, as_good, out)? {
@@ -52,9 +57,19 @@ pub(super) async fn run(
             Some(answer) if answer.status == 200 => {
                 writeln!(out, "Success: restart on member {}", row.name)?;
             }
-            _ => {}
+            Some(_) => {}
+            // What keeps one server from starting would keep the next one too, the leader's last.
+            None if tally.was_told_of_failure() => break,
+            None => {}
         }
         out.flush()?;
+    }
+    for row in left {
+        writeln!(
+            out,
+            "Not restarted: {}, since another one did not come back",
+            row.name
+        )?;
     }
     tally.end()
 }
