@@ -248,6 +248,8 @@ impl Agent {
         state.lease.next_nonce = crate::sys::clock::boottime_us();
         let epoch_file = wiring::epoch_file(&settings);
         state.lock.greatest_epoch = wiring::read_epoch(&epoch_file);
+        let memory_file = wiring::memory_file(&settings);
+        state.lock.recall(wiring::read_memory(&memory_file));
         let watching = dcs.watch(WatchOptions {
             renew_ms: budgets.renew_ms,
             queue: 64,
@@ -268,6 +270,7 @@ impl Agent {
             security,
             journal: journal.clone(),
             epoch_file,
+            memory_file,
         };
         Ok(Self {
             parts,

@@ -5,6 +5,7 @@ use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort, Serve
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::lock::{EPOCH_MAX, Place};
+use crate::ha::memory::Memory;
 use crate::ha::model::{Identity, forbids};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
@@ -169,6 +170,39 @@ pub fn read_epoch(path: &Path) -> u64 {
 /// Put it there durably.
 pub fn write_epoch(path: &Path, epoch: u64) -> io::Result<()> {
     durable::write_atomic(path, format!("{epoch}\n").as_bytes(), 0o600)
+}
+
+/// Where this member keeps whose record does not grow old (G1), past its agent's end.
+pub fn memory_file(settings: &Settings) -> PathBuf {
+    beside(settings, "holder")
+}
+
+/// What an agent before this one knew; nothing where there is none, or it cannot be read.
+pub fn read_memory(path: &Path) -> Memory {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Memory::default(),
+        Err(error) => {
+            tracing::error!(%error, "{} cannot be read", path.display());
+            return Memory::default();
+        }
+    };
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        tracing::error!(%error, "{} is not what was written there", path.display());
+        Memory::default()
+    })
+}
+
+/// Put it there durably.
+pub fn write_memory(path: &Path, memory: &Memory) -> io::Result<()> {
+    if memory.is_empty() {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
+    let text = serde_json::to_vec(memory)?;
+    durable::write_atomic(path, &text, 0o600)
 }
 
 /// Who this member is.

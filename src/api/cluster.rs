@@ -64,7 +64,8 @@ fn row(view: &View, name: &str, member: &Member) -> Value {
     put("role", Value::from(role));
     let state = match &member.replication_state {
         _ if gone => "unknown",
-        Some(word) if member.state == "running" && !leader => word,
+        // A standby leader streams too, if all is well.
+        Some(word) if member.state == "running" && (!leader || view.standby_cluster) => word,
         _ => &member.state,
     };
     put("state", Value::from(state));

@@ -1,20 +1,15 @@
 //! Giving the lock away on purpose: switchover, failover by hand, SIGTERM.
 //!
-//! Release and claim: checkpoint, stop, verified stop, release with proof. Any member takes a
-//! person's question and writes it into the shared object; the leader acts on the object.
+//! Release and claim: checkpoint, stop, verified stop, release with proof. What was asked stands in
+//! the shared object ([`super::asks`]).
 
 use super::effect::{Effect, Rule, Stop};
-use super::event::{Ask, Op};
+use super::event::Op;
 use super::model::{Ms, Name};
-use super::shared::{FailoverRecord, SharedWrite};
+use super::shared::FailoverRecord;
 use super::state::Process;
 use super::step::Turn;
 use serde::{Deserialize, Serialize};
-
-/// How long a person's question may wait for a checkpoint and a stop.
-const ASK_MAX_MS: u64 = 60_000;
-/// Questions waiting at once.
-const ASKS_MAX: usize = 8;
 
 /// A handover in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,23 +35,6 @@ pub enum HandoverPhase {
     Releasing,
 }
 
-/// A person's question.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PendingAsk {
-    /// Its number.
-    pub id: u64,
-    /// It is a failover by hand.
-    pub failover: bool,
-    /// From whom.
-    pub from: Option<Name>,
-    /// To whom.
-    pub to: Option<Name>,
-    /// The request is in the shared object.
-    pub written: bool,
-    /// The answer is due.
-    pub until: Ms,
-}
-
 /// The time after a release.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Succession {
@@ -67,115 +45,6 @@ pub struct Succession {
 }
 
 impl Turn<'_> {
-    pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {
-        let (failover, from, to) = match ask {
-            Ask::Switchover { from, to } => (false, Some(from), to),
-            Ask::Failover { to } => (true, None, Some(to)),
-            Ask::Vouch { holder } => return self.absorb_vouch(id, &holder),
-            Ask::Promise {
-                holder,
-                epoch,
-                ttl_ms,
-            } => return self.absorb_request(id, holder, epoch, ttl_ms),
-            Ask::Restart { timeout_ms } => return self.absorb_restart(id, timeout_ms),
-            Ask::Reinitialize { force } => return self.absorb_reinitialize(id, force),
-        };
-        let busy = self
-            .s
-            .shared
-            .as_ref()
-            .is_none_or(|shared| !shared.failover.is_empty());
-        if busy || self.s.asks.len() >= ASKS_MAX {
-            let text =
-                "another switchover or failover is in progress, or the cluster is not known yet";
-            return self.emit(Effect::Answer {
-                id,
-                done: false,
-                text: text.into(),
-            });
-        }
-        let until = self.now + ASK_MAX_MS + 2 * self.s.rules.ttl_ms;
-        let words = format!(
-            "asked for a {}",
-            if failover { "failover" } else { "switchover" }
-        );
-        self.explain(Rule::Handover, format!("{words} from {from:?} to {to:?}"));
-        self.s.asks.push(PendingAsk {
-            id,
-            failover,
-            from,
-            to,
-            written: false,
-            until,
-        });
-    }
-
-    /// Write the questions down, and answer those that are decided.
-    pub(super) fn answer_asks(&mut self) {
-        let Some(shared) = self.s.shared.clone() else {
-            return;
-        };
-        let Some(mut ask) = self.s.asks.first().cloned() else {
-            return;
-        };
-        let record = &shared.failover;
-        let is_written = record.from == ask.from && record.to == ask.to && !record.is_empty();
-        if !ask.written && !is_written && record.is_empty() {
-            self.write_shared(SharedWrite::Failover {
-                from: ask.from.clone(),
-                to: ask.to.clone(),
-                expect: record.resource_version.clone(),
-            });
-        }
-        ask.written |= is_written;
-        self.s.asks[0].written = ask.written;
-        let leader = self.primary_now();
-        let moved = leader.as_ref().filter(|name| {
-            ask.from.as_ref() != Some(*name)
-                && (ask.from.is_some() || ask.to.as_ref() == Some(*name))
-        });
-        let answer = match moved {
-            Some(name) if ask.written => Some((true, said(&ask, name))),
-            _ if ask.written && record.is_empty() && leader.is_some() => {
-                let what = if ask.failover {
-                    "Failover failed"
-                } else {
-                    "Switchover failed"
-                };
-                Some((false, what.to_owned()))
-            }
-            _ if self.now >= ask.until => {
-                let what = if ask.failover {
-                    "Failover"
-                } else {
-                    "Switchover"
-                };
-                Some((false, format!("{what} status unknown")))
-            }
-            _ => None,
-        };
-        if let Some((done, text)) = answer {
-            self.s.asks.remove(0);
-            self.emit(Effect::Answer {
-                id: ask.id,
-                done,
-                text,
-            });
-        } else {
-            self.wake_at(ask.until);
-        }
-    }
-
-    /// The holder that runs as a primary, as far as I see.
-    fn primary_now(&self) -> Option<Name> {
-        if self.s.holds(self.now) {
-            return self.serves_as_leader().then(|| self.s.me.name.clone());
-        }
-        let held = self.s.other_holder()?;
-        let member = self.s.shared.as_ref()?.members.get(&held.holder.name)?;
-        member.serves_as_leader().then(|| held.holder.name.clone())
-    }
-
     /// Carry on with a handover, or begin one; true while it is in progress.
     pub(super) fn hand_over(&mut self) -> bool {
         if self.s.handover.is_none() {
@@ -366,29 +235,5 @@ impl Turn<'_> {
             .first()
             .map(|w| w.name.clone())
             .ok_or_else(|| "no healthy candidate".into())
-    }
-
-    /// A request that is fulfilled, refused or about another leader.
-    pub(super) fn clear_failover_request(&mut self) {
-        let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else {
-            return;
-        };
-        let mine = self.s.asks.iter().any(|ask| !ask.written);
-        if (!record.is_empty() || record.dead.is_some()) && !mine {
-            let expect = record.resource_version;
-            self.write_shared(SharedWrite::Failover {
-                from: None,
-                to: None,
-                expect,
-            });
-        }
-    }
-}
-
-fn said(ask: &PendingAsk, leader: &str) -> String {
-    match &ask.to {
-        Some(to) if to != leader => format!("Switched over to \"{leader}\" instead of \"{to}\""),
-        _ if ask.failover => format!("Successfully failed over to \"{leader}\""),
-        _ => format!("Successfully switched over to \"{leader}\""),
     }
 }

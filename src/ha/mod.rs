@@ -21,6 +21,7 @@
 //! The invariants it keeps are named and checked in `tests/simulation`: at most one writable, no
 //! acknowledged synchronous commit lost, no last copy destroyed, writable again once faults stop.
 
+mod asks;
 mod belief;
 pub mod budgets;
 mod cloning;
@@ -34,6 +35,7 @@ mod heir;
 mod hold;
 mod lease;
 pub mod lock;
+pub mod memory;
 pub mod model;
 mod objects;
 pub mod pause;

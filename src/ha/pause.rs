@@ -11,6 +11,7 @@ use super::effect::{Effect, Rule};
 use super::failsafe::UNMAPPED;
 use super::lock::{Held, LockBelief, LockState};
 use super::model::{DataDir, Ms};
+use super::replica::MUTE;
 use super::shared::SharedWrite;
 use super::state::{Process, Sabotage, State};
 use super::step::Turn;
@@ -22,10 +23,11 @@ pub const FOREVER: Ms = 1 << 62;
 pub(super) const MARKED: &str = "marked";
 
 impl State {
-    /// What people have to know of a silent holder whose record does not grow old.
-    pub fn silent_mark(&self) -> Option<&String> {
-        let marked = self.explained.get(MARKED);
-        marked.or_else(|| self.explained.get(UNMAPPED))
+    /// What people have to know: of a silent holder whose record does not grow old, of a stream
+    /// that is missing.
+    pub fn for_people(&self) -> Option<&String> {
+        let mut topics = [MARKED, UNMAPPED, MUTE].into_iter();
+        topics.find_map(|topic| self.explained.get(topic))
     }
 }
 
@@ -208,8 +210,8 @@ impl Turn<'_> {
             (false, _) => refused,
             (true, false) => format!("{name} is taken for dead: another member may lead"),
             (true, true) => format!(
-                "{name} is taken for dead; in maintenance mode nobody takes over by itself: name a \
-                 candidate (ctl failover --candidate), or resume"
+                "{name} is taken for dead; in maintenance mode nobody takes over by itself: now name \
+                 a candidate in another call (ctl failover --candidate NAME), or resume"
             ),
         };
         self.emit(Effect::Answer { id, done, text });

@@ -57,6 +57,9 @@ pub struct Pg {
     pub led_in: Option<u64>,
     /// It has been running without a stream since.
     pub unstreamed_since: Option<Ms>,
+    /// In recovery with nobody to receive WAL from, or nobody who sends any: since when.
+    #[serde(default)]
+    pub mute_since: Option<Ms>,
     /// Rewinds that failed in a row. One that was cut short leaves a directory that shows it.
     pub failed_rewinds: u32,
     /// Clones that failed in a row, and the epoch of the leader they were made from.

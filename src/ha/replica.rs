@@ -1,7 +1,7 @@
 //! Without the lock: stop being writable, follow the leader, repair what diverged.
 
 use super::effect::{Effect, Rule, Stop};
-use super::event::Op;
+use super::event::{Op, PgFacts};
 use super::model::{DataDir, HistoryEntry, Member, Ms, Name};
 use super::pg::Line;
 use super::rejoin::{Relation, Stand};
@@ -10,6 +10,9 @@ use super::step::Turn;
 
 /// A replica that has not streamed for that long may be on another line than it seems.
 const UNSTREAMED_MS: Ms = 10_000;
+
+/// The topic under which a stream that is missing is explained.
+pub(super) const MUTE: &str = "mute";
 
 impl Turn<'_> {
     pub(super) fn follow(&mut self) {
@@ -182,6 +185,23 @@ impl Turn<'_> {
             self.emit(Effect::CompareWal {
                 with: leader.clone(),
             });
+        }
+    }
+
+    /// What people have to know of a server that receives nothing: a password that was changed, a
+    /// network in between.
+    pub(super) fn explain_silence(&mut self) {
+        let waits = |facts: &PgFacts| facts.in_recovery && !facts.streaming && !facts.archived;
+        let upstream = self.s.pg.upstream.clone();
+        let Some(upstream) = upstream.filter(|_| self.s.pg.facts.as_ref().is_some_and(waits))
+        else {
+            self.s.pg.mute_since = None;
+            return self.settled(MUTE);
+        };
+        let since = *self.s.pg.mute_since.get_or_insert(self.now);
+        if self.now >= since + 2 * self.s.rules.ttl_ms {
+            let words = format!("it receives no WAL from {upstream}; PostgreSQL's log says why");
+            self.explain_once(MUTE, Rule::Replica, words);
         }
     }
 

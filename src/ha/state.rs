@@ -12,7 +12,8 @@ use super::shared::{Rules, Shared, SyncRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use super::handover::{Handover, HandoverPhase, PendingAsk, Succession};
+pub use super::asks::PendingAsk;
+pub use super::handover::{Handover, HandoverPhase, Succession};
 pub use super::hold::{Attempt, HeldLease, Lease};
 pub use super::pg::{InForce, Pg, Process, SyncTask};
 pub use super::sabotage::Sabotage;
@@ -240,6 +241,12 @@ impl State {
         }
     }
 
+    /// Maintenance mode, and it protects: a primary's only once its mark is acknowledged (G1).
+    pub fn is_paused(&self) -> bool {
+        let held = self.lease.held.as_ref();
+        self.rules.pause && !(self.is_primary() && held.is_some_and(|held| !held.paused))
+    }
+
     /// The server answers as a primary.
     pub fn is_primary(&self) -> bool {
         matches!(self.pg.process, Process::Running { .. })
@@ -316,7 +323,7 @@ impl State {
             checkpoint_after_promote: facts
                 .filter(|facts| !facts.in_recovery && !facts.checkpointed)
                 .map(|_| false),
-            pause: self.rules.pause,
+            pause: self.is_paused(),
             ..base.clone()
         }
     }

@@ -206,6 +206,7 @@ impl Turn<'_> {
         pg.data = None;
         pg.not_serving = None;
         pg.unstreamed_since = None;
+        pg.mute_since = None;
         if matches!(
             pg.op,
             Some(
@@ -234,6 +235,7 @@ impl Turn<'_> {
         self.s.pg.facts_at = self.now;
         self.note_lead();
         self.note_stream();
+        self.explain_silence();
         self.hear_standbys();
     }
 

@@ -114,4 +114,8 @@ fn the_users_hba_is_taken_as_it_is() {
     assert_eq!(hba_lines(&pg)[0], "local all \"postgres\" scram-sha-256");
     pg.pg_hba = vec!["local all all trust".into()];
     assert_eq!(hba_lines(&pg), ["local all all trust"]);
+    // One that lets everybody in but the agent.
+    pg.own_hba_line = true;
+    let own = "local all \"postgres\" md5";
+    assert_eq!(hba_lines(&pg), [own, "local all all trust"]);
 }

@@ -44,6 +44,7 @@ use crate::guardian::link::Link;
 use crate::guardian::protocol::{Hello, Request};
 use crate::ha::effect::{Effect, Rule};
 use crate::ha::event::Event;
+use crate::ha::memory::Memory;
 use crate::ha::model::Ms;
 use crate::ha::state::State;
 use crate::ha::step::step;
@@ -100,6 +101,8 @@ pub struct Parts {
     pub journal: Arc<Journal>,
     /// Where to remember the epoch.
     pub epoch_file: std::path::PathBuf,
+    /// Where it keeps whose record does not grow old.
+    pub memory_file: std::path::PathBuf,
 }
 
 /// Why the loop ended.
@@ -128,6 +131,8 @@ pub struct Runner {
     publish: watch::Sender<publisher::Publication>,
     journal: Arc<Journal>,
     epoch_file: std::path::PathBuf,
+    memory_file: std::path::PathBuf,
+    remembered: Memory,
     dcs_last_seen: u64,
     config_raw: Option<Arc<str>>,
     /// What PostgreSQL is configured with changed since the last step.
@@ -204,6 +209,7 @@ impl Runner {
         ));
         let runner = Self {
             context,
+            remembered: parts.state.lock.memory(),
             state: parts.state,
             inbox,
             work,
@@ -218,6 +224,7 @@ impl Runner {
             publish,
             journal: parts.journal,
             epoch_file: parts.epoch_file,
+            memory_file: parts.memory_file,
             dcs_last_seen: 0,
             config_raw: None,
             settings_changed: false,
@@ -295,6 +302,18 @@ impl Runner {
         End::Stopped
     }
 
+    /// G1: on disk before anything that follows from it.
+    fn remember(&mut self) {
+        if self.remembered.is_of(&self.state.lock) {
+            return;
+        }
+        self.remembered = self.state.lock.memory();
+        let written = crate::agent::wiring::write_memory(&self.memory_file, &self.remembered);
+        if let Err(error) = written {
+            tracing::warn!(%error, "the lock's holder could not be noted beside the data directory");
+        }
+    }
+
     /// One step and its effects, and everybody told.
     fn decide(&mut self, event: Event) {
         let now = boottime_ms();
@@ -303,6 +322,7 @@ impl Runner {
         self.troubles.absorb(&event);
         let effects = step(&mut self.state, event, now);
         self.journal.record(now, note, &effects);
+        self.remember();
         self.tell_news(fact, &effects, now);
         for effect in effects {
             match &effect {

@@ -193,9 +193,10 @@ impl Runner {
             self.context.complaints.settle(REMOTE_SILENT);
         }
         let state = &self.state;
-        let people = state.pg.left_to_people.as_ref().or(state.silent_mark());
+        let people = state.pg.left_to_people.as_ref().or(state.for_people());
         let complaint = people
             .cloned()
+            .or_else(|| self.own_follower())
             .or_else(|| self.context.complaints.standing());
         let complains = complaint.is_some();
         let obstacle = complaint.or_else(|| self.context.dcs.forbidden());
@@ -211,6 +212,27 @@ impl Runner {
         if self.newsroom.is_fresh(&news, now) {
             self.work.spawn(run_tell(self.context.clone(), news));
         }
+    }
+
+    /// A standby cluster that follows itself under a name that does not say so, through a Service
+    /// or a pooler, looks well and receives nothing.
+    fn own_follower(&self) -> Option<String> {
+        let shared = self.state.shared.as_ref();
+        let shared = shared.filter(|_| self.state.rules.standby.is_some())?;
+        let scope = &self.context.settings().scope;
+        let facts = self.state.pg.facts.as_ref()?;
+        let mut members = shared.members.keys();
+        let name = members.find(|member| {
+            let elsewhere = format!("{scope}/{member}");
+            facts
+                .walsenders
+                .iter()
+                .any(|sender| sender.name == elsewhere)
+        })?;
+        Some(format!(
+            "{scope}/{name} streams from here: this standby cluster follows itself, or another \
+             cluster of the name {scope} follows it"
+        ))
     }
 
     /// Tells what one step brought; `fact` is what [`of_event`] made of its event.

@@ -323,4 +323,27 @@ mod tests {
         assert!(!health.counts(&starting));
         assert!(health.counts(&full) && !health.counts(&silent));
     }
+
+    #[test]
+    fn a_refusal_says_nothing_of_the_disk_unless_somebody_waited_for_it() {
+        // Found by an attack: a pg_hba without a line for the agent was taken for a hung disk.
+        let no_entry = SqlError::AuthFailed("no pg_hba.conf entry".into());
+        let full = SqlError::TooManyClients("sorry".into());
+        let waited = Facts {
+            wal_waiters: 3,
+            ..Facts::default()
+        };
+        for (before, error, hangs) in [
+            (Facts::default(), &no_entry, false),
+            (Facts::default(), &full, false),
+            (waited.clone(), &no_entry, false),
+            (waited, &full, true),
+        ] {
+            let mut health = Health::fresh(0);
+            health.before = Some(before);
+            health.disk_at = 60_000;
+            health.note_refusal(error, 60_000);
+            assert_eq!(health.verdict(60_000, 10_000).is_some(), hangs, "{error}");
+        }
+    }
 }

@@ -91,7 +91,7 @@ pub(super) fn build(
             .map(|facts| rows(context, &facts.walsenders))
             .unwrap_or_default(),
         leader: leader(state, now),
-        pause: state.rules.pause,
+        pause: state.is_paused(),
         members: shared
             .map(|shared| shared.members.clone())
             .unwrap_or_default(),

@@ -94,12 +94,13 @@ async fn a_cluster_follows_another_is_promoted_and_the_other_follows_in_turn() {
     let pod = api.object("pods", "default", "dr-0").unwrap();
     assert_eq!(pod["metadata"]["labels"]["role"], "primary", "{pod}");
 
-    // A cluster that would follow itself goes on as it is, and says so.
-    follow(
-        rest_b,
-        &format!(r#"{{"host": "127.0.0.1", "port": {sql_b}}}"#),
-    )
-    .await;
+    // A cluster that would follow itself, by a hand at the object, goes on as it is and says so.
+    api.edit("configmaps", "default", "dr-config", |map| {
+        let config = &mut map["metadata"]["annotations"]["config"];
+        let mut stored: Value = serde_json::from_str(config.as_str().unwrap()).unwrap();
+        stored["standby_cluster"] = json!({ "host": "127.0.0.1", "port": sql_b });
+        *config = json!(stored.to_string());
+    });
     super::kubectl::wait_for_line(&log_b, "a member of this very cluster").await;
     follow(
         rest_b,

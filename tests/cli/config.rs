@@ -122,6 +122,7 @@ async fn members_are_restarted_each_at_its_own_address() {
     for member in view.members.values_mut() {
         member.api_url = format!("http://{}/patroni", server.addr);
     }
+    view.pending_restart = true;
     server.view.send_replace(std::sync::Arc::new(view));
     let api = format!("--api={}", server.addr);
     let args = [
@@ -151,6 +152,19 @@ async fn members_are_restarted_each_at_its_own_address() {
         "the leader comes last"
     );
     assert_eq!(ended.code, 104, "{ended:?}");
+    // What keeps one from starting keeps the next one too: the leader is left alone.
+    let args = ["ctl", &api, "restart", "--pending", "--force"];
+    let told = "restart failed: the server does not start: FATAL";
+    let (ended, _) = tokio::join!(run(&args), server.obey(Reply::new(503, told)));
+    let first = format!("Failed: restart for member pg-0, status code=503, ({told})");
+    let left = "Not restarted: pg-2, since another one did not come back";
+    assert!(ended.out.starts_with(&first), "{ended:?}");
+    assert!(ended.out.trim_end().ends_with(left), "{ended:?}");
+    assert_eq!(
+        ended.code, 104,
+        "also where it was asked for on a condition: {ended:?}"
+    );
+    assert!(server.commands.try_recv().is_err());
     let ended = run(&["ctl", &api, "restart", "pg-9", "--force"]).await;
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(

@@ -6,7 +6,7 @@
 use super::conditions::{acknowledge, leader, member, shared_seen, tick};
 use super::synchronous::{enforces_b, probe, published, written};
 use super::*;
-use pgwarden::ha::event::{Op, PeerStatus};
+use pgwarden::ha::event::{Ask, Op, PeerStatus};
 use pgwarden::ha::lock::Outcome;
 use pgwarden::ha::shared::SharedWrite;
 
@@ -258,4 +258,55 @@ fn a_slot_outlives_its_pod_as_long_as_asked() {
         assert_eq!(state.slots.contains("c"), kept, "{now}");
     }
     assert!(state.slots.contains("b"));
+}
+
+#[test]
+fn a_failover_that_nobody_could_carry_out_is_taken_back() {
+    // Found by an attack: it stood for minutes, and was carried out when the healthy leader that it
+    // had been asked against came back.
+    let mut state = replica();
+    read(&mut state, held("b", 5, 50), START + 10);
+    let ask = Ask::Failover { to: "c".into() };
+    let asked = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::WriteShared(SharedWrite::Failover { to, .. }) => Some(to.clone()),
+            _ => None,
+        })
+    };
+    let effects = step(&mut state, Event::Asked { id: 7, ask }, START + 20);
+    assert_eq!(asked(&effects), Some(Some("c".into())));
+    let what = SharedWrite::Failover {
+        from: None,
+        to: Some("c".into()),
+        expect: None,
+    };
+    let outcome = Outcome::Done("9".into());
+    step(
+        &mut state,
+        Event::SharedWritten { what, outcome },
+        START + 30,
+    );
+    let mut taken_back = None;
+    for after_ms in (40..100_000).step_by(100) {
+        let mut renewed = held("b", 5, 50 + after_ms);
+        renewed.fields = format!("{after_ms}");
+        let mut effects = tick(&mut state, START + after_ms);
+        effects.extend(read(&mut state, renewed, START + after_ms));
+        let answered = effects.iter().find_map(|effect| match effect {
+            Effect::Answer {
+                id: 7,
+                done: false,
+                text,
+            } => Some(text.clone()),
+            _ => None,
+        });
+        if let Some(text) = answered {
+            taken_back = Some((text, asked(&effects)));
+            break;
+        }
+    }
+    let (text, cleared) = taken_back.expect("an answer");
+    assert!(text.starts_with("Failover status unknown"), "{text}");
+    assert!(text.contains("asked for no more"), "{text}");
+    assert_eq!(cleared, Some(None));
 }

@@ -355,3 +355,17 @@ fn a_restored_store_shows_another_s_record_and_the_marked_one_gives_up_its_own()
         "not before anybody might take it: {after_ms}"
     );
 }
+
+#[test]
+fn it_says_that_it_is_paused_only_once_that_protects() {
+    // Found by an attack: `pause --wait` was satisfied before the mark was acknowledged, and a
+    // leader cut off in the next moment was killed all the same.
+    let (mut state, sent_at) = leader();
+    set_pause(&mut state, true, sent_at + 20);
+    assert!(state.rules.pause && !state.is_paused());
+    acknowledge_mark(&mut state, 52, sent_at + 30);
+    assert!(state.is_paused());
+    let mut state = replica();
+    set_pause(&mut state, true, START + 20);
+    assert!(state.is_paused(), "a replica has nothing to protect");
+}

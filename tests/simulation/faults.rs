@@ -8,6 +8,7 @@ use crate::server::Dir;
 use crate::world::{TTL_MS, WALL_MS, World};
 use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::lock::LockState;
+use pgwarden::ha::memory::Memory;
 use pgwarden::ha::shared::Scheduled;
 
 pub(crate) struct Fault;
@@ -215,6 +216,7 @@ impl Fault {
         world.note(|| format!("FAULT the volume of replica {node} is lost"));
         Self::kill_pod(world, node);
         world.nodes[node].dir = Dir::Empty;
+        world.nodes[node].memory = Memory::default();
     }
 
     fn garble(world: &mut World) {

@@ -87,6 +87,7 @@ impl World {
         if let Bug::Core(sabotage) = self.options.bug {
             state.sabotage = sabotage;
         }
+        state.lock.recall(n.memory.clone());
         state.lease.next_nonce = n.clock(self.now) * 1_000;
         n.life += 1;
         n.published = Member::default();

@@ -6,6 +6,7 @@ use crate::server::{Dir, Server};
 use crate::world::{Bug, World};
 use pgwarden::ha::effect::Effect;
 use pgwarden::ha::event::Event;
+use pgwarden::ha::memory::Memory;
 use pgwarden::ha::model::{Member, Name};
 use pgwarden::ha::shared::Shared;
 use pgwarden::ha::state::State;
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) backlog: Vec<Event>,
     pub(crate) tick_generation: u64,
     pub(crate) dir: Dir,
+    /// Beside the data directory.
+    pub(crate) memory: Memory,
     pub(crate) server: Option<Server>,
     pub(crate) server_frozen_since: Option<u64>,
     pub(crate) cut_api: bool,
@@ -72,6 +75,7 @@ impl Node {
             backlog: Vec::new(),
             tick_generation: 0,
             dir: Dir::Empty,
+            memory: Memory::default(),
             server: None,
             server_frozen_since: None,
             cut_api: false,
@@ -199,10 +203,14 @@ impl World {
         } else {
             format!("{event:?}").chars().take(140).collect()
         };
-        let Some(state) = &mut self.nodes[node].state else {
+        let Node { state, memory, .. } = &mut self.nodes[node];
+        let Some(state) = state else {
             return;
         };
         let effects = step(state, event, local);
+        if !memory.is_of(&state.lock) {
+            *memory = state.lock.memory();
+        }
         if self.options.trace && (!quiet || effects.len() > 1) {
             self.note(|| format!("node {node} <- {words}"));
         }

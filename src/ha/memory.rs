@@ -1,0 +1,53 @@
+//! What a member must not forget while its agent restarts: whose record does not grow old (G1).
+//!
+//! A fresh observer of a record waits for D, which is safe for a record that grows old. One with
+//! the mark of maintenance mode or with a failsafe map does not, and who finds it deleted or damaged
+//! cannot know that unless it remembers.
+
+use super::lock::{Held, LockBelief};
+use serde::{Deserialize, Serialize};
+
+/// Kept beside the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The last record with the mark of maintenance mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<Held>,
+    /// The last record with a failsafe map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<Held>,
+}
+
+impl Memory {
+    /// There is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.marked.is_none() && self.mapped.is_none()
+    }
+
+    /// Whether it is that of this belief, renewals aside: an older renewal forbids the same.
+    pub fn is_of(&self, belief: &LockBelief) -> bool {
+        same(self.marked.as_ref(), belief.marked.as_ref())
+            && same(self.mapped.as_ref(), belief.mapped.as_ref())
+    }
+}
+
+fn same(known: Option<&Held>, new: Option<&Held>) -> bool {
+    let what = |held: &Held| (held.holder.clone(), held.epoch, held.failsafe.clone());
+    known.map(what) == new.map(what)
+}
+
+impl LockBelief {
+    /// What the next agent has to know.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            marked: self.marked.clone(),
+            mapped: self.mapped.clone(),
+        }
+    }
+
+    /// What an agent before me knew.
+    pub fn recall(&mut self, memory: Memory) {
+        self.marked = memory.marked;
+        self.mapped = memory.mapped;
+    }
+}
