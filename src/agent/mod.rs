@@ -7,6 +7,7 @@
 mod endpoint;
 mod logging;
 mod namesake;
+pub mod notes;
 mod reloading;
 mod rest;
 mod rules;
@@ -206,7 +207,7 @@ impl Agent {
         }));
         let journal = Arc::new(Journal::open(
             &settings.name,
-            wiring::journal_path(&settings),
+            notes::journal_path(&settings),
         ));
         let adopting = hello.postmaster.is_some();
         let security = rest::secure(&settings, adopting).await?;
@@ -246,10 +247,10 @@ impl Agent {
         );
         state.overrides = wiring::overrides(&settings);
         state.lease.next_nonce = crate::sys::clock::boottime_us();
-        let epoch_file = wiring::epoch_file(&settings);
-        state.lock.greatest_epoch = wiring::read_epoch(&epoch_file);
-        let memory_file = wiring::memory_file(&settings);
-        state.lock.recall(wiring::read_memory(&memory_file));
+        let epoch_file = notes::epoch_file(&settings);
+        state.lock.greatest_epoch = notes::read_epoch(&epoch_file);
+        let memory_file = notes::memory_file(&settings);
+        state.lock.recall(notes::read_memory(&memory_file));
         let watching = dcs.watch(WatchOptions {
             renew_ms: budgets.renew_ms,
             queue: 64,

@@ -4,16 +4,14 @@ use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort, Servers};
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
-use crate::ha::lock::{EPOCH_MAX, Place};
-use crate::ha::memory::Memory;
+use crate::ha::lock::Place;
 use crate::ha::model::{Identity, forbids};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
 use crate::settings::hba::{self, Visitor};
 use crate::settings::{Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings};
-use crate::sys::{durable, host};
+use crate::sys::host;
 use anyhow::{Context as _, anyhow};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -130,79 +128,6 @@ pub fn sweep_dirs(data_dir: &Path) -> Vec<PathBuf> {
     let mut staging = data_dir.as_os_str().to_owned();
     staging.push(".pgwarden-new");
     vec![staging.into()]
-}
-
-fn beside(settings: &Settings, suffix: &str) -> PathBuf {
-    let dir = &settings.postgresql.data_dir;
-    let base = dir
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let parent = dir.parent().unwrap_or(dir);
-    let mounted = host::is_mount_point(dir).unwrap_or(false);
-    if mounted {
-        dir.join(format!(".pgwarden.{suffix}"))
-    } else {
-        parent.join(format!(".{base}.pgwarden.{suffix}"))
-    }
-}
-
-/// The journal's file: beside the data directory.
-pub fn journal_path(settings: &Settings) -> Option<PathBuf> {
-    Some(beside(settings, "journal.jsonl"))
-}
-
-/// The file that remembers the greatest epoch of mine (L1).
-pub fn epoch_file(settings: &Settings) -> PathBuf {
-    beside(settings, "epoch")
-}
-
-/// The epoch on disk; 0 where there is none, or nothing readable.
-pub fn read_epoch(path: &Path) -> u64 {
-    std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        // A greater one could never be claimed past.
-        .filter(|epoch| *epoch < EPOCH_MAX)
-        .unwrap_or(0)
-}
-
-/// Put it there durably.
-pub fn write_epoch(path: &Path, epoch: u64) -> io::Result<()> {
-    durable::write_atomic(path, format!("{epoch}\n").as_bytes(), 0o600)
-}
-
-/// Where this member keeps whose record does not grow old (G1), past its agent's end.
-pub fn memory_file(settings: &Settings) -> PathBuf {
-    beside(settings, "holder")
-}
-
-/// What an agent before this one knew; nothing where there is none, or it cannot be read.
-pub fn read_memory(path: &Path) -> Memory {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Memory::default(),
-        Err(error) => {
-            tracing::error!(%error, "{} cannot be read", path.display());
-            return Memory::default();
-        }
-    };
-    serde_json::from_str(&text).unwrap_or_else(|error| {
-        tracing::error!(%error, "{} is not what was written there", path.display());
-        Memory::default()
-    })
-}
-
-/// Put it there durably.
-pub fn write_memory(path: &Path, memory: &Memory) -> io::Result<()> {
-    if memory.is_empty() {
-        return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-    }
-    let text = serde_json::to_vec(memory)?;
-    durable::write_atomic(path, &text, 0o600)
 }
 
 /// Who this member is.

@@ -234,7 +234,7 @@ impl Turn<'_> {
         self.write_shared(SharedWrite::Dead { holder, expect });
     }
 
-    /// The mark is of my own name and I do not hold the lock: the server is gone, or a restored
+    /// The mark, or the map, is of my own name and I do not hold the lock: the server is gone, or a restored
     /// store shows an older record. Nobody else can know that, and others wait for ever. What I
     /// write instead proves nothing, so that they wait for D. A record of somebody else is written
     /// over only once anybody might take it.
@@ -242,8 +242,12 @@ impl Turn<'_> {
         let Some(lock) = self.s.lock.snapshot.clone() else {
             return;
         };
-        let mine = self.s.lock.marked.clone();
-        let mine = mine.filter(|held| self.s.is_me(held));
+        let of_me = |held: &Held| self.s.is_me(held);
+        let mine = self.s.lock.marked.clone().filter(of_me);
+        // One with a failsafe map ages for those in it: they come first.
+        let late = self.now >= self.s.lock.changed_at + 3 * self.s.rules.ttl_ms;
+        let mapped = self.s.lock.mapped.clone().filter(of_me);
+        let mine = mine.or(mapped.filter(|_| late));
         let others = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
         let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);
         let due = !held && self.may_write_lock();
@@ -251,7 +255,7 @@ impl Turn<'_> {
             if others && let Vacancy::Held { until } = self.vacancy() {
                 return self.wake_at(until);
             }
-            let words = "the last record says that I lead in maintenance mode, and I do not";
+            let words = "the last record says that I lead, and does not grow old; I do not lead";
             self.explain(Rule::Pause, words);
             let epoch = record.epoch.max(lock.epoch().unwrap_or(0));
             self.release_unproven(&lock, epoch);

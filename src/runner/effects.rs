@@ -213,7 +213,7 @@ impl Runner {
 
     /// L1: an epoch of mine is on disk before the request that writes it leaves.
     fn remember_epoch(&self, epoch: u64) {
-        if let Err(error) = crate::agent::wiring::write_epoch(&self.epoch_file, epoch) {
+        if let Err(error) = crate::agent::notes::write_epoch(&self.epoch_file, epoch) {
             tracing::warn!(%error, "the epoch could not be written beside the data directory");
         }
     }

@@ -308,7 +308,7 @@ impl Runner {
             return;
         }
         self.remembered = self.state.lock.memory();
-        let written = crate::agent::wiring::write_memory(&self.memory_file, &self.remembered);
+        let written = crate::agent::notes::write_memory(&self.memory_file, &self.remembered);
         if let Err(error) = written {
             tracing::warn!(%error, "the lock's holder could not be noted beside the data directory");
         }
