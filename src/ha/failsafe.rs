@@ -93,27 +93,16 @@ impl State {
         (now < promise.until).then_some(promise.until)
     }
 
-    /// The holder whose map does not name me, while any Pod in it is there: it may go on by the
-    /// promises of others, and nobody asks me. Where every one of them was deleted, that is the
-    /// word of their kubelets, or of a person, that all have ended.
+    /// The holder whose map does not name me: it may go on by the promises of others, and nobody
+    /// asks me. That its Pod was deleted says nothing: a person may have done so while it runs.
     pub(super) fn holder_without_me(&self) -> Option<&Held> {
         let held = self.lock.mapped.as_ref().filter(|held| !self.is_me(held))?;
         let listed = |map: &FailsafeMap| {
             let me = map.get(&self.me.name);
             me.is_some_and(|me| me.pod_uid.is_empty() || me.pod_uid == self.me.pod_uid)
         };
-        let map = held.failsafe.as_ref().filter(|map| !listed(map))?;
-        let members = self.shared.as_ref().map(|shared| &shared.members);
-        let is_there = |name: &Name, pod_uid: &str| {
-            members.is_none_or(|members| {
-                let member = members.get(name);
-                member.is_some_and(|member| pod_uid.is_empty() || member.pod_uid == pod_uid)
-            })
-        };
-        let mut mapped = map.iter();
-        let there = is_there(&held.holder.name, &held.holder.pod_uid)
-            || mapped.any(|(name, mapped)| is_there(name, &mapped.pod_uid));
-        (there && !self.sabotaged(Sabotage::MapIgnored)).then_some(held)
+        let without = held.failsafe.as_ref().is_some_and(|map| !listed(map));
+        (without && !self.sabotaged(Sabotage::MapIgnored)).then_some(held)
     }
 }
 

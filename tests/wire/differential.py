@@ -113,6 +113,18 @@ def after_paused(side):
     side.wait("it is over", lambda: all(map(over, NAMES)))
 
 
+def failsafe(side):
+    side.ask("m-0", "/config", "PATCH", {"failsafe_mode": True})
+    listed = lambda name: sorted(side.json(name, "/failsafe")) == NAMES if side.ask(name, "/failsafe")[0] == 200 else False
+    side.wait("the map names everybody", lambda: all(map(listed, NAMES)))
+
+
+def after_failsafe(side):
+    side.ask("m-0", "/config", "PATCH", {"failsafe_mode": None})
+    off = lambda name: side.ask(name, "/failsafe")[0] == 502
+    side.wait("it is off", lambda: all(map(off, NAMES)))
+
+
 def switchover_requested(side):
     """At a time that does not come."""
     at = "2099-01-01T00:00:00+00:00"
@@ -163,7 +175,8 @@ def no_leader(side):
     side.wait("m-2 says so", lambda: side.json("m-2", "/patroni").get("cluster_unlocked"))
 
 
-STATES = [running, lagging, pending_restart, replica_stopped, paused, switchover_requested,
+STATES = [running, lagging, pending_restart, replica_stopped, paused, failsafe,
+          switchover_requested,
           switched_over, synchronous, no_leader]
 
 

@@ -129,7 +129,7 @@ def scenario(playground, lock, seen):
     leader = until("a leader", playground.leader)
     other = next(name for name in playground.names if name != leader)
     playground.ask(leader, "/config", method="PATCH",
-                   body={"postgresql": {"parameters": {"max_connections": 60}}})
+                   body={"failsafe_mode": True, "postgresql": {"parameters": {"max_connections": 60}}})
     until("a restart is pending", lambda: "pending_restart" in playground.status(leader))
     at = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()
     playground.ask(leader, "/switchover", method="POST", body={"leader": leader, "scheduled_at": at})
