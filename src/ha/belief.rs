@@ -194,9 +194,10 @@ impl Turn<'_> {
                 until: self.now + 1_000,
             };
         };
-        // Where no record can be read, the proof is about the holder that bore the mark.
-        let epoch = match (&lock.state, &belief.marked) {
-            (LockState::Absent | LockState::Garbled { .. }, Some(marked)) => Some(marked.epoch),
+        // Where no record can be read, the proof is about the holder whose record does not age.
+        let ageless = belief.marked_holder().or_else(|| belief.mapped_holder());
+        let epoch = match (&lock.state, ageless) {
+            (LockState::Absent | LockState::Garbled { .. }, Some(held)) => Some(held.epoch),
             _ => lock.epoch(),
         };
         let proven = belief
@@ -212,7 +213,7 @@ impl Turn<'_> {
             };
         }
         // Whether I write myself, I know.
-        let marked = belief.marked.as_ref().filter(|held| !self.s.is_me(held));
+        let marked = belief.marked_holder().filter(|held| !self.s.is_me(held));
         let marked = marked.filter(|held| !self.vouched_dead(held));
         if marked.is_some() && !self.s.sabotaged(Sabotage::MarkIgnored) {
             let until = self.now + self.s.budgets.renew_ms;

@@ -67,8 +67,9 @@ impl Turn<'_> {
 
     /// L5: look for proof while the record's age is no reason yet.
     fn seek_proof(&mut self) {
-        let marked = self.s.lock.marked.as_ref();
-        let Some(held) = self.s.other_holder().or(marked).cloned() else {
+        let lock = &self.s.lock;
+        let ageless = lock.marked_holder().or_else(|| lock.mapped_holder());
+        let Some(held) = self.s.other_holder().or(ageless).cloned() else {
             return;
         };
         let streaming = self

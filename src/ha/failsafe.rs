@@ -96,7 +96,7 @@ impl State {
     /// The holder whose map does not name me: it may go on by the promises of others, and nobody
     /// asks me. That its Pod was deleted says nothing: a person may have done so while it runs.
     pub(super) fn holder_without_me(&self) -> Option<&Held> {
-        let held = self.lock.mapped.as_ref().filter(|held| !self.is_me(held))?;
+        let held = self.lock.mapped_holder().filter(|held| !self.is_me(held))?;
         let listed = |map: &FailsafeMap| {
             let me = map.get(&self.me.name);
             me.is_some_and(|me| me.pod_uid.is_empty() || me.pod_uid == self.me.pod_uid)

@@ -37,6 +37,19 @@ fn same(known: Option<&Held>, new: Option<&Held>) -> bool {
 }
 
 impl LockBelief {
+    /// The last holder with the mark of maintenance mode, unless one with a map has followed it: a
+    /// restored store shows what is long over.
+    pub fn marked_holder(&self) -> Option<&Held> {
+        let later = self.mapped.as_ref().map_or(0, |mapped| mapped.epoch);
+        self.marked.as_ref().filter(|marked| marked.epoch >= later)
+    }
+
+    /// The last holder with a failsafe map, unless one with the mark has followed it.
+    pub fn mapped_holder(&self) -> Option<&Held> {
+        let later = self.marked.as_ref().map_or(0, |marked| marked.epoch);
+        self.mapped.as_ref().filter(|mapped| mapped.epoch >= later)
+    }
+
     /// What the next agent has to know.
     pub fn memory(&self) -> Memory {
         Memory {

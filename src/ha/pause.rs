@@ -152,8 +152,8 @@ impl Turn<'_> {
         let Some(marked) = self
             .s
             .lock
-            .marked
-            .clone()
+            .marked_holder()
+            .cloned()
             .filter(|held| !self.s.is_me(held))
         else {
             return self.settled(MARKED);
@@ -183,7 +183,7 @@ impl Turn<'_> {
     /// failsafe mode.
     fn ageless(&self) -> impl Iterator<Item = &Held> {
         let lock = &self.s.lock;
-        lock.marked.iter().chain(&lock.mapped)
+        lock.marked_holder().into_iter().chain(lock.mapped_holder())
     }
 
     pub(super) fn absorb_vouch(&mut self, id: u64, name: &str) {
@@ -243,10 +243,10 @@ impl Turn<'_> {
             return;
         };
         let of_me = |held: &Held| self.s.is_me(held);
-        let mine = self.s.lock.marked.clone().filter(of_me);
+        let mine = self.s.lock.marked_holder().cloned().filter(of_me);
         // One with a failsafe map ages for those in it: they come first.
         let late = self.now >= self.s.lock.changed_at + 3 * self.s.rules.ttl_ms;
-        let mapped = self.s.lock.mapped.clone().filter(of_me);
+        let mapped = self.s.lock.mapped_holder().cloned().filter(of_me);
         let mine = mine.or(mapped.filter(|_| late));
         let others = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
         let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);

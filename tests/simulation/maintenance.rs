@@ -123,7 +123,12 @@ pub(crate) fn vouch(world: &mut World) {
     }
     for node in 0..world.nodes.len() {
         let state = world.nodes[node].state.as_ref();
-        let held = |state: &State| state.lock.marked.clone().or(state.lock.mapped.clone());
+        let held = |state: &State| {
+            let lock = &state.lock;
+            lock.marked_holder()
+                .or_else(|| lock.mapped_holder())
+                .cloned()
+        };
         let Some(marked) = state.and_then(|state| held(state)) else {
             continue;
         };
