@@ -234,7 +234,11 @@ impl World {
             }
             Act::NextFault => {
                 if !self.healed {
-                    Fault::strike(self);
+                    // Who is cut off in the middle of the first bootstrap keeps data that only a
+                    // person may throw away.
+                    if self.store.is_bootstrapped() {
+                        Fault::strike(self);
+                    }
                     let delay = self.rng.range(500, 9_000);
                     self.schedule(delay, Act::NextFault);
                 }
