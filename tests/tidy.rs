@@ -116,3 +116,23 @@ fn queues_have_bounds() {
 fn nothing_names_a_machine_or_a_registry() {
     none(texts().iter().flat_map(words::places).collect());
 }
+
+/// A guarantee without a test is a hope.
+#[test]
+fn every_guarantee_names_a_test_that_exists() {
+    let document = std::fs::read_to_string("docs/guarantees.md").expect("the guarantees");
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for text in document.split('`') {
+        let Some((file, test)) = text.split_once(".rs::") else {
+            continue;
+        };
+        named += 1;
+        let source = std::fs::read_to_string(format!("tests/{file}.rs")).unwrap_or_default();
+        if !source.contains(&format!("fn {test}(")) {
+            missing.push(format!("docs/guarantees.md: no test {file}.rs::{test}"));
+        }
+    }
+    assert!(named > 30, "only {named} tests are named");
+    none(missing);
+}
