@@ -29,6 +29,7 @@ struct Question {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Asker {
+    scope: String,
     pod_uid: String,
     incarnation: String,
     epoch: u64,
@@ -59,6 +60,7 @@ impl Request {
             "conn_url": self.conn_url,
             "api_url": self.api_url,
             "pgwarden": Asker {
+                scope: self.scope.clone(),
                 pod_uid: self.holder.pod_uid.clone(),
                 incarnation: self.holder.incarnation.clone(),
                 epoch: self.epoch,
@@ -113,6 +115,13 @@ pub(super) fn read(body: &[u8], view: &View) -> Result<Ask, Reply> {
         Reply::new(400, words)
     })?;
     let asker = question.pgwarden;
+    if let Some(other) = asker.as_ref().filter(|who| who.scope != view.scope) {
+        let words = format!(
+            "found the cluster {:?}; this is {:?}",
+            other.scope, view.scope
+        );
+        return Err(Reply::new(400, words));
+    }
     let (epoch, ttl_ms) = asker.as_ref().map_or((0, 0), |who| (who.epoch, who.ttl_ms));
     let (pod_uid, incarnation) = asker
         .map(|who| (who.pod_uid, who.incarnation))

@@ -32,6 +32,8 @@ const JOURNAL_ENTRIES_MAX: usize = 10_000;
 const JOURNAL_ENTRIES: usize = 1_000;
 /// Older lines are left out of a larger answer: an agent is small, and stays small.
 const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Questions of a leader at one time: there is one leader.
+const PROMISING_MAX: usize = 4;
 /// Readers of the journal at one time: its tail is the only large answer.
 const JOURNAL_READERS_MAX: usize = 2;
 
@@ -44,6 +46,7 @@ pub(super) struct Routes {
     security: Arc<Handle>,
     limits: Limits,
     deciding: Semaphore,
+    promising: Semaphore,
     reading_journal: Semaphore,
 }
 
@@ -64,6 +67,7 @@ impl Routes {
             now,
             security,
             deciding: Semaphore::new(limits.max_deciding),
+            promising: Semaphore::new(PROMISING_MAX),
             reading_journal: Semaphore::new(JOURNAL_READERS_MAX),
             limits,
         }
@@ -234,7 +238,7 @@ impl Routes {
         }
     }
 
-    /// Beside the permits: people who wait for their verbs must not keep a leader from going on.
+    /// Beside the permits of others: people who wait for their verbs must not keep a leader from going on.
     async fn promise(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
         let body = match self.body(request).await {
             Ok(body) => body,
@@ -243,6 +247,9 @@ impl Routes {
         let ask = match failsafe::read(&body, &self.view()) {
             Ok(ask) => ask,
             Err(reply) => return reply_answer(reply),
+        };
+        let Ok(_permit) = self.promising.try_acquire() else {
+            return busy("Failsafe");
         };
         let epoch = match &ask {
             Ask::Promise { epoch, .. } => *epoch,

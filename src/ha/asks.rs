@@ -30,6 +30,9 @@ pub struct PendingAsk {
     pub written: bool,
     /// The answer is due.
     pub until: Ms,
+    /// It was answered, and the request is being taken back.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
 impl Turn<'_> {
@@ -73,6 +76,7 @@ impl Turn<'_> {
             to,
             written: false,
             until,
+            withdrawn: false,
         });
     }
 
@@ -86,6 +90,9 @@ impl Turn<'_> {
         };
         let record = &shared.failover;
         let is_written = record.from == ask.from && record.to == ask.to && !record.is_empty();
+        if ask.withdrawn {
+            return self.take_back(is_written, record.resource_version.clone());
+        }
         if !ask.written && !is_written && record.is_empty() {
             self.write_shared(SharedWrite::Failover {
                 from: ask.from.clone(),
@@ -117,21 +124,20 @@ impl Turn<'_> {
                     "Switchover"
                 };
                 let mut text = format!("{what} status unknown");
-                // Nobody expects it any more when whoever is to act comes back at last.
-                if is_written && self.s.handover.is_none() && !self.s.writing_shared {
-                    text += ": it was not carried out in time, and is asked for no more";
-                    self.write_shared(SharedWrite::Failover {
-                        from: None,
-                        to: None,
-                        expect: record.resource_version.clone(),
-                    });
+                // Nobody expects it any more when whoever is to act comes back at last. A person's
+                // word in the same record stands.
+                if is_written && record.dead.is_none() && self.s.handover.is_none() {
+                    text += ": it was not carried out in time, and is being taken back";
+                    self.s.asks[0].withdrawn = true;
                 }
                 Some((false, text))
             }
             _ => None,
         };
         if let Some((done, text)) = answer {
-            self.s.asks.remove(0);
+            if !self.s.asks[0].withdrawn {
+                self.s.asks.remove(0);
+            }
             self.emit(Effect::Answer {
                 id: ask.id,
                 done,
@@ -140,6 +146,19 @@ impl Turn<'_> {
         } else {
             self.wake_at(ask.until);
         }
+    }
+
+    /// Until it is gone, however often the API refuses.
+    fn take_back(&mut self, stands: bool, expect: Option<String>) {
+        if !stands {
+            self.s.asks.remove(0);
+            return;
+        }
+        self.write_shared(SharedWrite::Failover {
+            from: None,
+            to: None,
+            expect,
+        });
     }
 
     /// The holder that runs as a primary, as far as I see.

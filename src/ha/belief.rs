@@ -206,7 +206,9 @@ impl Turn<'_> {
             .filter(|proof| proof.fields == lock.fields)
             // A record older than what I have seen came out of a backup: it proves nothing about
             // whoever leads now.
-            .filter(|_| epoch >= Some(belief.greatest_epoch));
+            .filter(|_| epoch >= Some(belief.greatest_epoch))
+            // Nor about one that has asked me since.
+            .filter(|_| epoch >= self.s.promised_epoch(self.now));
         if let Some(proof) = proven {
             return Vacancy::Free {
                 because: format!("proof: {:?}", proof.kind),

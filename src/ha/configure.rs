@@ -61,6 +61,18 @@ impl Turn<'_> {
         true
     }
 
+    /// Its replay stands still: what it has received beyond would be lost by a promotion.
+    pub(super) fn is_starved(&mut self) -> bool {
+        let facts = self.s.pg.facts.as_ref();
+        let Some(why) = facts.and_then(|facts| facts.starved.clone()) else {
+            self.settled("starved");
+            return false;
+        };
+        let words = format!("not promoted while replay stands still: {why}");
+        self.explain_once("starved", Rule::Primary, words);
+        true
+    }
+
     /// Stop the server, and let it start again.
     pub(super) fn absorb_restart(&mut self, id: u64, timeout_ms: Ms) {
         if let Err(why) = self.may_restart() {

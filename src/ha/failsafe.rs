@@ -7,7 +7,9 @@
 //! later than that. The record itself stays as it is, and the renewals go on being tried.
 
 use super::effect::{Effect, Rule};
-use super::lock::{FailsafeMap, Held, LockBelief, LockState, LockWrite, Mapped, same_or_later};
+use super::lock::{
+    EPOCH_MAX, FailsafeMap, Held, LockBelief, LockState, LockWrite, Mapped, same_or_later,
+};
 use super::model::{Identity, Ms, Name};
 use super::state::{Process, Sabotage, State};
 use super::step::Turn;
@@ -17,8 +19,8 @@ use std::collections::BTreeSet;
 /// The topic under which it is explained that a holder's map does not name me.
 pub(super) const UNMAPPED: &str = "unmapped";
 
-/// The longest promise: what a stranger's question could hold up.
-const PROMISE_MAX_MS: Ms = 3_600_000;
+/// The longest D that there can be.
+const PROMISE_MAX_MS: Ms = 86_400_000;
 
 /// What a member knows of failsafe mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,6 +95,19 @@ impl State {
         (now < promise.until).then_some(promise.until)
     }
 
+    /// The epoch of whom I promised not to take its lock.
+    pub(super) fn promised_epoch(&self, now: Ms) -> Option<u64> {
+        self.promised_until(now)?;
+        self.failsafe.promise.as_ref().map(|promise| promise.epoch)
+    }
+
+    /// Whether this holder has asked me for a promise that still stands: it is not dead.
+    pub(super) fn promised_to(&self, held: &Held, now: Ms) -> bool {
+        let promise = self.failsafe.promise.as_ref();
+        let to = promise.is_some_and(|promise| promise.holder == held.holder);
+        to && self.promised_until(now).is_some()
+    }
+
     /// The holder whose map does not name me: it may go on by the promises of others, and nobody
     /// asks me. That its Pod was deleted says nothing: a person may have done so while it runs.
     pub(super) fn holder_without_me(&self) -> Option<&Held> {
@@ -106,13 +121,26 @@ impl State {
     }
 }
 
+/// Everybody in either map; none where one name stands for two Pods, of which only one is asked.
+fn both(known: FailsafeMap, new: FailsafeMap) -> Option<FailsafeMap> {
+    let mut all = known;
+    for (name, mapped) in new {
+        let before = all.get(&name).map(|known| &known.pod_uid);
+        if before.is_some_and(|uid| *uid != mapped.pod_uid) {
+            return None;
+        }
+        all.insert(name, mapped);
+    }
+    Some(all)
+}
+
 impl Turn<'_> {
     /// The members in any map from this attempt on; none if one of them carried none.
     pub(super) fn mapped_since(&self, nonce: u64) -> Option<FailsafeMap> {
         let attempts = self.s.lease.attempts.iter();
         let mut all = FailsafeMap::new();
         for attempt in attempts.filter(|attempt| attempt.nonce >= nonce) {
-            all.extend(attempt.failsafe.clone()?);
+            all = both(all, attempt.failsafe.clone()?)?;
         }
         Some(all)
     }
@@ -124,8 +152,8 @@ impl Turn<'_> {
             LockWrite::Release { .. } => None,
         };
         if let Some(held) = &mut self.s.lease.held {
-            let both = held.mapped.take().zip(new.clone());
-            held.mapped = both.map(|(known, new)| known.into_iter().chain(new).collect());
+            let maps = held.mapped.take().zip(new.clone());
+            held.mapped = maps.and_then(|(known, new)| both(known, new));
         }
         new
     }
@@ -246,13 +274,13 @@ impl Turn<'_> {
 
     /// A leader that cannot renew asks me not to take its lock.
     pub(super) fn absorb_request(&mut self, id: u64, holder: Identity, epoch: u64, ttl_ms: Ms) {
-        let refused = self.why_no_promise(&holder, epoch).err();
+        let refused = self.why_no_promise(&holder, epoch, ttl_ms).err();
         if refused.is_none() {
             let words = format!("failsafe: I promise {} not to take its lock", holder.name);
             self.explain_once("promise", Rule::G1, words);
             self.s.race = None;
-            let noted_ms = self.s.lock.last_good_ttl_ms.max(self.s.rules.ttl_ms);
-            let until = self.now + ttl_ms.max(noted_ms).min(PROMISE_MAX_MS);
+            let until = self.now + ttl_ms.max(self.noted_ttl_ms());
+            let until = until.max(self.s.promised_until(self.now).unwrap_or(0));
             self.s.failsafe.promise = Some(Promise {
                 holder,
                 epoch,
@@ -264,8 +292,21 @@ impl Turn<'_> {
         self.emit(Effect::Answer { id, done, text });
     }
 
-    fn why_no_promise(&self, holder: &Identity, epoch: u64) -> Result<(), String> {
+    /// The longest D that I know of.
+    fn noted_ttl_ms(&self) -> Ms {
+        let noted = self.s.lock.last_good_ttl_ms;
+        noted.max(self.s.rules.ttl_ms)
+    }
+
+    fn why_no_promise(&self, holder: &Identity, epoch: u64, ttl_ms: Ms) -> Result<(), String> {
         let state = &self.s;
+        // Where a record was seen, D is known: a stranger's would hold up elections.
+        let known = state.lock.snapshot.is_some().then(|| self.noted_ttl_ms());
+        if ttl_ms > known.unwrap_or(PROMISE_MAX_MS) || epoch > EPOCH_MAX {
+            return Err(format!(
+                "no leader that I know has a D of {ttl_ms} ms, or epoch {epoch}"
+            ));
+        }
         if state.lease.held.is_some() || state.may_be_writable() {
             return Err("I lead".to_owned());
         }
@@ -274,8 +315,7 @@ impl Turn<'_> {
         }
         // What I sent may have been stored, and I would believe it until then.
         let mut attempts = state.lease.attempts.iter();
-        let pending = |sent_at: Ms| self.now < sent_at + state.budgets.kill_ms;
-        if attempts.any(|attempt| !attempt.release && pending(attempt.sent_at)) {
+        if attempts.any(|a| !a.release && self.now < a.sent_at + a.ttl_ms) {
             return Err("I am taking the lock".to_owned());
         }
         if epoch < state.lock.greatest_epoch && !holder.pod_uid.is_empty() {

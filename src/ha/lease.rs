@@ -343,6 +343,8 @@ impl Turn<'_> {
             return;
         }
         self.s.budgets = budgets;
+        // Promises that were asked for under the larger D would raise it again.
+        self.s.failsafe.round = None;
         // Where none runs (G1), none is lowered: the mark covers any D.
         if let Some(held) = self.s.lease.held.as_mut().filter(|held| !held.paused) {
             held.until = held.until.min(self.now + budgets.kill_ms);

@@ -58,8 +58,12 @@ impl LockBelief {
         }
     }
 
-    /// What an agent before me knew.
+    /// What an agent before me knew: older records prove nothing about whoever is remembered.
     pub fn recall(&mut self, memory: Memory) {
+        for held in memory.marked.iter().chain(&memory.mapped) {
+            self.greatest_epoch = self.greatest_epoch.max(held.epoch);
+            self.last_good_ttl_ms = self.last_good_ttl_ms.max(held.ttl_ms);
+        }
         self.marked = memory.marked;
         self.mapped = memory.mapped;
     }

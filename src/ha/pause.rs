@@ -198,6 +198,9 @@ impl Turn<'_> {
             Some(_) if silent_ms < self.s.rules.ttl_ms => {
                 format!("{name} renewed the lock {silent_ms} ms ago: it is not dead")
             }
+            Some(held) if self.s.promised_to(&held, self.now) => {
+                format!("{name} has asked me not to take its lock since: it is not dead")
+            }
             Some(held) => {
                 let words = format!("a person vouches that {} is dead", held.holder);
                 self.explain(Rule::Pause, words);

@@ -235,7 +235,7 @@ impl Turn<'_> {
     }
 
     fn promote(&mut self) {
-        if self.feed_starved() || self.s.pg.op.is_some() {
+        if self.feed_starved() || self.s.pg.op.is_some() || self.is_starved() {
             return;
         }
         if self.starts_in_vain() {

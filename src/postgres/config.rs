@@ -39,6 +39,15 @@ const RECOVERY_SETTINGS: [&str; 16] = [
     "synchronous_standby_names",
 ];
 
+/// Where a recovery would end.
+const RECOVERY_TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+];
+
 /// Why the configuration cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -141,6 +150,10 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
         settings.insert(name, value.clone());
     }
     settings.insert("unix_socket_directories", socket_directories(pg));
+    // Nothing that the files include may stop a member short of what it has received.
+    for name in RECOVERY_TARGETS {
+        settings.insert(name, String::new());
+    }
     settings.insert("recovery_target_timeline", "latest".into());
     settings.remove("primary_conninfo");
     settings.remove("primary_slot_name");

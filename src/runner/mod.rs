@@ -66,6 +66,8 @@ use troubles::Troubles;
 
 /// Events waiting to be decided on; senders wait when it is full.
 const INBOX: usize = 1024;
+/// The topic of a complaint.
+const FORGETFUL: &str = "the lock's holder cannot be noted beside the data directory";
 /// The longest time between two heartbeats.
 const BEAT_MS: Ms = 250;
 
@@ -307,10 +309,14 @@ impl Runner {
         if self.remembered.is_of(&self.state.lock) {
             return;
         }
-        self.remembered = self.state.lock.memory();
-        let written = crate::agent::notes::write_memory(&self.memory_file, &self.remembered);
-        if let Err(error) = written {
-            tracing::warn!(%error, "the lock's holder could not be noted beside the data directory");
+        let memory = self.state.lock.memory();
+        match crate::agent::notes::write_memory(&self.memory_file, &memory) {
+            Ok(()) => {
+                self.context.complaints.settle(FORGETFUL);
+                self.remembered = memory;
+            }
+            // Tried again with the next step.
+            Err(error) => self.context.complaints.say(FORGETFUL, error.to_string()),
         }
     }
 

@@ -91,7 +91,8 @@ pub fn lets_in(lines: &[String], visitor: Visitor<'_>) -> bool {
 fn names(list: &str, name: &str, all: bool) -> bool {
     list.split(',').any(|word| {
         let pattern = word.starts_with(['/', '+', '@']);
-        word == name || pattern || (all && word == "all")
+        let by_name = ["sameuser", "samerole", "samegroup"].contains(&word);
+        word == name || pattern || (all && by_name) || (all && word == "all")
     })
 }
 
@@ -299,6 +300,7 @@ mod tests {
                 true,
                 false,
             ),
+            ("local sameuser all trust", true, false),
             ("local all +dbas \\\ntrust", true, false),
             ("include other.conf", true, true),
             ("# local all all trust", false, false),

@@ -1,6 +1,6 @@
 //! Changed settings, restarts that people ask for, and standbys with less than their primary had.
 
-use super::conditions::{acknowledge, leader, tick};
+use super::conditions::{acknowledge, edit_rules, leader, shared_seen, tick};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::{Ask, Op};
@@ -163,4 +163,33 @@ fn a_standby_with_less_than_its_primary_is_started_again_before_and_instead_of_a
     effects.extend(tick(&mut state, sent_at + 20));
     let promoted = asks(&effects, &Effect::Promote);
     assert!(stops(&effects) && !promoted, "{effects:?}");
+}
+
+#[test]
+fn nobody_is_promoted_while_replay_stands_still_at_a_target() {
+    // Found by review: between two restarts, and in maintenance mode, it was: PostgreSQL throws away
+    // what it has received beyond.
+    for pause in [false, true] {
+        let mut state = replica();
+        edit_rules(&mut state, START + 1, |rules| rules.pause = pause);
+        let mut shared = state.shared.clone().unwrap();
+        shared.failover.to = Some("a".into());
+        shared.failover.resource_version = Some("9".into());
+        shared_seen(&mut state, shared, false, START + 2);
+        let starved = PgFacts {
+            starved: Some("recovery_target_lsn is 0/5".into()),
+            ..facts(true)
+        };
+        step(&mut state, Event::PgSeen(starved), START + 3);
+        let lock = snapshot(LockState::Released(release("b", 4)), 50);
+        let at = run_until(&mut state, &lock, START + 10, START + 60_000).unwrap();
+        acknowledge(&mut state, 51, at + 5);
+        for after_ms in (10..4_000).step_by(100) {
+            let effects = tick(&mut state, at + after_ms);
+            assert!(
+                !effects.contains(&Effect::Promote),
+                "after {after_ms} ms, pause: {pause}"
+            );
+        }
+    }
 }

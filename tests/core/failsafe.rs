@@ -340,3 +340,112 @@ fn a_later_record_without_a_map_admits_everybody_again() {
     let later = held("b", 5, 51);
     assert!(run_until(&mut state, &later, START + 20, START + 30_000).is_some());
 }
+
+#[test]
+fn what_is_older_than_who_asked_or_is_remembered_proves_nothing() {
+    // Found by review: a store restored to an old release, before an agent that had just started.
+    let old = snapshot(LockState::Released(release("c", 3)), 40);
+    let mut state = replica();
+    assert_eq!(ask(&mut state, "b", 5, START + 5), Ok(()));
+    read(&mut state, old.clone(), START + 10);
+    see_the_cluster_again(&mut state, START + 11);
+    let claimed_at = run_until(&mut state, &old, START + 11, START + 30_000);
+    assert!(
+        claimed_at.is_none_or(|at| at >= START + 6_005),
+        "{claimed_at:?}"
+    );
+
+    let mut before = replica();
+    with_members(&mut before, &["a", "b"], START + 5);
+    read(&mut before, mapped("b", &["b", "c"], 50), START + 10);
+    let mut state = replica();
+    state.lock.recall(before.lock.memory());
+    read(&mut state, old.clone(), START + 10);
+    see_the_cluster_again(&mut state, START + 11);
+    let claimed = run_until(&mut state, &old, START + 11, START + 100_000);
+    assert_eq!(claimed, None, "it waits for proof about b, or a person");
+}
+
+#[test]
+fn a_d_that_is_lowered_ends_the_questions_under_the_larger_one() {
+    // Found by review.
+    let (mut state, from) = failsafe_leader(&["a", "b"]);
+    edit_rules(&mut state, from + 10, |rules| rules.ttl_ms = 15_000);
+    tick(&mut state, from + 1_000);
+    acknowledge_d(&mut state, 15_000, from + 1_010);
+    let asked_at = from + 1_000 + 3_000 + 2_000;
+    for at in [from + 4_000, asked_at] {
+        tick(&mut state, at);
+    }
+    let round = state.failsafe.round.clone().expect("it asks");
+    edit_rules(&mut state, asked_at + 10, |rules| rules.ttl_ms = 6_000);
+    time_out(&mut state, asked_at + 20);
+    for after_ms in (30..2_000).step_by(50) {
+        tick(&mut state, asked_at + after_ms);
+        let lowered = state.holds_until().expect("it leads");
+        promised(&mut state, round.number, "b", asked_at + after_ms + 1);
+        let now = state.holds_until().expect("it leads");
+        if state.budgets.ttl_ms == 6_000 {
+            assert!(now <= lowered, "not raised again: {lowered} to {now}");
+            return;
+        }
+    }
+    panic!("the lower ttl is not written");
+}
+
+/// The attempt in flight is stored, with this D.
+fn acknowledge_d(state: &mut State, ttl_ms: u64, now: u64) {
+    let nonce = state.lease.in_flight.expect("a write is in flight");
+    let mut lock = held("a", 5, 70);
+    if let LockState::Held(record) = &mut lock.state {
+        (record.nonce, record.ttl_ms) = (nonce, ttl_ms);
+    }
+    let outcome = Outcome::Done(lock);
+    step(state, Event::LockWritten { nonce, outcome }, now);
+}
+
+#[test]
+fn a_name_that_stands_for_two_pods_ends_it() {
+    // Found by review: only one of them would be asked.
+    let (mut state, from) = failsafe_leader(&["a", "b"]);
+    let mut shared = state.shared.clone().unwrap();
+    shared.members.get_mut("b").unwrap().pod_uid = "another uid".into();
+    shared_seen(&mut state, shared, false, from + 10);
+    let stopped = outage(&mut state, from, |_, _| Some(None));
+    assert!(stopped.is_some_and(|at| at <= 4_550), "{stopped:?}");
+}
+
+#[test]
+fn nobody_s_word_counts_about_one_that_asks_for_promises() {
+    // Found by review: its record is still by design.
+    let record = mapped("b", &["b", "c"], 50);
+    let mut state = replica();
+    read(&mut state, record, START + 10);
+    assert_eq!(ask(&mut state, "b", 5, START + 20_000), Ok(()));
+    let vouch = Ask::Vouch { holder: "b".into() };
+    let effects = step(
+        &mut state,
+        Event::Asked { id: 1, ask: vouch },
+        START + 21_000,
+    );
+    let refused = effects.iter().any(|effect| {
+        matches!(effect, Effect::Answer { done: false, text, .. } if text.contains("not dead"))
+    });
+    assert!(refused, "{effects:?}");
+}
+
+#[test]
+fn a_promise_is_not_longer_than_any_d_that_is_known() {
+    let mut state = replica();
+    read(&mut state, mapped("b", &["a", "b"], 50), START + 10);
+    for (epoch, ttl_ms) in [(5, 3_600_000), (u64::MAX, 6_000)] {
+        let ask = Ask::Promise {
+            holder: identity("b"),
+            epoch,
+            ttl_ms,
+        };
+        let effects = step(&mut state, Event::Asked { id: 3, ask }, START + 20);
+        let refused = |e: &Effect| matches!(e, Effect::Answer { done: false, .. });
+        assert!(effects.iter().any(refused), "{epoch} {ttl_ms}: {effects:?}");
+    }
+}
