@@ -101,7 +101,6 @@ async fn a_promise_counts_only_from_the_member_that_was_asked() {
     };
     assert_eq!(ask, Some(wanted));
     for (scope, name, uid) in [
-        ("another", name.as_str(), uid.as_str()),
         (scope.as_str(), "pg-9", uid.as_str()),
         (scope.as_str(), name.as_str(), "uid of before"),
     ] {
@@ -109,6 +108,19 @@ async fn a_promise_counts_only_from_the_member_that_was_asked() {
         let why = said.expect_err("a stranger's");
         assert!(why.contains("answers in its place"), "{why}");
     }
+    // A member of another cluster, at an address that was one of ours, is not held up either.
+    let mut server = start(member(), Limits::default(), None).await;
+    let mapped = Mapped {
+        pod_uid: uid.clone(),
+        api_url: format!("http://{}", server.addr),
+    };
+    let client = Client::default();
+    let said = client
+        .ask_promise(&name, &mapped, &request("another"), None, LONG)
+        .await;
+    assert!(said.is_err_and(|why| why.contains("found the cluster")));
+    assert!(server.commands.try_recv().is_err());
+    server.stop().await;
     let (said, _) = asks(&scope, &name, &uid, Reply::new(500, "I lead")).await;
     assert!(said.is_err_and(|why| why.contains("I lead")));
     let (said, _) = asks(&scope, &name, &uid, Reply::new(200, "Accepted?")).await;
