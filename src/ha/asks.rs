@@ -107,22 +107,17 @@ impl Turn<'_> {
             ask.from.as_ref() != Some(*name)
                 && (ask.from.is_some() || ask.to.as_ref() == Some(*name))
         });
+        let what = if ask.failover {
+            "Failover"
+        } else {
+            "Switchover"
+        };
         let answer = match moved {
             Some(name) if ask.written => Some((true, said(&ask, name))),
             _ if ask.written && record.is_empty() && leader.is_some() => {
-                let what = if ask.failover {
-                    "Failover failed"
-                } else {
-                    "Switchover failed"
-                };
-                Some((false, what.to_owned()))
+                Some((false, format!("{what} failed")))
             }
             _ if self.now >= ask.until => {
-                let what = if ask.failover {
-                    "Failover"
-                } else {
-                    "Switchover"
-                };
                 let mut text = format!("{what} status unknown");
                 // Nobody expects it any more when whoever is to act comes back at last. A person's
                 // word in the same record stands.
@@ -154,6 +149,10 @@ impl Turn<'_> {
             self.s.asks.remove(0);
             return;
         }
+        self.write_no_request(expect);
+    }
+
+    fn write_no_request(&mut self, expect: Option<String>) {
         self.write_shared(SharedWrite::Failover {
             from: None,
             to: None,
@@ -178,12 +177,7 @@ impl Turn<'_> {
         };
         let mine = self.s.asks.iter().any(|ask| !ask.written);
         if (!record.is_empty() || record.dead.is_some()) && !mine {
-            let expect = record.resource_version;
-            self.write_shared(SharedWrite::Failover {
-                from: None,
-                to: None,
-                expect,
-            });
+            self.write_no_request(record.resource_version);
         }
     }
 }

@@ -195,8 +195,7 @@ impl Turn<'_> {
             };
         };
         // Where no record can be read, the proof is about the holder whose record does not age.
-        let ageless = belief.marked_holder().or_else(|| belief.mapped_holder());
-        let epoch = match (&lock.state, ageless) {
+        let epoch = match (&lock.state, belief.ageless().next()) {
             (LockState::Absent | LockState::Garbled { .. }, Some(held)) => Some(held.epoch),
             _ => lock.epoch(),
         };

@@ -67,8 +67,7 @@ impl Turn<'_> {
 
     /// L5: look for proof while the record's age is no reason yet.
     fn seek_proof(&mut self) {
-        let lock = &self.s.lock;
-        let ageless = lock.marked_holder().or_else(|| lock.mapped_holder());
+        let ageless = self.s.lock.ageless().next();
         let Some(held) = self.s.other_holder().or(ageless).cloned() else {
             return;
         };

@@ -8,7 +8,7 @@
 
 use super::effect::{Effect, Rule};
 use super::lock::{
-    EPOCH_MAX, FailsafeMap, Held, LockBelief, LockState, LockWrite, Mapped, same_or_later,
+    EPOCH_MAX, FailsafeMap, Held, LockBelief, LockState, LockWrite, Mapped, is_later,
 };
 use super::model::{Identity, Ms, Name};
 use super::state::{Process, Sabotage, State};
@@ -365,7 +365,7 @@ impl LockBelief {
         match state {
             LockState::Held(held) => {
                 let known = self.mapped.as_ref();
-                if known.is_none_or(|known| same_or_later(held, known)) {
+                if known.is_none_or(|known| is_later(held, known)) {
                     self.mapped = held.failsafe.is_some().then(|| held.clone());
                 }
             }

@@ -72,10 +72,10 @@ pub struct Mapped {
 /// The members who may take the lock by its age.
 pub type FailsafeMap = BTreeMap<Name, Mapped>;
 
-/// Of two records, the first is the other one or was written after it, whatever a restored store
-/// shows.
-pub(super) fn same_or_later(held: &Held, known: &Held) -> bool {
-    let renewed = held.holder == known.holder && held.nonce >= known.nonce;
+/// Of two records, the first was written after the other, whatever a restored store or a hand at
+/// the object shows.
+pub(super) fn is_later(held: &Held, known: &Held) -> bool {
+    let renewed = held.holder == known.holder && held.nonce > known.nonce;
     held.epoch > known.epoch || (held.epoch == known.epoch && renewed)
 }
 

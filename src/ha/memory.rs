@@ -4,7 +4,8 @@
 //! the mark of maintenance mode or with a failsafe map does not, and who finds it deleted or damaged
 //! cannot know that unless it remembers.
 
-use super::lock::{Held, LockBelief};
+use super::lock::{FailsafeMap, Held, LockBelief};
+use super::model::Identity;
 use serde::{Deserialize, Serialize};
 
 /// Kept beside the data directory.
@@ -32,8 +33,11 @@ impl Memory {
 }
 
 fn same(known: Option<&Held>, new: Option<&Held>) -> bool {
-    let what = |held: &Held| (held.holder.clone(), held.epoch, held.failsafe.clone());
-    known.map(what) == new.map(what)
+    known.map(what_counts) == new.map(what_counts)
+}
+
+fn what_counts(held: &Held) -> (&Identity, u64, Option<&FailsafeMap>) {
+    (&held.holder, held.epoch, held.failsafe.as_ref())
 }
 
 impl LockBelief {
@@ -48,6 +52,11 @@ impl LockBelief {
     pub fn mapped_holder(&self) -> Option<&Held> {
         let later = self.marked.as_ref().map_or(0, |marked| marked.epoch);
         self.mapped.as_ref().filter(|mapped| mapped.epoch >= later)
+    }
+
+    /// Whose record does not grow old, for all or for some.
+    pub fn ageless(&self) -> impl Iterator<Item = &Held> {
+        self.marked_holder().into_iter().chain(self.mapped_holder())
     }
 
     /// What the next agent has to know.

@@ -9,7 +9,7 @@
 use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
 use super::failsafe::UNMAPPED;
-use super::lock::{Held, LockBelief, LockState};
+use super::lock::{Held, LockBelief, LockState, is_later};
 use super::model::{DataDir, Ms};
 use super::replica::MUTE;
 use super::shared::SharedWrite;
@@ -38,14 +38,14 @@ impl LockBelief {
     pub(super) fn note_mark(&mut self, state: &LockState) {
         match state {
             LockState::Held(held) => {
-                let newer = |marked: &Held| {
-                    let later = held.holder == marked.holder && held.nonce > marked.nonce;
-                    held.epoch > marked.epoch || (held.epoch == marked.epoch && later)
-                };
                 let known = self.marked.as_ref().map_or(0, |marked| marked.epoch);
                 if held.paused && held.epoch >= known {
                     self.marked = Some(held.clone());
-                } else if self.marked.as_ref().is_some_and(newer) {
+                } else if self
+                    .marked
+                    .as_ref()
+                    .is_some_and(|marked| is_later(held, marked))
+                {
                     self.marked = None;
                 }
             }
@@ -179,17 +179,10 @@ impl Turn<'_> {
         dead == Some(&one_holder(held))
     }
 
-    /// Whose record does not grow old, for all or for some: in maintenance mode, or with the map of
-    /// failsafe mode.
-    fn ageless(&self) -> impl Iterator<Item = &Held> {
-        let lock = &self.s.lock;
-        lock.marked_holder().into_iter().chain(lock.mapped_holder())
-    }
-
     pub(super) fn absorb_vouch(&mut self, id: u64, name: &str) {
         let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
         let other = |held: &&Held| held.holder.name == name && held.holder != self.s.me;
-        let holder = self.ageless().find(other).cloned();
+        let holder = self.s.lock.ageless().find(other).cloned();
         let refused = match holder {
             None => format!(
                 "{name} is not another member that holds the lock in maintenance mode or with a \
@@ -226,7 +219,7 @@ impl Turn<'_> {
         let (Some(holder), Some(record)) = (self.s.vouching.clone(), record) else {
             return;
         };
-        let known = self.ageless().any(|held| one_holder(held) == holder);
+        let known = self.s.lock.ageless().any(|held| one_holder(held) == holder);
         let silent_ms = self.now.saturating_sub(self.s.lock.changed_at);
         let renewed = !known || silent_ms < self.s.rules.ttl_ms;
         if record.dead.as_ref() == Some(&holder) || renewed {

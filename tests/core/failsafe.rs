@@ -449,3 +449,17 @@ fn a_promise_is_not_longer_than_any_d_that_is_known() {
         assert!(effects.iter().any(refused), "{epoch} {ttl_ms}: {effects:?}");
     }
 }
+
+#[test]
+fn a_hand_that_takes_the_map_away_admits_nobody() {
+    // Found by reading: the mark of maintenance mode was kept against the same hand.
+    let mut state = replica();
+    with_members(&mut state, &["a", "b", "c"], START + 5);
+    read(&mut state, mapped("b", &["b", "c"], 50), START + 10);
+    let edited = LockSnapshot {
+        resource_version: Some("51".into()),
+        ..held("b", 5, 50)
+    };
+    let claimed = run_until(&mut state, &edited, START + 20, START + 100_000);
+    assert_eq!(claimed, None);
+}

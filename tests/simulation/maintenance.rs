@@ -123,12 +123,7 @@ pub(crate) fn vouch(world: &mut World) {
     }
     for node in 0..world.nodes.len() {
         let state = world.nodes[node].state.as_ref();
-        let held = |state: &State| {
-            let lock = &state.lock;
-            lock.marked_holder()
-                .or_else(|| lock.mapped_holder())
-                .cloned()
-        };
+        let held = |state: &State| state.lock.ageless().next().cloned();
         let Some(marked) = state.and_then(|state| held(state)) else {
             continue;
         };
