@@ -8,7 +8,8 @@ use pgwarden::ha::lock::{Held, LockSnapshot, LockState, LockWrite, Place, Releas
 use pgwarden::ha::model::{
     ControlState, DataDir, DataFacts, HistoryEntry, Identity, Lsn, Member, Walsender,
 };
-use pgwarden::ha::shared::{ConfigRecord, Initialize, Repair, Rules, Shared};
+use pgwarden::ha::quorum::SyncSetting;
+use pgwarden::ha::shared::{ConfigRecord, Initialize, Repair, Rules, Shared, SyncRules};
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
@@ -32,6 +33,8 @@ mod leaving;
 mod pause;
 #[path = "core/planned.rs"]
 mod planned;
+#[path = "core/quorum.rs"]
+mod quorum;
 #[path = "core/rebuilding.rs"]
 mod rebuilding;
 #[path = "core/released.rs"]
@@ -51,11 +54,23 @@ fn identity(name: &str) -> Identity {
     }
 }
 
+/// With nothing enforced from the first commit.
+fn promote() -> Effect {
+    let sync = SyncSetting::default();
+    Effect::Promote { sync }
+}
+
+fn enforce_all(names: &[String]) -> Effect {
+    let wanted = SyncSetting::all(names.iter().cloned());
+    Effect::SetSync { wanted }
+}
+
 fn rules() -> Rules {
     Rules {
         ttl_ms: 6_000,
         maximum_lag_on_failover_bytes: 1_048_576,
         synchronous_mode: false,
+        sync: SyncRules::default(),
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
@@ -437,7 +452,7 @@ fn asks_to_enforce(member_state: &str, flushed: u64) -> Option<Vec<String>> {
     let (mut state, now) = synchronous_leader(member_state, &[]);
     let effects = step(&mut state, with_standby(flushed, "async", ""), now + 1);
     effects.into_iter().find_map(|effect| match effect {
-        Effect::SetSyncNames { names } => Some(names),
+        Effect::SetSync { wanted } => Some(wanted.names),
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
 //! The settings that decisions depend on, from all of them.
 
 use crate::ha::remote::Standby;
-use crate::ha::shared::{Repair, Rules};
+use crate::ha::shared::{Repair, Rules, SyncRules};
 use crate::settings::{Dynamic, Settings, SyncMode};
 
 /// The settings that decisions depend on: the dynamic ones, under what the local file says of them.
@@ -12,7 +12,13 @@ pub(super) fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
     Rules {
         ttl_ms: dynamic.ttl_ms,
         maximum_lag_on_failover_bytes: dynamic.maximum_lag_on_failover_bytes,
-        synchronous_mode: dynamic.synchronous_mode == SyncMode::On,
+        synchronous_mode: dynamic.synchronous_mode != SyncMode::Off,
+        sync: SyncRules {
+            quorum: dynamic.synchronous_mode == SyncMode::Quorum,
+            strict: dynamic.synchronous_mode_strict,
+            count: dynamic.synchronous_node_count,
+            lag_max_bytes: dynamic.maximum_lag_on_syncnode_bytes,
+        },
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,

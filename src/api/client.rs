@@ -6,7 +6,9 @@
 use super::auth::Credentials;
 use super::failsafe;
 use super::peer::PeerStatus;
+use super::vote;
 use crate::ha::lock::Mapped;
+use crate::ha::model::{Lsn, Timeline};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Uri};
@@ -139,6 +141,24 @@ impl Client {
         let promise = answer.headers.get(failsafe::PROMISE);
         let promise = promise.and_then(|value| value.to_str().ok());
         request.judge(name, mapped, answer.status, &answer.text(), promise)
+    }
+
+    /// Ask a member of a quorum for its vote; an error says in words why there is none.
+    pub async fn ask_vote(
+        &self,
+        name: &str,
+        url: &str,
+        request: &vote::Request,
+        credentials: Option<&Credentials>,
+        deadline: Duration,
+    ) -> Result<(Timeline, Lsn), String> {
+        let url = format!("{}/vote", base_of(url));
+        let body = request.body();
+        let answer = self
+            .send_json("POST", &url, &body, credentials, deadline)
+            .await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        request.judge(name, answer.status, &answer.body)
     }
 
     /// GET something.

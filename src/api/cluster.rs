@@ -125,7 +125,11 @@ fn role(view: &View, name: &str, member: &Member, leader: bool) -> &'static str 
     } else if leader {
         "leader"
     } else if listed && member.state == "running" {
-        "sync_standby"
+        if view.quorum {
+            "quorum_standby"
+        } else {
+            "sync_standby"
+        }
     } else {
         "replica"
     }

@@ -36,6 +36,13 @@ pub enum Ask {
         /// D of its record.
         ttl_ms: Ms,
     },
+    /// Vote for a candidate of a quorum (G10).
+    Vote {
+        /// Who asks.
+        candidate: Name,
+        /// The lock fields as it sees them.
+        fields: String,
+    },
     /// Restart this member's PostgreSQL.
     Restart {
         /// How long it may take.
@@ -83,6 +90,7 @@ impl fmt::Display for Ask {
                     "to promise {holder} not to take its lock of epoch {epoch}"
                 )
             }
+            Self::Vote { candidate, .. } => write!(f, "to vote for {candidate}"),
             Self::Restart { timeout_ms } => write!(f, "a restart within {timeout_ms} ms"),
             Self::PlanRestart(plan) => write!(f, "a restart at {}", plan.at.text),
             Self::DropRestart => write!(f, "no planned restart"),

@@ -21,7 +21,9 @@ enum Check {
     Sync,
     /// The leader or such a replica.
     ReadOnlySync,
-    /// The leader: there are no quorum standbys.
+    /// A replica of a quorum.
+    Quorum,
+    /// The leader or such a replica.
     ReadOnlyQuorum,
     /// A replica outside the synchronous set.
     Async,
@@ -38,6 +40,7 @@ fn check_of(path: &str) -> Option<Check> {
         "/read-only" => Check::ReadOnly,
         "/synchronous" | "/sync" => Check::Sync,
         "/read-only-sync" | "/read-only-synchronous" => Check::ReadOnlySync,
+        "/quorum" => Check::Quorum,
         "/read-only-quorum" => Check::ReadOnlyQuorum,
         "/asynchronous" | "/async" => Check::Async,
         "/health" => Check::Running,
@@ -63,8 +66,9 @@ pub fn status(path: &str, query: &Query, view: &View, now_ms: Ms) -> u16 {
         Check::ReadOnly => leader || replica(),
         Check::Sync => view.is_sync_standby() && replica(),
         Check::ReadOnlySync => leader || (view.is_sync_standby() && replica()),
-        Check::ReadOnlyQuorum => leader,
-        Check::Async => !view.is_sync_standby() && replica(),
+        Check::Quorum => view.is_quorum_standby() && replica(),
+        Check::ReadOnlyQuorum => leader || (view.is_quorum_standby() && replica()),
+        Check::Async => !view.is_sync_standby() && !view.is_quorum_standby() && replica(),
         Check::Running => view.is_running(),
     };
     code(passes && tags_match(query, view))

@@ -108,7 +108,7 @@ fn patronis(page: &mut Page, view: &View, now_ms: Ms) {
     page.flag(
         "patroni_quorum_standby",
         "1: this member is in the quorum.",
-        false,
+        view.is_quorum_standby(),
     );
     page.counter(
         "patroni_xlog_received_location",

@@ -33,6 +33,7 @@ pub mod status;
 pub mod switchover;
 pub mod tls;
 pub mod view;
+pub mod vote;
 pub mod when;
 
 pub use auth::Credentials;

@@ -13,7 +13,7 @@ use super::security::Handle;
 use super::server::{Journal, Limits, Parts};
 use super::switchover::{self, Verb};
 use super::view::View;
-use super::{cluster, config, failsafe, health, metrics, reinitialize, restart, status};
+use super::{cluster, config, failsafe, health, metrics, reinitialize, restart, status, vote};
 use crate::ha::model::Ms;
 use crate::sys::clock::wall_ms;
 use bytes::Bytes;
@@ -187,6 +187,7 @@ impl Routes {
                     .await
             }
             ("POST", "/failsafe") => self.promise(request, slot).await,
+            ("POST", "/vote") => self.vote(request, slot).await,
             _ => {
                 let mut answer = text(501, format!("Unsupported method ('{method}')"));
                 answer
@@ -264,6 +265,22 @@ impl Routes {
             }
         }
         answer
+    }
+
+    /// As with promises: nobody's verbs must keep a cluster from electing.
+    async fn vote(&self, request: Request<Incoming>, slot: &Slot) -> Answer {
+        let body = match self.body(request).await {
+            Ok(body) => body,
+            Err(refusal) => return close_after(refusal),
+        };
+        let ask = match vote::read(&body, &self.view()) {
+            Ok(ask) => ask,
+            Err(reply) => return reply_answer(reply),
+        };
+        let Ok(_permit) = self.promising.try_acquire() else {
+            return busy("Vote");
+        };
+        self.submit(ask, "Vote", slot).await
     }
 
     async fn configure(

@@ -28,6 +28,8 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "is_false")]
     sync_standby: bool,
     #[serde(skip_serializing_if = "is_false")]
+    quorum_standby: bool,
+    #[serde(skip_serializing_if = "is_false")]
     pause: bool,
     #[serde(skip_serializing_if = "is_false")]
     cluster_unlocked: bool,
@@ -99,6 +101,7 @@ pub fn body(view: &View) -> String {
         replication_state: view.replication_state.as_deref(),
         replication: &view.replication,
         sync_standby: view.is_sync_standby(),
+        quorum_standby: view.is_quorum_standby(),
         pause: view.pause,
         cluster_unlocked: view.leader.is_none(),
         failsafe_mode_is_active: view.failsafe_is_active,

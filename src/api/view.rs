@@ -44,6 +44,8 @@ pub struct View {
     pub standby_cluster: bool,
     /// `synchronous_mode` is on.
     pub synchronous_mode: bool,
+    /// It is `quorum`.
+    pub quorum: bool,
     /// The standbys of the synchronous set, as the shared record lists them.
     pub sync_standbys: Vec<Name>,
     /// The position the leader published last.
@@ -147,6 +149,7 @@ impl View {
             members: BTreeMap::new(),
             standby_cluster: false,
             synchronous_mode: false,
+            quorum: false,
             sync_standbys: Vec::new(),
             optime: None,
             tags: BTreeMap::new(),
@@ -185,8 +188,17 @@ impl View {
         self.state == "running"
     }
 
-    /// This member is a replica listed in the synchronous set.
+    /// This member is a replica that has every acknowledged commit.
     pub fn is_sync_standby(&self) -> bool {
+        self.is_listed() && !self.quorum
+    }
+
+    /// This member is a replica that confirms commits together with others.
+    pub fn is_quorum_standby(&self) -> bool {
+        self.is_listed() && self.quorum
+    }
+
+    fn is_listed(&self) -> bool {
         self.role == "replica" && self.sync_standbys.contains(&self.identity.name)
     }
 }

@@ -68,8 +68,9 @@ impl Dcs {
             SharedWrite::Sync {
                 leader,
                 standbys,
+                quorum,
                 expect,
-            } => (sync::notes(leader, standbys), expect, Part::Sync),
+            } => (sync::notes(leader, standbys, *quorum), expect, Part::Sync),
             SharedWrite::Dead { holder, expect } => {
                 (failover::dead_notes(holder), expect, Part::Failover)
             }

@@ -46,6 +46,7 @@ impl Turn<'_> {
                 epoch,
                 ttl_ms,
             } => return self.absorb_request(id, holder, epoch, ttl_ms),
+            Ask::Vote { fields } => return self.absorb_vote_question(id, &fields),
             Ask::Restart { timeout_ms } => return self.absorb_restart(id, timeout_ms),
             Ask::Reinitialize { force } => return self.absorb_reinitialize(id, force),
         };

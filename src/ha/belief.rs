@@ -86,6 +86,9 @@ impl Turn<'_> {
             belief.changed_at = self.now;
             belief.proof = None;
         }
+        if belief.voted.as_ref() != Some(&lock.fields) {
+            belief.voted = None;
+        }
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
         belief.optime = lock.optime.or(belief.optime);
         belief.weigh_ttl(&lock.state);

@@ -3,7 +3,8 @@
 //! Every variant has one `run_…` twin in the runner and one in the simulator.
 
 use super::lock::{FailsafeMap, LockWrite, Place};
-use super::model::{HistoryEntry, Identity, Ms, Name};
+use super::model::{HistoryEntry, Identity, Lsn, Ms, Name, Timeline};
+use super::quorum::SyncSetting;
 use super::shared::SharedWrite;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -74,12 +75,32 @@ pub enum Effect {
         /// Whom.
         peers: FailsafeMap,
     },
+    /// Ask these members of the synchronous set for their votes → one `Voted` each.
+    AskVotes {
+        /// The round.
+        round: u64,
+        /// The lock fields that it is about.
+        fields: String,
+        /// Whom, and at which REST address.
+        peers: Vec<(Name, String)>,
+    },
+    /// Receive no more WAL from anybody → `OpDone`.
+    StopReceiver,
+    /// Answer a candidate: how far I came, now that nothing is received any more.
+    Vote {
+        /// The question.
+        id: u64,
+        /// My timeline.
+        timeline: Timeline,
+        /// The end of my WAL.
+        lsn: Lsn,
+    },
     /// Read the data directory → `DataSeen`.
     Inspect,
     /// Start PostgreSQL out of recovery, with these synchronous standbys enforced from the start.
     StartPrimary {
         /// `synchronous_standby_names`.
-        sync_names: Vec<Name>,
+        sync: SyncSetting,
     },
     /// Start PostgreSQL as a replica of this leader.
     StartReplica {
@@ -91,8 +112,11 @@ pub enum Effect {
         /// How.
         how: Stop,
     },
-    /// Leave recovery; `synchronous_standby_names` is empty from the first commit.
-    Promote,
+    /// Leave recovery; this is enforced from the first commit.
+    Promote {
+        /// `synchronous_standby_names`.
+        sync: SyncSetting,
+    },
     /// Stream from this leader.
     Follow {
         /// The leader.
@@ -130,10 +154,10 @@ pub enum Effect {
     Checkpoint,
     /// Write the files of a running primary anew, and reload it → `OpDone`.
     Configure,
-    /// Enforce this synchronous set → `SyncNamesSet`.
-    SetSyncNames {
-        /// The names.
-        names: Vec<Name>,
+    /// Enforce this synchronous set → `SyncSet`.
+    SetSync {
+        /// `synchronous_standby_names`.
+        wanted: SyncSetting,
     },
     /// Keep physical slots for exactly these members.
     SetSlots {
@@ -182,6 +206,8 @@ pub enum Rule {
     G5,
     /// Renew only while serving.
     G9,
+    /// A leader that is frozen finds nobody to confirm its commits.
+    G10,
     /// Identity.
     L1,
     /// Compare-and-swap on a quorum read.
@@ -262,12 +288,18 @@ impl fmt::Display for Effect {
                 let names = names.join(", ");
                 write!(f, "ask {names} not to take my lock (round {round})")
             }
+            Self::AskVotes { round, peers, .. } => {
+                let names: Vec<&str> = peers.iter().map(|(name, _)| name.as_str()).collect();
+                let names = names.join(", ");
+                write!(f, "ask {names} for their votes (round {round})")
+            }
+            Self::StopReceiver => write!(f, "receive no more WAL"),
+            Self::Vote { id, timeline, lsn } => {
+                write!(f, "vote (question {id}): timeline {timeline}, {lsn}")
+            }
             Self::Inspect => write!(f, "read the data directory"),
-            Self::StartPrimary { sync_names } => {
-                write!(
-                    f,
-                    "start PostgreSQL as the primary, synchronous: {sync_names:?}"
-                )
+            Self::StartPrimary { sync } => {
+                write!(f, "start PostgreSQL as the primary, synchronous: {sync}")
             }
             Self::StartReplica { upstream } => {
                 write!(
@@ -277,7 +309,8 @@ impl fmt::Display for Effect {
                 )
             }
             Self::Stop { how } => write!(f, "stop PostgreSQL ({how:?})"),
-            Self::Promote => write!(f, "promote PostgreSQL"),
+            Self::Promote { sync } if sync.names.is_empty() => write!(f, "promote PostgreSQL"),
+            Self::Promote { sync } => write!(f, "promote PostgreSQL, synchronous: {sync}"),
             Self::Follow { upstream } => write!(f, "stream from {upstream}"),
             Self::Initdb => write!(f, "create a new cluster"),
             Self::Clone { from } => write!(f, "clone {from}"),
@@ -290,7 +323,7 @@ impl fmt::Display for Effect {
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),
             Self::Configure => write!(f, "write the settings and reload"),
-            Self::SetSyncNames { names } => write!(f, "enforce the synchronous set {names:?}"),
+            Self::SetSync { wanted } => write!(f, "enforce the synchronous set: {wanted}"),
             Self::SetSlots { members } => write!(f, "keep slots for {members:?}"),
             Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),
             Self::Answer { id, done, text } => write!(f, "answer question {id}: {done}, {text}"),

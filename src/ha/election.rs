@@ -2,11 +2,12 @@
 
 use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
-use super::event::PeerStatus;
+use super::event::{Op, PeerStatus};
 use super::model::{DataDir, Lsn, Ms, Name, Timeline};
 use super::shared::Initialize;
 use super::state::{Answered, Process, Race, Sabotage};
 use super::step::Turn;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 impl Turn<'_> {
@@ -129,6 +130,8 @@ impl Turn<'_> {
                 peers,
             });
         }
+        let fields = self.s.race.as_ref().map(|race| race.fields.clone());
+        self.ask_votes(&fields.unwrap_or_default());
     }
 
     /// Members to ask; nobody when there is no cluster yet.
@@ -175,12 +178,14 @@ impl Turn<'_> {
             .answers
             .values()
             .any(|answer| *answer == Answered::Waiting);
+        let waiting = waiting || self.enough_votes(&race.answers).is_err();
         if waiting && self.now < race.until {
             return self.wake_at(race.until);
         }
         match self.judge(&race.answers) {
             Ok(words) => {
                 self.explain(Rule::Election, words);
+                self.seal_ballot(&race.answers);
                 if let Some(race) = &mut self.s.race {
                     race.confirming = true;
                 }
@@ -221,7 +226,8 @@ impl Turn<'_> {
                 let theirs = (status.timeline, status.lsn);
                 let chosen = wanted.as_ref() == Some(name);
                 let me = &self.s.me.name;
-                let before = theirs == mine && (self.outlook(name), *name) < (self.outlook(me), me);
+                let rank = |name: &Name| (self.outlook(name), Reverse(self.priority(name)));
+                let before = theirs == mine && (rank(name), *name) < (rank(me), me);
                 chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
             });
         if let Some((name, status)) = better
@@ -234,8 +240,9 @@ impl Turn<'_> {
                 return Err(format!("{name} goes first: timeline {tl}, {lsn}"));
             }
             let words = format!("{name} should have led and did not act for {patience_ms} ms");
-            return Ok(words);
+            return self.enough_votes(answers).map(|()| words);
         }
+        self.enough_votes(answers)?;
         Ok(format!(
             "nobody of {heard} who answered (of {} asked) is ahead",
             answers.len()
@@ -281,7 +288,7 @@ impl Turn<'_> {
             }
             _ => {}
         }
-        if let Some(op) = &self.s.pg.op {
+        if let Some(op) = self.s.pg.op.as_ref().filter(|op| **op != Op::StopReceiver) {
             return Err(format!("{op:?} is in progress"));
         }
         if !self.s.repaired() {
@@ -296,7 +303,7 @@ impl Turn<'_> {
         if self.failover_to_me() {
             return Ok(());
         }
-        if !self.admits_me() {
+        if !self.may_be_admitted() {
             return Err(self.not_in_the_set());
         }
         self.far_enough(timeline, lsn)

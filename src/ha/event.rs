@@ -2,6 +2,7 @@
 
 use super::lock::{LockSnapshot, Outcome};
 use super::model::{DataDir, HistoryEntry, Identity, Lsn, Ms, Name, Timeline, Walsender};
+use super::quorum::SyncSetting;
 use super::remote::RemoteFacts;
 use super::shared::{Shared, SharedWrite};
 use serde::{Deserialize, Serialize};
@@ -78,13 +79,13 @@ pub enum Event {
         result: Result<(), String>,
     },
     /// `synchronous_standby_names` took effect, and the WAL position read after that.
-    SyncNamesSet {
-        /// The names.
-        names: Vec<Name>,
+    SyncSet {
+        /// What was asked for.
+        wanted: SyncSetting,
         /// The flush position after the reload.
         lsn: Lsn,
         /// The setting as the server shows it from now on.
-        setting: String,
+        shown: String,
     },
     /// The WAL before my position was compared with the leader's.
     WalCompared {
@@ -119,6 +120,15 @@ pub enum Event {
         name: Name,
         /// Why it does not promise; `None`: it does.
         refused: Option<String>,
+    },
+    /// A member of the synchronous set voted, or did not.
+    Voted {
+        /// The round of questions.
+        round: u64,
+        /// Who.
+        name: Name,
+        /// How far it came, or why it does not vote.
+        vote: Result<(Timeline, Lsn), String>,
     },
     /// The kubelet's id of my own container may enter the record from now on (L5).
     ContainerKnown {
@@ -186,6 +196,11 @@ pub enum Ask {
         /// D of its record.
         ttl_ms: Ms,
     },
+    /// Vote for a candidate: say how far this member came, for good (G10).
+    Vote {
+        /// The lock fields as the candidate sees them.
+        fields: String,
+    },
     /// Restart this member's PostgreSQL.
     Restart {
         /// How long it may take.
@@ -216,6 +231,12 @@ pub struct PgFacts {
     /// Whom the WAL receiver streams from: host and port as it was told them.
     #[serde(default)]
     pub sender: Option<(String, u16)>,
+    /// Before the question left.
+    #[serde(default)]
+    pub asked_at: Ms,
+    /// All WAL that is there has been replayed, or more is being received: `lsn` is the end of it.
+    #[serde(default)]
+    pub drained: bool,
     /// WAL can come from an archive too: there is a `restore_command`.
     #[serde(default)]
     pub archived: bool,
@@ -268,6 +289,8 @@ pub enum Op {
     Checkpoint,
     /// Changed settings written and reloaded.
     Configure,
+    /// Stop receiving WAL.
+    StopReceiver,
 }
 
 /// What a peer says of itself: the race's question.
@@ -281,4 +304,7 @@ pub struct PeerStatus {
     pub lsn: Lsn,
     /// It may lead: data, tags, no repair in progress.
     pub eligible: bool,
+    /// It is a Patroni: its position was read when it was asked.
+    #[serde(default)]
+    pub patroni: bool,
 }

@@ -279,6 +279,7 @@ impl Turn<'_> {
             let words = format!("failsafe: I promise {} not to take its lock", holder.name);
             self.explain_once("promise", Rule::G1, words);
             self.s.race = None;
+            self.forget_vote();
             let until = self.now + ttl_ms.max(self.noted_ttl_ms());
             let until = until.max(self.s.promised_until(self.now).unwrap_or(0));
             self.s.failsafe.promise = Some(Promise {

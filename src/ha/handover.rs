@@ -10,6 +10,7 @@ use super::shared::FailoverRecord;
 use super::state::Process;
 use super::step::Turn;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 
 /// A handover in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -226,7 +227,8 @@ impl Turn<'_> {
             .filter(|w| usable(&w.name).is_ok())
             .collect();
         senders.sort_by(|a, b| {
-            let order = self.outlook(&a.name).cmp(&self.outlook(&b.name));
+            let rank = |name| (self.outlook(name), Reverse(self.priority(name)));
+            let order = rank(&a.name).cmp(&rank(&b.name));
             order
                 .then(b.flush_lsn.cmp(&a.flush_lsn))
                 .then(a.name.cmp(&b.name))

@@ -8,6 +8,7 @@ use super::event::PgFacts;
 use super::model::{Lsn, Member, Ms, Name, Walsender};
 use super::state::Process;
 use super::step::Turn;
+use std::cmp::Reverse;
 
 /// How long a leader that is to go waits for a standby that stays to become the synchronous one.
 const HEIR_WAIT_MS: Ms = 10_000;
@@ -52,7 +53,14 @@ impl Turn<'_> {
         shared.members.get(name).map_or(Outlook::Stays, of)
     }
 
-    /// The standbys that may confirm commits, the best first.
+    /// `failover_priority`: whom people would rather see lead.
+    pub(super) fn priority(&self, name: &str) -> i64 {
+        let members = self.s.shared.as_ref().map(|shared| &shared.members);
+        let member = members.and_then(|members| members.get(name));
+        member.map_or(1, Member::failover_priority)
+    }
+
+    /// The standbys that may confirm commits.
     fn confirming<'a>(&self, facts: &'a PgFacts) -> Vec<&'a Walsender> {
         let Some(shared) = &self.s.shared else {
             return Vec::new();
@@ -72,13 +80,14 @@ impl Turn<'_> {
             .filter(|w| w.flush_lsn > Lsn(0))
             .filter(known)
             .collect();
-        streaming.sort_by(|a, b| {
-            let rank = |w| self.challenge(facts, w);
-            let order = rank(a).cmp(&rank(b));
-            order
-                .then(b.flush_lsn.cmp(&a.flush_lsn))
-                .then(a.name.cmp(&b.name))
-        });
+        let behind = |w: &&Walsender| {
+            let lag_max_bytes = self.s.rules.sync.lag_max_bytes;
+            lag_max_bytes.is_some_and(|max| facts.lsn.0.saturating_sub(w.flush_lsn.0) > max)
+        };
+        // One that lags too far is better than none.
+        if !streaming.iter().all(behind) {
+            streaming.retain(|w| !behind(w));
+        }
         streaming
     }
 
@@ -93,20 +102,35 @@ impl Turn<'_> {
         }
     }
 
-    /// The synchronous standby to be: the published one while it streams and nobody has a better
-    /// outlook, then the one already asked for, so that two equals do not take turns; else the
-    /// best.
-    pub(super) fn choose_standby(&self, facts: &PgFacts, published: &[Name]) -> Option<Name> {
-        let streaming = self.confirming(facts);
-        let best = *streaming.first()?;
-        let incumbent = |names: &[Name]| {
-            streaming
-                .iter()
-                .find(|w| names.contains(&w.name))
-                .filter(|w| self.outlook(&w.name) <= self.challenge(facts, best))
+    /// The standbys that may confirm commits, the best first: between two with the same outlook
+    /// and priority the published one stays, then the one already asked for, so that equals do not
+    /// take turns.
+    pub(super) fn choose_standbys(&self, facts: &PgFacts, published: &[Name]) -> Vec<Name> {
+        let mut streaming = self.confirming(facts);
+        let members = self.s.shared.as_ref().map(|shared| &shared.members);
+        let priority = |name: &Name| {
+            let member = members.and_then(|members| members.get(name));
+            member.map_or(1, Member::sync_priority)
         };
-        let chosen = incumbent(published).or_else(|| incumbent(&self.s.sync.asked));
-        Some(chosen.map_or(&best.name, |w| &w.name).clone())
+        let incumbency = |name: &Name| match () {
+            () if published.contains(name) => 0,
+            () if self.s.sync.asked.names.contains(name) => 1,
+            () => 2,
+        };
+        let rank = |w: &Walsender| {
+            let outlook = match incumbency(&w.name) {
+                2 => self.challenge(facts, w),
+                _ => self.outlook(&w.name),
+            };
+            (
+                outlook,
+                Reverse(priority(&w.name)),
+                incumbency(&w.name),
+                Reverse(w.flush_lsn),
+            )
+        };
+        streaming.sort_by(|a, b| rank(a).cmp(&rank(b)).then(a.name.cmp(&b.name)));
+        streaming.iter().map(|w| w.name.clone()).collect()
     }
 
     /// Clients are sent to me until the new route is everywhere. While my address is there they are
@@ -161,7 +185,10 @@ impl Turn<'_> {
         if !self.s.rules.syncs() || self.now >= until {
             return None;
         }
-        let heir = self.choose_standby(&facts, &published)?;
+        let heir = self
+            .choose_standbys(&facts, &published)
+            .into_iter()
+            .next()?;
         let ready = published.contains(&heir);
         let wanted = published.is_empty() || self.outlook(&heir) != Outlook::Leaving;
         (!ready && wanted).then_some(until)

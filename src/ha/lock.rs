@@ -291,6 +291,9 @@ pub struct LockBelief {
     /// The last record that carried the map of failsafe mode, until a later one does not.
     #[serde(default)]
     pub mapped: Option<Held>,
+    /// The lock fields about which I voted: while they stand, no WAL is received (G10).
+    #[serde(default)]
+    pub voted: Option<String>,
 }
 
 /// Why a candidate need not wait: L5.

@@ -2,7 +2,7 @@
 //!
 //! A fresh observer of a record waits for D, which is safe for a record that grows old. One with
 //! the mark of maintenance mode or with a failsafe map does not, and who finds it deleted or damaged
-//! cannot know that unless it remembers.
+//! cannot know that unless it remembers. Nor does a vote end with the agent that cast it.
 
 use super::lock::{FailsafeMap, Held, LockBelief};
 use super::model::Identity;
@@ -17,18 +17,22 @@ pub struct Memory {
     /// The last record with a failsafe map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped: Option<Held>,
+    /// The lock fields about which it voted last (G10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voted: Option<String>,
 }
 
 impl Memory {
     /// There is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.marked.is_none() && self.mapped.is_none()
+        self.marked.is_none() && self.mapped.is_none() && self.voted.is_none()
     }
 
     /// Whether it is that of this belief, renewals aside: an older renewal forbids the same.
     pub fn is_of(&self, belief: &LockBelief) -> bool {
         same(self.marked.as_ref(), belief.marked.as_ref())
             && same(self.mapped.as_ref(), belief.mapped.as_ref())
+            && self.voted == belief.voted
     }
 }
 
@@ -64,6 +68,7 @@ impl LockBelief {
         Memory {
             marked: self.marked.clone(),
             mapped: self.mapped.clone(),
+            voted: self.voted.clone(),
         }
     }
 
@@ -75,5 +80,6 @@ impl LockBelief {
         }
         self.marked = memory.marked;
         self.mapped = memory.mapped;
+        self.voted = memory.voted;
     }
 }

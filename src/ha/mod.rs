@@ -21,6 +21,7 @@
 //! The invariants it keeps are named and checked in `tests/simulation`: at most one writable, no
 //! acknowledged synchronous commit lost, no last copy destroyed, writable again once faults stop.
 
+mod admission;
 mod asks;
 mod belief;
 pub mod budgets;
@@ -41,6 +42,7 @@ mod objects;
 pub mod pause;
 pub mod pg;
 mod primary;
+pub mod quorum;
 pub mod rebuild;
 mod records;
 mod rejoin;
@@ -54,3 +56,4 @@ mod standby;
 pub mod state;
 pub mod step;
 mod sync;
+pub mod vote;

@@ -233,6 +233,12 @@ pub fn forbids(tags: &BTreeMap<String, String>, switch: &str, priority: &str) ->
     }
 }
 
+/// A priority that is not there, or not a number, is 1.
+fn priority(tags: &BTreeMap<String, String>, tag: &str) -> i64 {
+    let value = tags.get(tag);
+    value.and_then(|value| value.parse().ok()).unwrap_or(1)
+}
+
 impl Member {
     /// Its server runs as the primary, or as the leader of a standby cluster.
     pub fn serves_as_leader(&self) -> bool {
@@ -248,6 +254,16 @@ impl Member {
     /// The tag forbids it to lead.
     pub fn nofailover(&self) -> bool {
         forbids(&self.tags, "nofailover", "failover_priority")
+    }
+
+    /// The greater, the sooner it becomes a synchronous standby.
+    pub fn sync_priority(&self) -> i64 {
+        priority(&self.tags, "sync_priority")
+    }
+
+    /// The greater, the sooner it leads, between members that are equally far.
+    pub fn failover_priority(&self) -> i64 {
+        priority(&self.tags, "failover_priority")
     }
 
     /// The tag forbids it to be a synchronous standby.

@@ -3,6 +3,7 @@
 
 use super::effect::{Effect, Rule};
 use super::lock::Outcome;
+use super::quorum::Voters;
 use super::shared::{Shared, SharedWrite};
 use super::step::Turn;
 
@@ -74,8 +75,11 @@ impl Turn<'_> {
             return;
         }
         self.s.writing_shared = true;
-        if let SharedWrite::Sync { standbys, .. } = &what {
-            self.s.sync.leaving.clone_from(standbys);
+        if let SharedWrite::Sync {
+            standbys, quorum, ..
+        } = &what
+        {
+            self.s.sync.leaving = Some(Voters::of(standbys, *quorum));
         }
         self.emit(Effect::WriteShared(what));
     }

@@ -3,6 +3,7 @@
 use super::effect::Stop;
 use super::event::{Op, PgFacts};
 use super::model::{DataDir, Lsn, Ms, Name};
+use super::quorum::{SyncSetting, Voters};
 use super::remote::RemoteFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ pub enum Process {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SyncTask {
     /// What `synchronous_standby_names` was last told to be.
-    pub asked: Vec<Name>,
+    pub asked: SyncSetting,
     /// What is in force.
     pub in_force: Option<InForce>,
     /// Somebody changed the setting: what is published is not enforced, and has to be unpublished.
@@ -112,22 +113,24 @@ pub struct SyncTask {
     /// What each standby had flushed last, and when it had last moved or owed nothing.
     #[serde(default)]
     pub heard: BTreeMap<Name, (Lsn, Ms)>,
-    /// In the publication in flight.
-    pub leaving: Vec<Name>,
-    /// Published by a write that may still land, or has landed unseen: not to be relaxed before a
-    /// later write of the record is acknowledged.
-    pub unsure: Vec<Name>,
+    /// The publication in flight.
+    pub leaving: Option<Voters>,
+    /// Published by writes that may still land, or have landed unseen: nothing that they promise is
+    /// relaxed before a later write of the record is acknowledged.
+    pub unsure: Vec<Voters>,
 }
 
 /// A synchronous set that PostgreSQL enforces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InForce {
-    /// The names.
-    pub names: Vec<Name>,
+    /// What.
+    pub wanted: SyncSetting,
     /// The flush position after the reload.
     pub lsn: Lsn,
     /// The setting as the server showed it then.
     pub setting: String,
     /// The probe has shown it too: one that shows another setting from now on is no older answer.
     pub seen: bool,
+    /// Enough standbys have been seen to have all that was acknowledged before it.
+    pub settled: bool,
 }

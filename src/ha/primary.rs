@@ -105,7 +105,7 @@ impl Turn<'_> {
         // What the record lists has to be enforced from the first commit: a start does that in
         // synchronous mode, a promotion does not.
         let starts = self.s.pg.process == Process::Down && self.s.rules.synchronous_mode;
-        let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_empty();
+        let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_none();
         let kept = settled && (record.standbys.is_empty() || starts);
         if !needed || (kept && record.leader.as_ref() == Some(&self.s.me.name)) {
             return true;
@@ -113,6 +113,7 @@ impl Turn<'_> {
         self.write_shared(SharedWrite::Sync {
             leader: self.s.me.name.clone(),
             standbys: Vec::new(),
+            quorum: 0,
             expect: record.resource_version,
         });
         false
@@ -144,19 +145,15 @@ impl Turn<'_> {
             && self.may("StartPrimary", self.s.budgets.renew_ms)
             && self.arm()
         {
-            let sync_names = if self.s.rules.synchronous_mode {
-                self.s.sync_record().standbys
-            } else {
-                vec![]
-            };
+            let sync = self.first_setting();
             self.explain(
                 Rule::Primary,
                 "start as the primary under an acknowledged lock",
             );
-            self.s.sync.asked.clone_from(&sync_names);
+            self.s.sync.asked.clone_from(&sync);
             self.s.pg.settings_stale = false;
             self.note_admission();
-            self.begin(Op::StartPrimary, Effect::StartPrimary { sync_names });
+            self.begin(Op::StartPrimary, Effect::StartPrimary { sync });
         }
     }
 
@@ -249,11 +246,12 @@ impl Turn<'_> {
                 Rule::Primary,
                 "promote: the claim is acknowledged, the guardian is armed",
             );
-            self.s.sync.asked.clear();
+            let sync = self.first_setting();
+            self.s.sync.asked.clone_from(&sync);
             self.s.sync.in_force = None;
             self.note_admission();
             self.s.routed_epoch = None;
-            self.begin(Op::Promote, Effect::Promote);
+            self.begin(Op::Promote, Effect::Promote { sync });
         }
     }
 
@@ -301,17 +299,29 @@ impl Turn<'_> {
         }
     }
 
-    /// Somebody else could lead: the published standby in synchronous mode, any healthy replica
-    /// else.
+    /// Somebody else could lead: a published standby in synchronous mode, with enough others to vote
+    /// for it; any healthy replica else.
     pub(super) fn has_candidate(&self) -> bool {
-        self.s.shared.as_ref().is_some_and(|shared| {
-            shared.members.iter().any(|(name, member)| {
-                *name != self.s.me.name
-                    && !member.nofailover()
-                    && member.state == "running"
-                    && member.role == "replica"
-                    && self.sync_admits(name)
-            })
-        })
+        let Some(shared) = &self.s.shared else {
+            return false;
+        };
+        let others = shared.members.iter();
+        let others = others.filter(|(name, member)| {
+            **name != self.s.me.name
+                && member.state == "running"
+                && member.role == "replica"
+                && self.sync_admits(name)
+        });
+        let (mut voters, mut candidates) = (0, 0);
+        for (_, member) in others {
+            voters += 1;
+            candidates += usize::from(!member.nofailover());
+        }
+        let needed = if self.s.rules.synchronous_mode {
+            shared.sync.quorum
+        } else {
+            0
+        };
+        candidates > 0 && voters > needed
     }
 }

@@ -159,11 +159,6 @@ impl Turn<'_> {
         (self.now < until).then_some(until)
     }
 
-    /// I hold every acknowledged commit: by the published set, or by what was released.
-    pub(super) fn admits_me(&self) -> bool {
-        self.sync_admits(&self.s.me.name) || self.i_have_what_was_released()
-    }
-
     /// Said where it is the reason.
     pub(super) fn explain_admission(&mut self) {
         let end = self.standing_release().and_then(|release| release.end);
@@ -179,7 +174,7 @@ impl Turn<'_> {
         self.explain_once("released", Rule::Sync, words);
     }
 
-    fn i_have_what_was_released(&self) -> bool {
+    pub(super) fn i_have_what_was_released(&self) -> bool {
         let Some(epoch) = self.standing_release().map(|release| release.epoch) else {
             return false;
         };

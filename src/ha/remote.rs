@@ -266,7 +266,7 @@ impl Turn<'_> {
             before.extend(leader.clone());
             others(before)
         };
-        if leader.as_ref() == Some(&me) && record.standbys == standbys {
+        if leader.as_ref() == Some(&me) && record.standbys == standbys && record.quorum == 0 {
             return true;
         }
         let words = format!("the members that may lead: {me} and {standbys:?}");
@@ -274,6 +274,7 @@ impl Turn<'_> {
         self.write_shared(SharedWrite::Sync {
             leader: me,
             standbys,
+            quorum: 0,
             expect: record.resource_version,
         });
         false

@@ -5,6 +5,7 @@ use super::event::{Op, PgFacts};
 use super::model::{DataDir, HistoryEntry, Member, Ms, Name};
 use super::pg::Line;
 use super::rejoin::{Relation, Stand};
+use super::remote::REMOTE;
 use super::state::{Process, Succession};
 use super::step::Turn;
 
@@ -88,7 +89,7 @@ impl Turn<'_> {
         self.s
             .other_holder()
             .map(|held| held.holder.name.clone())
-            .filter(|n| *n != self.s.me.name)
+            .filter(|n| *n != self.s.me.name && !self.has_voted())
     }
 
     /// The leader as a running primary: the only one to clone or rewind from.
@@ -256,6 +257,8 @@ impl Turn<'_> {
     }
 
     pub(super) fn start_replica(&mut self, upstream: Option<Name>) {
+        // G10: who voted receives nothing from the leader of before.
+        let upstream = upstream.filter(|name| name == REMOTE || !self.has_voted());
         if self.may("StartReplica", self.s.budgets.renew_ms) {
             self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);

@@ -28,4 +28,8 @@ pub enum Sabotage {
     PromiseForgotten,
     /// G1 off: a member outside the failsafe map takes the lock by its age.
     MapIgnored,
+    /// A candidate of a quorum leads without the votes of the others.
+    VotesIgnored,
+    /// G10 off: who voted goes on receiving WAL from the leader of before.
+    VoterGoesOn,
 }

@@ -1,6 +1,7 @@
 //! The cluster's shared state beside the lock: Patroni's objects, decoded.
 
 use super::model::{HistoryEntry, Member, Name, Timeline};
+use super::quorum::Voters;
 use super::remote::Standby;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,8 +14,11 @@ pub struct Rules {
     pub ttl_ms: u64,
     /// A replica further behind the last known position of the leader is no candidate.
     pub maximum_lag_on_failover_bytes: u64,
-    /// `synchronous_mode: on` with one standby, not strict.
+    /// `synchronous_mode`: commits wait for standbys.
     pub synchronous_mode: bool,
+    /// For how many of whom.
+    #[serde(default)]
+    pub sync: SyncRules,
     /// Refuse a candidate whose timeline is behind the cluster's.
     pub check_timeline: bool,
     /// How long a crashed primary may take to start again before a candidate is preferred.
@@ -34,6 +38,30 @@ pub struct Rules {
     /// `standby_cluster`: the leader follows a primary of another cluster.
     #[serde(default)]
     pub standby: Option<Standby>,
+}
+
+/// What synchronous mode asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SyncRules {
+    /// `synchronous_mode: quorum`: any of the standbys may confirm a commit.
+    pub quorum: bool,
+    /// `synchronous_mode_strict`: without a standby commits wait.
+    pub strict: bool,
+    /// `synchronous_node_count`: how many standbys confirm a commit, where there are as many.
+    pub count: usize,
+    /// `maximum_lag_on_syncnode`: one further behind is replaced, where there is another.
+    pub lag_max_bytes: Option<u64>,
+}
+
+impl Default for SyncRules {
+    fn default() -> Self {
+        Self {
+            quorum: false,
+            strict: false,
+            count: 1,
+            lag_max_bytes: None,
+        }
+    }
 }
 
 impl Rules {
@@ -77,8 +105,18 @@ pub struct SyncRecord {
     pub leader: Option<Name>,
     /// The standbys in the set.
     pub standbys: Vec<Name>,
+    /// How many others of them have to vote for one before it may lead; 0: each has every commit.
+    #[serde(default)]
+    pub quorum: usize,
     /// The object's resourceVersion; `None`: no object.
     pub resource_version: Option<String>,
+}
+
+impl SyncRecord {
+    /// Who may lead, and with how many votes.
+    pub fn voters(&self) -> Voters {
+        Voters::of(&self.standbys, self.quorum)
+    }
 }
 
 /// `<scope>-failover`: a switchover (with `from`) or a manual failover (without).
@@ -218,6 +256,9 @@ pub enum SharedWrite {
         leader: Name,
         /// The standbys.
         standbys: Vec<Name>,
+        /// The votes that one of them needs.
+        #[serde(default)]
+        quorum: usize,
         /// The version it was decided on.
         expect: Option<String>,
     },
@@ -253,9 +294,13 @@ impl fmt::Display for SharedWrite {
             }
             Self::Config { .. } => write!(f, "the dynamic configuration of the local file"),
             Self::Sync {
-                leader, standbys, ..
+                leader,
+                standbys,
+                quorum,
+                ..
             } => {
-                write!(f, "the synchronous set of {leader}: {standbys:?}")
+                let voters = Voters::of(standbys, *quorum);
+                write!(f, "the synchronous set of {leader}: {voters}")
             }
             Self::Dead { holder, .. } => write!(f, "that {holder} is dead, by a person's word"),
             Self::Failover { from, to, .. } => match (from, to) {
@@ -302,10 +347,14 @@ impl Shared {
             }
             SharedWrite::Config { .. } => self.config.resource_version = version,
             SharedWrite::Sync {
-                leader, standbys, ..
+                leader,
+                standbys,
+                quorum,
+                ..
             } => {
                 self.sync.leader = Some(leader);
                 self.sync.standbys = standbys;
+                self.sync.quorum = quorum;
                 self.sync.resource_version = version;
             }
             SharedWrite::Failover { from, to, .. } => {

@@ -9,6 +9,7 @@ use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
 use super::rebuild::Rebuild;
 use super::schedule::WallClock;
 use super::shared::{Rules, Shared, SyncRecord};
+use super::vote::Votes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,6 +104,9 @@ pub struct State {
     /// Failsafe mode.
     #[serde(default)]
     pub failsafe: Failsafe,
+    /// Votes for me, and of mine.
+    #[serde(default)]
+    pub votes: Votes,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
 }
@@ -183,6 +187,7 @@ impl State {
             wall: None,
             vouching: None,
             failsafe: Failsafe::default(),
+            votes: Votes::default(),
             sabotage: Sabotage::None,
         }
     }
@@ -338,6 +343,7 @@ impl State {
             timeline,
             lsn,
             eligible,
+            patroni: false,
         })
     }
 

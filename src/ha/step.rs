@@ -7,6 +7,7 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Event, Op, PgFacts};
 use super::model::Ms;
+use super::quorum::SyncSetting;
 use super::schedule::WallClock;
 use super::state::{InForce, Process, State};
 
@@ -135,18 +136,15 @@ impl Turn<'_> {
             Event::WalCompared { with, differs } => self.absorb_comparison(&with, differs),
             Event::HistoryCompared { with, differs } => self.absorb_line(&with, differs),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
-            Event::SyncNamesSet {
-                names,
-                lsn,
-                setting,
-            } => {
+            Event::SyncSet { wanted, lsn, shown } => {
                 // An answer to an older order says nothing about the newer one.
-                if self.s.sync.asked == names {
+                if self.s.sync.asked == wanted {
                     self.s.sync.in_force = Some(InForce {
-                        names,
+                        wanted,
                         lsn,
-                        setting,
+                        setting: shown,
                         seen: false,
+                        settled: false,
                     });
                 }
             }
@@ -161,6 +159,7 @@ impl Turn<'_> {
                 name,
                 refused,
             } => self.absorb_promise(round, &name, refused),
+            Event::Voted { round, name, vote } => self.absorb_vote(round, name, vote),
             Event::ContainerKnown { id } => self.s.place.container_id = id,
             Event::ProofFound(proof) => self.absorb_proof(proof),
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
@@ -215,6 +214,7 @@ impl Turn<'_> {
                     | Op::Follow
                     | Op::Checkpoint
                     | Op::Configure
+                    | Op::StopReceiver
                     | Op::StartPrimary
                     | Op::StartReplica
             )
@@ -222,7 +222,7 @@ impl Turn<'_> {
             pg.op = None;
         }
         self.s.sync.in_force = None;
-        self.s.sync.asked.clear();
+        self.s.sync.asked = SyncSetting::default();
         self.emit(Effect::Inspect);
     }
 
@@ -273,6 +273,7 @@ impl Turn<'_> {
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
             }
+            Op::StopReceiver if !failed => self.s.votes.stopped_at = Some(self.now),
             Op::Configure | Op::Follow => self.s.pg.settings_stale |= failed,
             Op::Initdb | Op::Clone | Op::CrashRecover => {
                 self.s.pg.data = None;
@@ -302,6 +303,7 @@ impl Turn<'_> {
         self.press_stop();
         self.tend_lease();
         self.tend_failsafe();
+        self.tend_votes();
         self.answer_asks();
         self.write_vouch();
         self.tend_restart();

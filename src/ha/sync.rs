@@ -1,105 +1,140 @@
-//! `synchronous_mode` with one standby: enforced before published, unpublished before relaxed.
+//! The synchronous set: enforced before published, unpublished before relaxed.
 //!
 //! The published set is a promise to the election: whoever is in it holds every acknowledged
-//! commit. So it may never exceed what PostgreSQL enforces.
+//! commit, or finds out from the others whether it does. So it may never exceed what PostgreSQL
+//! enforces. What fits together, and the way from one set to another: [`super::quorum`].
 
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
 use super::lock::Outcome;
 use super::model::Name;
-use super::shared::{Initialize, SharedWrite};
-use super::state::Sabotage;
+use super::quorum::{Change, SyncSetting, Voters, next_change};
+use super::shared::SharedWrite;
 use super::step::Turn;
 
 impl Turn<'_> {
     pub(super) fn keep_sync(&mut self, facts: &PgFacts) {
         let record = self.s.sync_record();
-        let published = record.standbys.clone();
+        let published = record.voters();
         self.notice_drift(facts);
         if self.s.sync.drifted {
-            if !published.is_empty() {
-                return self.publish(Vec::new());
+            if !published.standbys.is_empty() {
+                return self.publish(Voters::default());
             }
             self.s.sync.drifted = false;
         }
+        self.note_settled(facts);
+        let on = self.s.rules.synchronous_mode;
         let mine = record.leader.as_ref() == Some(&self.s.me.name);
-        let wanted = if self.s.rules.synchronous_mode {
-            self.choose_standby(facts, &published)
-        } else {
-            None
-        };
-        let wanted: Vec<Name> = wanted.into_iter().collect();
-        let sync = &self.s.sync;
-        let mut doubtful = sync.leaving.iter().chain(&sync.unsure);
-        if let Some(name) = doubtful.find(|name| !wanted.contains(name)) {
-            // A publication may have landed, or still land: nothing is relaxed before it cannot.
-            let words = format!("unpublish {name}, whose publication was not acknowledged");
-            self.explain_once("sync", Rule::Sync, words);
-            return self.publish(Vec::new());
+        if !on && record.leader.is_none() && published.standbys.is_empty() {
+            return self.enforce(SyncSetting::default());
         }
-        if !self.s.rules.synchronous_mode && record.leader.is_none() && published.is_empty() {
-            return self.enforce(&[]);
-        }
-        if !mine || (published != wanted && !published.is_empty()) {
-            if self.patient(facts, &published) {
-                return;
-            }
-            if mine && !wanted.is_empty() && self.streams(facts, &published) {
-                return self.exchange(facts, &published, wanted);
-            }
+        if !mine {
             // Unpublish before anything is relaxed or replaced.
-            let words = self.why_unpublish(facts, &published, mine);
+            let words = if published.standbys.is_empty() {
+                "the record of the synchronous set is gone or another's: write it anew".to_owned()
+            } else {
+                format!("unpublish {published}: another leader published it")
+            };
             self.explain_once("sync", Rule::Sync, words);
-            return self.publish(Vec::new());
+            return self.publish(Voters::default());
         }
-        if published == wanted {
-            self.s.sync.missing_since = None;
-            return self.enforce(&wanted);
+        if self.patient(facts, &published.standbys) {
+            return;
         }
-        self.enforce(&wanted);
-        if self.is_enforced(facts, &wanted) {
-            self.explain_once(
-                "sync",
-                Rule::Sync,
-                format!("publish {wanted:?}: it is enforced"),
-            );
-            self.publish(wanted);
+        let target = self.wanted_setting(facts, &published);
+        self.advance_sync(facts, &published, &target);
+    }
+
+    /// One step on the way to the target: what may be published, or may still land, stays covered.
+    fn advance_sync(&mut self, facts: &PgFacts, published: &Voters, target: &SyncSetting) {
+        let sync = &self.s.sync;
+        let mut promised = vec![published.clone()];
+        promised.extend(sync.unsure.iter().chain(&sync.leaving).cloned());
+        let doubtful = promised.len() > 1;
+        let in_force = sync.in_force.as_ref();
+        let in_force = in_force.filter(|force| force.settled && force.wanted == sync.asked);
+        let in_force = in_force.map(|force| force.wanted.clone());
+        let is_there = |name: &Name| self.streams(facts, std::slice::from_ref(name));
+        match next_change(&promised, in_force.as_ref(), target, is_there) {
+            Change::Enforce(setting) => self.enforce(setting),
+            Change::EnforceThenPublish(setting, voters) => {
+                self.enforce(setting.clone());
+                if self.is_enforced(&setting) {
+                    let words = format!("publish {voters}: enforced is {setting}");
+                    self.explain_once("sync", Rule::Sync, words);
+                    self.publish(voters);
+                }
+            }
+            Change::Publish(voters) => {
+                let words = if doubtful {
+                    format!("publish {voters}: whether the last publication arrived is not known")
+                } else {
+                    self.why_unpublish(facts, published, &voters)
+                };
+                self.explain_once("sync", Rule::Sync, words);
+                self.publish(voters);
+            }
         }
     }
 
-    fn why_unpublish(&self, facts: &PgFacts, published: &[Name], mine: bool) -> String {
-        let words = format!("unpublish {published:?}");
-        if published.is_empty() {
-            "the record of the synchronous set is gone or another's: write it anew".to_owned()
-        } else if !mine {
-            format!("{words}: another leader published it")
-        } else if !self.s.rules.synchronous_mode {
-            format!("{words}: synchronous_mode is off")
-        } else if published.iter().any(|name| self.is_silent(name)) {
-            format!("{words}: it was sent WAL and has not answered for too long")
-        } else if !self.streams(facts, published) {
-            format!("{words}: it does not stream any more")
+    /// What is to be enforced with the standbys that are there.
+    fn wanted_setting(&self, facts: &PgFacts, published: &Voters) -> SyncSetting {
+        if !self.s.rules.synchronous_mode {
+            return SyncSetting::default();
+        }
+        let wanted = self.s.rules.sync;
+        let there = self.choose_standbys(facts, &published.standbys);
+        if there.is_empty() && wanted.strict {
+            return self.blocking(published);
+        }
+        let need = wanted.count.min(there.len());
+        if wanted.quorum {
+            SyncSetting::any(there, need)
         } else {
-            words
+            SyncSetting::all(there.into_iter().take(need))
         }
     }
 
-    /// From one standby that is there to another: both are enforced first, then the other one is
-    /// published, then the first is relaxed. At no time is the set empty: whoever is to be elected
-    /// meanwhile is there.
-    fn exchange(&mut self, facts: &PgFacts, published: &[Name], wanted: Vec<Name>) {
-        let mut both = published.to_vec();
-        both.extend(
-            wanted
-                .iter()
-                .filter(|name| !published.contains(name))
-                .cloned(),
-        );
-        self.enforce(&both);
-        if self.is_enforced(facts, &both) {
-            let words = format!("publish {wanted:?} instead of {published:?}: both are enforced");
-            self.explain_once("sync", Rule::Sync, words);
-            self.publish(wanted);
+    /// Strict mode without a standby: commits wait, for those that are published if any are, so
+    /// that they can still lead.
+    fn blocking(&self, published: &Voters) -> SyncSetting {
+        let known = &self.s.sync.asked;
+        if !published.standbys.is_empty() && known.voters() == *published {
+            return known.clone();
+        }
+        let names = published.standbys.clone();
+        match names.len().saturating_sub(published.quorum) {
+            0 => SyncSetting::nobody(),
+            need if need < names.len() || self.s.rules.sync.quorum => SyncSetting::any(names, need),
+            _ => SyncSetting::all(names),
+        }
+    }
+
+    /// What a server that becomes writable enforces from its first commit.
+    pub(super) fn first_setting(&self) -> SyncSetting {
+        let rules = &self.s.rules;
+        if !rules.synchronous_mode {
+            return SyncSetting::default();
+        }
+        let published = self.s.sync_record().voters();
+        if rules.sync.strict || !published.standbys.is_empty() {
+            return self.blocking(&published);
+        }
+        SyncSetting::default()
+    }
+
+    fn why_unpublish(&self, facts: &PgFacts, published: &Voters, next: &Voters) -> String {
+        let words = format!("publish {next} instead of {published}");
+        let names = &published.standbys;
+        if !self.s.rules.synchronous_mode {
+            format!("{words}: synchronous_mode is off")
+        } else if let Some(name) = names.iter().find(|name| self.is_silent(name)) {
+            format!("{words}: {name} was sent WAL and has not answered for too long")
+        } else if !self.streams(facts, names) {
+            format!("{words}: not all of them stream any more")
+        } else {
+            format!("{words}: what is enforced allows it")
         }
     }
 
@@ -122,12 +157,12 @@ impl Turn<'_> {
             facts.sync_setting, in_force.setting
         );
         self.s.sync.in_force = None;
-        self.s.sync.asked.clear();
+        self.s.sync.asked = SyncSetting::default();
         self.s.sync.drifted = true;
         self.explain(Rule::Sync, words);
     }
 
-    /// The published standby gets one R to come back before it is given up.
+    /// The published standbys get one R to come back before one is given up.
     fn patient(&mut self, facts: &PgFacts, published: &[Name]) -> bool {
         if !self.s.rules.synchronous_mode || self.streams(facts, published) {
             self.s.sync.missing_since = None;
@@ -141,33 +176,48 @@ impl Turn<'_> {
 
     /// Tell PostgreSQL, unless it was told. From then on nothing is known to be in force until the
     /// answer to this very order comes.
-    fn enforce(&mut self, names: &[Name]) {
-        let asked = self.s.sync.asked == names;
+    fn enforce(&mut self, wanted: SyncSetting) {
+        let asked = self.s.sync.asked == wanted;
         let in_force = self.s.sync.in_force.as_ref();
-        if asked && in_force.is_some_and(|in_force| in_force.names == names) {
+        if asked && in_force.is_some_and(|in_force| in_force.wanted == wanted) {
             return;
         }
         if self.may("sync-names", self.s.budgets.renew_ms) || !asked {
-            self.s.sync.asked = names.to_vec();
+            self.s.sync.asked = wanted.clone();
             self.s.sync.in_force = None;
-            self.emit(Effect::SetSyncNames {
-                names: names.to_vec(),
-            });
+            self.emit(Effect::SetSync { wanted });
         }
     }
 
-    /// The server shows them as synchronous, and they flushed past the reload.
-    fn is_enforced(&self, facts: &PgFacts, names: &[Name]) -> bool {
-        let Some(in_force) = &self.s.sync.in_force else {
-            return false;
+    /// As many standbys as are needed are shown as synchronous and have flushed past the reload:
+    /// they have all that was acknowledged before it, and from then on commits wait for as many.
+    fn note_settled(&mut self, facts: &PgFacts) {
+        let Some(in_force) = self.s.sync.in_force.as_mut() else {
+            return;
         };
-        in_force.names == names
-            && in_force.seen
-            && names.iter().all(|name| {
-                facts.walsenders.iter().any(|w| {
-                    w.name == *name && w.sync_state == "sync" && w.flush_lsn >= in_force.lsn
-                })
-            })
+        if in_force.settled || !in_force.seen {
+            return;
+        }
+        let (names, lsn) = (&in_force.wanted.names, in_force.lsn);
+        let confirms = |w: &&super::model::Walsender| {
+            names.contains(&w.name)
+                && matches!(w.sync_state.as_str(), "sync" | "quorum")
+                && w.flush_lsn >= lsn
+        };
+        let mut confirming: Vec<&Name> = facts
+            .walsenders
+            .iter()
+            .filter(confirms)
+            .map(|w| &w.name)
+            .collect();
+        confirming.sort();
+        confirming.dedup();
+        in_force.settled = confirming.len() >= in_force.wanted.need;
+    }
+
+    fn is_enforced(&self, setting: &SyncSetting) -> bool {
+        let in_force = self.s.sync.in_force.as_ref();
+        in_force.is_some_and(|in_force| in_force.wanted == *setting && in_force.settled)
     }
 
     /// What became of a publication. A conflict may be with an earlier attempt of the same write,
@@ -176,11 +226,14 @@ impl Turn<'_> {
         if !matches!(what, SharedWrite::Sync { .. }) {
             return;
         }
-        let left = std::mem::take(&mut self.s.sync.leaving);
+        let left = self.s.sync.leaving.take();
         match outcome {
             Outcome::Done(_) => self.s.sync.unsure.clear(),
             Outcome::Refused { .. } => {}
-            Outcome::Conflict | Outcome::Unknown { .. } => self.s.sync.unsure.extend(left),
+            Outcome::Conflict | Outcome::Unknown { .. } => {
+                let known = &mut self.s.sync.unsure;
+                known.extend(left.filter(|left| !known.contains(left)));
+            }
         }
     }
 
@@ -191,52 +244,12 @@ impl Turn<'_> {
         self.s.sync_seen |= shared.is_some_and(|shared| shared.sync.leader.is_some());
     }
 
-    /// Synchronous mode: only the recorded leader and its published standbys hold every
-    /// acknowledged commit. A record that is gone is no empty one: as in L4, absence is not
-    /// release. Then only the last holder of the lock is known to hold everything.
-    pub(super) fn sync_admits(&self, name: &str) -> bool {
-        let Some(shared) = &self.s.shared else {
-            return false;
-        };
-        let ever = shared.sync.leader.is_some() || self.s.sync_seen;
-        if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || !ever) {
-            return true;
-        }
-        if let Some(leader) = &shared.sync.leader {
-            let listed = shared.sync.standbys.iter().any(|standby| standby == name);
-            return listed || leader == name;
-        }
-        if self.s.sabotaged(Sabotage::AbsentSetAdmits) {
-            return true;
-        }
-        // Who creates the cluster has every commit: there is none yet.
-        let creates = Initialize::Running(self.s.me.to_string());
-        let new = !ever && shared.config.initialize == creates && name == self.s.me.name;
-        new || self.last_holder().is_some_and(|holder| holder == name)
-    }
-
-    /// Why I am not admitted, for people.
-    pub(super) fn not_in_the_set(&self) -> String {
-        let record = self.s.sync_record();
-        if let Some(leader) = &record.leader {
-            let standbys = &record.standbys;
-            return format!("not in the synchronous set of {leader} {standbys:?}");
-        }
-        let who = match self.last_holder() {
-            Some(holder) => format!("{holder} led last"),
-            None => "nothing tells who led last".to_owned(),
-        };
-        format!(
-            "the record of the synchronous set is gone, and {who}: waiting for one that holds every \
-             commit, or for a failover by hand"
-        )
-    }
-
-    fn publish(&mut self, standbys: Vec<Name>) {
+    fn publish(&mut self, voters: Voters) {
         let record = self.s.sync_record();
         self.write_shared(SharedWrite::Sync {
             leader: self.s.me.name.clone(),
-            standbys,
+            standbys: voters.standbys,
+            quorum: voters.quorum,
             expect: record.resource_version,
         });
     }

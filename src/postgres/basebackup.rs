@@ -8,6 +8,7 @@ use super::config::{self, Follow};
 use super::stage::{Kind, ReplaceProof, Stage};
 use super::version::Installation;
 use super::{Postgres, Source, child, quote};
+use crate::ha::quorum::SyncSetting;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -86,7 +87,7 @@ pub(super) fn become_standby(
     source: &Source,
 ) -> Result<(), BootstrapError> {
     config::set_standby_signal(dir, false)?;
-    config::set_sync_names(dir, &[])?;
+    config::set_sync(dir, &SyncSetting::default())?;
     config::write(pg, dir, &Follow::Leader(source.clone()))?;
     Ok(config::set_standby_signal(dir, true)?)
 }

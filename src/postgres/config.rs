@@ -7,6 +7,7 @@
 //! ([`super::start`]).
 
 use super::{Credentials, Postgres, Source, quote, start};
+use crate::ha::quorum::SyncSetting;
 use crate::sys::durable;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -320,25 +321,32 @@ fn rewrite(
     }
 }
 
-/// Makes exactly these members synchronous standbys. It takes effect at the next reload, and is
-/// *enforced* only once [`super::control::enforced_sync`] says so.
-pub fn set_sync_names(data_dir: &Path, names: &[String]) -> Result<(), ConfigError> {
-    if let Some(bad) = names.iter().find(|name| {
+/// Makes commits wait for these standbys. It takes effect at the next reload, and is *enforced* only
+/// once `pg_stat_replication` shows it and they have flushed past the reload.
+pub fn set_sync(data_dir: &Path, setting: &SyncSetting) -> Result<(), ConfigError> {
+    if let Some(bad) = setting.names.iter().find(|name| {
         // "*" means everyone, quoted or not.
         name.is_empty() || name.as_str() == "*" || name.contains(['\n', '\r', '\0'])
     }) {
         return Err(ConfigError::BadStandby(bad.clone()));
     }
-    let value = quote::conf_value(&sync_setting(names));
-    put(
-        &data_dir.join(SYNC),
-        &format!("{HEADER}synchronous_standby_names = {value}\n"),
-    )
+    put(&data_dir.join(SYNC), &sync_file(setting))
 }
 
-/// The setting's value for these names, as a server shows it.
-pub fn sync_setting(names: &[String]) -> String {
-    quote::sync_names(names)
+fn sync_file(setting: &SyncSetting) -> String {
+    let value = quote::conf_value(&sync_setting(setting));
+    format!("{HEADER}synchronous_standby_names = {value}\n")
+}
+
+/// The file says so already; false where it cannot be read.
+pub fn has_sync(data_dir: &Path, setting: &SyncSetting) -> bool {
+    let text = std::fs::read_to_string(data_dir.join(SYNC));
+    text.is_ok_and(|text| text == sync_file(setting))
+}
+
+/// The setting's value, as a server shows it.
+pub fn sync_setting(setting: &SyncSetting) -> String {
+    quote::sync_names(setting)
 }
 
 /// Puts `standby.signal` there, durably, or takes it and `recovery.signal` away.

@@ -105,7 +105,7 @@ fn names_and_lines_that_would_break_a_file_are_refused() {
     ));
     let broken = ["local all all trust\nhost all all all trust".to_owned()];
     assert!(lines("postgresql.pg_hba", &broken).is_err());
-    assert!(set_sync_names(Path::new("/nowhere"), &["*".into()]).is_err());
+    assert!(set_sync(Path::new("/nowhere"), &SyncSetting::all(["*".to_owned()])).is_err());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::quote;
 use super::session::{Session, SqlError};
 use crate::ha::model::Lsn;
+use crate::ha::quorum::SyncSetting;
 use crate::sys::durable;
 use std::io;
 use std::path::Path;
@@ -64,9 +65,16 @@ pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, S
         .map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))
 }
 
-/// The synchronous set is enforced: every one of `names` is shown as synchronous by its sender and
-/// has flushed what was written when the setting was seen to hold, so that no commit
-/// acknowledged without it can be missing there (DESIGN §3). `since` is the position read *after*
+/// No WAL receiver runs, and none is configured as this session sees it.
+pub async fn receives_nothing(session: &Session, deadline: Duration) -> Result<bool, SqlError> {
+    let sql = "SELECT current_setting('primary_conninfo') = '' \
+               AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)";
+    session.value(sql, deadline).await
+}
+
+/// The synchronous set is enforced: as many standbys as are needed are shown as synchronous by their
+/// senders and have flushed what was written when the setting was seen to hold, so that no commit
+/// acknowledged before it can be missing on all of them (DESIGN §3). `since` is the position read *after*
 /// the server showed the setting.
 ///
 /// When the list was empty before, run a [`checkpoint`] between the reload and reading `since`:
@@ -74,26 +82,30 @@ pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, S
 /// nothing shows, and it does so before any checkpoint it begins.
 pub async fn enforced_sync(
     session: &Session,
-    names: &[String],
+    wanted: &SyncSetting,
     since: Lsn,
     deadline: Duration,
 ) -> Result<bool, SqlError> {
     // The setting must be the one asked for: a reload is asynchronous, and a sender's own
     // `sync_state` may still be that of the list before.
-    let wanted = quote::literal(&quote::sync_names(names));
-    let list: Vec<_> = names.iter().map(|name| quote::literal(name)).collect();
+    let setting = quote::literal(&quote::sync_names(wanted));
+    let list: Vec<_> = wanted
+        .names
+        .iter()
+        .map(|name| quote::literal(name))
+        .collect();
     let list = if list.is_empty() {
         "NULL".into()
     } else {
         list.join(",")
     };
     let sql = format!(
-        "SELECT current_setting('synchronous_standby_names') = {wanted} AND \
-         {} = (SELECT count(DISTINCT lower(application_name)) FROM pg_stat_replication \
+        "SELECT current_setting('synchronous_standby_names') = {setting} AND \
+         {} <= (SELECT count(DISTINCT lower(application_name)) FROM pg_stat_replication \
                WHERE lower(application_name) IN (SELECT lower(n) FROM unnest(ARRAY[{list}]::text[]) n) \
                AND sync_state IN ('sync', 'quorum') AND state = 'streaming' \
                AND flush_lsn >= '{since}'::pg_lsn)",
-        names.len()
+        wanted.need
     );
     session.value(&sql, deadline).await
 }

@@ -49,6 +49,8 @@ pub struct Facts {
     pub replay_timestamp_ms: Option<i64>,
     /// Replay is paused, or about to be.
     pub replay_paused: bool,
+    /// Replay waits for WAL that is not there yet.
+    pub awaits_wal: bool,
     /// The WAL receiver, while there is one.
     pub receiver: Option<Receiver>,
     /// The WAL senders.
@@ -106,6 +108,8 @@ SELECT json_build_object(
   'replay_timestamp_ms',
     CASE WHEN r THEN floor(extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000)::bigint END,
   'replay_paused', r AND pg_get_wal_replay_pause_state() <> 'not paused',
+  'awaits_wal', r AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+      AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')),
   'receiver', (SELECT json_build_object('status', status, 'sender_host', sender_host,
       'sender_port', sender_port, 'latest_end_lsn', latest_end_lsn,
       'received_timeline', received_tli) FROM w),
@@ -185,6 +189,8 @@ struct Raw {
     replay_lsn: Option<String>,
     replay_timestamp_ms: Option<i64>,
     replay_paused: bool,
+    #[serde(default)]
+    awaits_wal: bool,
     receiver: Option<RawReceiver>,
     walsenders: Vec<RawSender>,
 }
@@ -241,6 +247,7 @@ fn parse(text: &str) -> Result<Facts, SqlError> {
         replay_lsn: lsn(raw.replay_lsn)?,
         replay_timestamp_ms: raw.replay_timestamp_ms,
         replay_paused: raw.replay_paused,
+        awaits_wal: raw.awaits_wal,
         receiver,
         walsenders,
     })

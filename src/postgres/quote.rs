@@ -4,6 +4,7 @@
 //! A name or password with a quote in it must neither break a file nor become part of a command.
 
 use super::{Credentials, Source};
+use crate::ha::quorum::SyncSetting;
 
 /// A value of `postgresql.conf`. The file knows backslash escapes, and no raw line breaks.
 pub fn conf_value(value: &str) -> String {
@@ -106,13 +107,14 @@ pub fn pgpass_field(value: &str) -> String {
     value.replace('\\', "\\\\").replace(':', "\\:")
 }
 
-/// The value of `synchronous_standby_names` that makes every one of `names` synchronous.
-pub fn sync_names(names: &[String]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| identifier(name)).collect();
+/// The value of `synchronous_standby_names` for this setting, as Patroni writes it.
+pub fn sync_names(setting: &SyncSetting) -> String {
+    let quoted: Vec<_> = setting.names.iter().map(|name| identifier(name)).collect();
     match quoted.as_slice() {
         [] => String::new(),
+        names if setting.any => format!("ANY {} ({})", setting.need, names.join(",")),
         [one] => one.clone(),
-        many => format!("{} ({})", many.len(), many.join(",")),
+        names => format!("{} ({})", setting.need, names.join(",")),
     }
 }
 
@@ -184,14 +186,12 @@ mod tests {
 
     #[test]
     fn synchronous_standbys() {
-        let names = |list: &[&str]| {
-            list.iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(sync_names(&[]), "");
-        assert_eq!(sync_names(&names(&["pg-1"])), "\"pg-1\"");
-        assert_eq!(sync_names(&names(&["a\"", "b"])), "2 (\"a\"\"\",\"b\")");
+        let all = |names: &[&str]| SyncSetting::all(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(sync_names(&SyncSetting::default()), "");
+        assert_eq!(sync_names(&all(&["pg-1"])), "\"pg-1\"");
+        assert_eq!(sync_names(&all(&["a\"", "b"])), "2 (\"a\"\"\",\"b\")");
+        let any = SyncSetting::any(all(&["b", "a"]).names, 1);
+        assert_eq!(sync_names(&any), "ANY 1 (\"a\",\"b\")");
     }
 
     #[test]

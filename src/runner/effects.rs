@@ -1,12 +1,12 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
 use super::{Postmaster, Runner, files, inspect, kube, lines, server, standbys};
-use crate::api::{self, Reply, failsafe};
+use crate::api::{self, Reply, failsafe, vote};
 use crate::guardian::deadline::{Deadline, DeadlineError};
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
 use crate::ha::lock::{FailsafeMap, LockWrite};
-use crate::ha::model::{Ms, Name};
+use crate::ha::model::{Lsn, Ms, Name, Timeline};
 use crate::ha::pause::FOREVER;
 use crate::ha::remote::REMOTE;
 use crate::postgres::Source;
@@ -60,10 +60,16 @@ impl Runner {
                 let request = self.promise_request(epoch, ttl_ms);
                 self.ask_promises(round, request, peers);
             }
+            Effect::AskVotes {
+                round,
+                fields,
+                peers,
+            } => self.ask_votes(round, fields, peers),
+            Effect::Vote { id, timeline, lsn } => self.run_vote(id, timeline, lsn),
             Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
             Effect::Inspect => self.spawn(inspect::run_inspect(context)),
-            Effect::StartPrimary { sync_names } => {
-                self.spawn(server::run_start_primary(context, turn, sync_names));
+            Effect::StartPrimary { sync } => {
+                self.spawn(server::run_start_primary(context, turn, sync));
             }
             Effect::StartReplica { upstream } => {
                 let follow = upstream.and_then(|name| self.follow(&name));
@@ -71,7 +77,8 @@ impl Runner {
                 self.spawn(server::run_start_replica(context, turn, follow));
             }
             Effect::Stop { how } => self.spawn(server::run_stop(context, how)),
-            Effect::Promote => self.spawn(server::run_promote(context)),
+            Effect::Promote { sync } => self.spawn(server::run_promote(context, sync)),
+            Effect::StopReceiver => self.spawn(files::run_stop_receiver(context, turn)),
             Effect::Follow { upstream } => match self.follow(&upstream) {
                 Some(follow) => self.spawn(files::run_follow(context, turn, follow)),
                 None => self.no_address(Op::Follow, &upstream),
@@ -105,10 +112,10 @@ impl Runner {
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
             Effect::Configure => self.spawn(files::run_configure(context, turn)),
-            Effect::SetSyncNames { names } => {
+            Effect::SetSync { wanted } => {
                 // The turn is taken here, in the order of the decisions.
                 let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;
-                self.spawn(standbys::run_set_sync_names(context, names, turn));
+                self.spawn(standbys::run_set_sync(context, wanted, turn));
             }
             Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
@@ -176,6 +183,27 @@ impl Runner {
         } else {
             // Nobody waits for it: a restart that was planned.
             tracing::info!("{text}");
+        }
+    }
+
+    fn run_vote(&mut self, id: u64, timeline: Timeline, lsn: Lsn) {
+        if let Some((_, reply)) = self.questions.remove(&id) {
+            let scope = &self.context.settings().scope;
+            // Who asked may have gone.
+            let _ = reply.send(vote::cast(scope, &self.state.me.name, timeline, lsn));
+        }
+    }
+
+    fn ask_votes(&mut self, round: u64, fields: String, peers: Vec<(Name, String)>) {
+        let call_ms = self.state.budgets.call_ms;
+        let request = Arc::new(vote::Request {
+            scope: self.context.settings().scope.clone(),
+            candidate: self.state.me.name.clone(),
+            fields,
+        });
+        for who in peers {
+            let (context, request) = (self.context.clone(), Arc::clone(&request));
+            self.spawn(kube::run_ask_vote(context, call_ms, round, who, request));
         }
     }
 

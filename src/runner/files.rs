@@ -4,11 +4,13 @@
 //! goes on, another operation may have written other files, for another role: the old one must not
 //! be last.
 
-use super::server::{Done, blocking, report, words};
+use super::server::{Done, STATEMENT, blocking, report, words};
 use super::{Context, configuration};
 use crate::guardian::protocol::{PostmasterSignal, Request};
 use crate::ha::event::Op;
 use crate::postgres::config::{self, Follow};
+use crate::postgres::control;
+use crate::postgres::session::Session;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +51,38 @@ pub(super) async fn run_follow(context: Arc<Context>, turn: u64, follow: Follow)
         Err(error) => Err(error),
     };
     report(&context, Op::Follow, result).await;
+}
+
+/// For the WAL receiver to end; one that does not holds up an election for no longer.
+const RECEIVER: Duration = Duration::from_secs(2);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(15);
+/// How often it has to be seen gone: the startup process may be about to start one as it was told
+/// before.
+const LOOKS: u32 = 3;
+
+/// Receive no more WAL (G10). It ends once the receiver is seen gone, with all that it had received
+/// on disk: PostgreSQL flushes that before it ends.
+pub(super) async fn run_stop_receiver(context: Arc<Context>, turn: u64) {
+    let stopped = async {
+        write_files(&context, turn, Follow::Nobody).await?;
+        reload(&context).await?;
+        let session = Session::local(&context.postgres(), STATEMENT)
+            .await
+            .map_err(words)?;
+        let mut gone = 0;
+        while gone < LOOKS {
+            let none = control::receives_nothing(&session, STATEMENT)
+                .await
+                .map_err(words)?;
+            gone = if none { gone + 1 } else { 0 };
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    };
+    let stopped = tokio::time::timeout(RECEIVER, stopped).await;
+    let result = stopped.unwrap_or_else(|_| Err("the WAL receiver goes on".to_owned()));
+    report(&context, Op::StopReceiver, result).await;
 }
 
 /// A disk that takes no writes must not hold up the operations that come after.

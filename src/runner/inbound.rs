@@ -112,6 +112,9 @@ impl Runner {
                 epoch: *epoch,
                 ttl_ms: *ttl_ms,
             },
+            api::Ask::Vote { fields, .. } => Ask::Vote {
+                fields: fields.clone(),
+            },
             api::Ask::Restart { timeout_ms } => Ask::Restart {
                 // An answer reaches who asks before that one gives up.
                 timeout_ms: timeout_ms.saturating_sub(500),

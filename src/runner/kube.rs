@@ -157,6 +157,22 @@ pub(super) async fn run_ask_promise(
         .await;
 }
 
+pub(super) async fn run_ask_vote(
+    context: Arc<Context>,
+    call_ms: Ms,
+    round: u64,
+    (name, url): (Name, String),
+    request: Arc<crate::api::vote::Request>,
+) {
+    let security = context.security.current();
+    let credentials = security.credentials();
+    let asked = security
+        .peers()
+        .ask_vote(&name, &url, &request, credentials, ms(call_ms));
+    let vote = asked.await;
+    context.tell(Event::Voted { round, name, vote }).await;
+}
+
 /// Our own peers say exactly what the race asks; of a Patroni it is read from its status.
 fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
     if let Some(extras) = &status.pgwarden {
@@ -167,6 +183,7 @@ fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
         timeline: status.timeline.unwrap_or(0),
         lsn: status.lsn().unwrap_or(Lsn(0)),
         eligible: !status.nofailover() && !status.watchdog_failed,
+        patroni: true,
     })
 }
 

@@ -49,7 +49,7 @@ impl Context {
 
     fn tell_of_risks(&self, parameters: &Values) {
         let dynamic = self.dynamic.read();
-        let synchronous = dynamic.is_ok_and(|d| d.synchronous_mode == SyncMode::On);
+        let synchronous = dynamic.is_ok_and(|d| d.synchronous_mode != SyncMode::Off);
         let risks = durability::risks(parameters, synchronous);
         if risks.is_empty() {
             return self.complaints.settle(RISKS);

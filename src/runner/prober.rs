@@ -140,6 +140,7 @@ pub(super) async fn run(
         let pg = context.postgres();
         let archive = pg.parameters.get("restore_command");
         let archived = archive.is_some_and(|command| !command.trim().is_empty());
+        let asked_at = boottime_ms();
         let answer = probe.facts(&pg, limit).await;
         let now = boottime_ms();
         match answer {
@@ -150,8 +151,11 @@ pub(super) async fn run(
                     .complete(&context, &mut probe, &mut facts, now)
                     .await;
                 history.keep_up(&context, facts.timeline).await;
-                let seen = as_event(&context, &facts, &history.entries, archived);
-                let event = Event::PgSeen(seen);
+                let event = Event::PgSeen(PgFacts {
+                    asked_at,
+                    archived,
+                    ..as_event(&context, &facts, &history.entries)
+                });
                 health.answered_at = now;
                 context.complaints.settle(LOGIN);
                 if !health
@@ -283,7 +287,7 @@ impl History {
     }
 }
 
-fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry], archived: bool) -> PgFacts {
+fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFacts {
     PgFacts {
         in_recovery: facts.in_recovery,
         timeline: facts.timeline,
@@ -304,7 +308,9 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry], archived
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
         sync_setting: facts.synchronous_standby_names.clone(),
         starved: facts.starved.clone(),
-        archived,
+        // What a receiver has flushed lies behind all that was there before it.
+        drained: facts.receive_lsn.is_some() || facts.awaits_wal,
+        ..PgFacts::default()
     }
 }
 

@@ -208,6 +208,7 @@ mod tests {
             ttl_ms: 6_000,
             maximum_lag_on_failover_bytes: 1 << 20,
             synchronous_mode: false,
+            sync: crate::ha::shared::SyncRules::default(),
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,

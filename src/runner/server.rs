@@ -4,11 +4,13 @@
 
 use super::effects::ms;
 use super::pace::{LOOK, next_look};
+use super::standbys;
 use super::{Context, configuration, sockets};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
 use crate::ha::model::Name;
+use crate::ha::quorum::SyncSetting;
 use crate::ha::remote::REMOTE;
 use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
@@ -59,7 +61,7 @@ async fn fork(
     turn: u64,
     follow: Follow,
     primary: bool,
-    sync: Vec<Name>,
+    sync: SyncSetting,
 ) -> Done {
     let files = Arc::clone(&context.files);
     let pg = sockets::placed(context.checked_postgres().await).await?;
@@ -112,13 +114,13 @@ fn prepare(
     pg: &Postgres,
     follow: &Follow,
     primary: bool,
-    sync: &[Name],
+    sync: &SyncSetting,
 ) -> Result<start::Launch, String> {
     let dir = &pg.data_dir;
     stale::remove(dir, &stale::socket_locks(pg)).map_err(words)?;
     control::remove_promote_trigger(dir).map_err(words)?;
     config::write(pg, dir, follow).map_err(words)?;
-    config::set_sync_names(dir, sync).map_err(words)?;
+    config::set_sync(dir, sync).map_err(words)?;
     config::set_standby_signal(dir, !primary).map_err(words)?;
     let control = if primary {
         None
@@ -166,13 +168,13 @@ async fn is_up(pg: &Postgres, writable: bool) -> Result<bool, SqlError> {
         .await
 }
 
-pub(super) async fn run_start_primary(context: Arc<Context>, turn: u64, sync_names: Vec<Name>) {
-    let result = start_primary(&context, turn, sync_names).await;
+pub(super) async fn run_start_primary(context: Arc<Context>, turn: u64, sync: SyncSetting) {
+    let result = start_primary(&context, turn, sync).await;
     report(&context, Op::StartPrimary, result).await;
 }
 
-async fn start_primary(context: &Context, turn: u64, sync_names: Vec<Name>) -> Done {
-    fork(context, turn, Follow::Nobody, true, sync_names).await?;
+async fn start_primary(context: &Context, turn: u64, sync: SyncSetting) -> Done {
+    fork(context, turn, Follow::Nobody, true, sync).await?;
     let limit_ms = context
         .dynamic
         .read()
@@ -210,7 +212,14 @@ async fn make_users(context: &Context) -> Done {
 
 pub(super) async fn run_start_replica(context: Arc<Context>, turn: u64, follow: Follow) {
     let result = async {
-        fork(&context, turn, follow, false, Vec::new()).await?;
+        // Strict mode enforces something from the first commit on.
+        let strict = context.dynamic.read().is_ok_and(|d| d.waits_for_nobody());
+        let sync = if strict {
+            SyncSetting::nobody()
+        } else {
+            SyncSetting::default()
+        };
+        fork(&context, turn, follow, false, sync).await?;
         // "Starting up" may last until the leader sends what is missing: not an error.
         wait_up(&context, false, REPLICA_UP).await.map(drop)
     };
@@ -233,8 +242,8 @@ pub(super) async fn run_stop(context: Arc<Context>, how: Stop) {
     }
 }
 
-pub(super) async fn run_promote(context: Arc<Context>) {
-    let result = promote(&context).await;
+pub(super) async fn run_promote(context: Arc<Context>, sync: SyncSetting) {
+    let result = promote(&context, sync).await;
     let promoted = result.is_ok();
     report(&context, Op::Promote, result).await;
     if promoted {
@@ -242,10 +251,13 @@ pub(super) async fn run_promote(context: Arc<Context>) {
     }
 }
 
-async fn promote(context: &Context) -> Done {
+async fn promote(context: &Context, sync: SyncSetting) -> Done {
     let dir = context.settings().postgresql.data_dir.clone();
-    // A replica was started with an empty synchronous set: nothing to reload, and a reload would
+    // A replica was started with this already, but where the mode has changed since: a reload would
     // only wake the start process a moment before the signal that counts.
+    if !config::has_sync(&dir, &sync) {
+        standbys::set_sync(context, &sync).await?;
+    }
     blocking(move || control::write_promote_trigger(&dir).map_err(words)).await?;
     context.unchecked.store(true, SeqCst);
     let usr1 = Request::Signal {

@@ -3,41 +3,49 @@
 use super::Context;
 use super::server::{CHECKPOINT, STATEMENT, blocking, words};
 use crate::ha::event::Event;
-use crate::ha::model::{Lsn, Name};
+use crate::ha::model::Name;
+use crate::ha::quorum::SyncSetting;
 use crate::postgres::session::Session;
 use crate::postgres::{config, control, slots};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-pub(super) async fn run_set_sync_names(context: Arc<Context>, names: Vec<Name>, turn: u64) {
+pub(super) async fn run_set_sync(context: Arc<Context>, wanted: SyncSetting, turn: u64) {
     // One at a time, and only the newest: an older one that ended last would be in force while
     // another is believed to be.
     let _setter = context.sync_setter.lock().await;
     if context.sync_turn.load(SeqCst) != turn {
         return;
     }
-    match set_sync_names(&context, &names).await {
-        Ok((lsn, setting)) => {
-            let event = Event::SyncNamesSet {
-                names,
-                lsn,
-                setting,
-            };
-            context.tell(event).await;
+    let set = async {
+        let shown = set_sync(&context, &wanted).await?;
+        let session = Session::local(&context.postgres(), STATEMENT)
+            .await
+            .map_err(words)?;
+        let lsn = control::current_lsn(&session, STATEMENT)
+            .await
+            .map_err(words)?;
+        Ok::<_, String>((lsn, shown))
+    };
+    match set.await {
+        Ok((lsn, shown)) => {
+            context.tell(Event::SyncSet { wanted, lsn, shown }).await;
         }
-        Err(error) => tracing::warn!("the synchronous set {names:?} could not be set: {error}"),
+        Err(error) => tracing::warn!("the synchronous set {wanted} could not be set: {error}"),
     }
     context.kick.notify_one();
 }
 
-async fn set_sync_names(context: &Context, names: &[Name]) -> Result<(Lsn, String), String> {
+/// Tell the server, and wait until it shows the setting; that as it shows it.
+pub(super) async fn set_sync(context: &Context, wanted: &SyncSetting) -> Result<String, String> {
     let pg = context.postgres();
-    let (dir, list) = (pg.data_dir.clone(), names.to_vec());
-    blocking(move || config::set_sync_names(&dir, &list).map_err(words)).await?;
+    let (dir, setting) = (pg.data_dir.clone(), wanted.clone());
+    blocking(move || config::set_sync(&dir, &setting).map_err(words)).await?;
     let session = Session::local(&pg, STATEMENT).await.map_err(words)?;
+    let text = config::sync_setting(wanted);
     let mut found = reload_sync_names(&session).await?;
-    if found != config::sync_setting(names) {
+    if found != text {
         // What ALTER SYSTEM wrote is read after our files.
         tracing::warn!("synchronous_standby_names is {found:?} by ALTER SYSTEM: reset it");
         control::reset_sync_names(&session, STATEMENT)
@@ -45,16 +53,12 @@ async fn set_sync_names(context: &Context, names: &[Name]) -> Result<(Lsn, Strin
             .map_err(words)?;
         found = reload_sync_names(&session).await?;
     }
-    if found != config::sync_setting(names) {
+    if found != text {
         return Err(format!(
-            "the server stays at {found:?}; expected {:?}: is it on the command line?",
-            config::sync_setting(names)
+            "the server stays at {found:?}; expected {text:?}: is it on the command line?"
         ));
     }
-    let lsn = control::current_lsn(&session, STATEMENT)
-        .await
-        .map_err(words)?;
-    Ok((lsn, found))
+    Ok(found)
 }
 
 async fn reload_sync_names(session: &Session) -> Result<String, String> {

@@ -96,6 +96,7 @@ pub(super) fn build(
             .map(|shared| shared.members.clone())
             .unwrap_or_default(),
         synchronous_mode: state.rules.syncs(),
+        quorum: state.rules.syncs() && state.rules.sync.quorum,
         standby_cluster: state.rules.standby.is_some(),
         sync_standbys: shared
             .filter(|_| state.rules.standby.is_none())

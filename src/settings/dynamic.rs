@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 pub enum SyncMode {
     /// No synchronous standby is asked for.
     Off,
-    /// One standby confirms every commit; without a candidate commits go on alone.
+    /// Named standbys confirm every commit; without a candidate commits go on alone.
     On,
+    /// Any of the standbys do.
+    Quorum,
 }
 
 /// The dynamic settings in force. Times are integer milliseconds, as everywhere.
@@ -40,6 +42,10 @@ pub struct Dynamic {
     pub primary_stop_timeout_ms: Option<u64>,
     /// `synchronous_mode`.
     pub synchronous_mode: SyncMode,
+    /// `synchronous_mode_strict`: without a standby commits wait.
+    pub synchronous_mode_strict: bool,
+    /// `synchronous_node_count`: how many standbys confirm a commit, where there are as many.
+    pub synchronous_node_count: usize,
     /// `pause`: maintenance mode.
     pub pause: bool,
     /// `failsafe_mode`: a leader that cannot reach the API goes on while all others promise not to
@@ -77,6 +83,8 @@ impl Default for Dynamic {
             member_slots_ttl_ms: 30 * 60_000,
             primary_stop_timeout_ms: None,
             synchronous_mode: SyncMode::Off,
+            synchronous_mode_strict: false,
+            synchronous_node_count: 1,
             pause: false,
             failsafe_mode: false,
             standby_cluster: None,
@@ -93,6 +101,13 @@ impl Default for Dynamic {
 }
 
 impl Dynamic {
+    /// Where no standby is there, commits wait: strict synchronous mode, and not in a standby
+    /// cluster, which commits nothing.
+    pub fn waits_for_nobody(&self) -> bool {
+        let on = self.synchronous_mode != SyncMode::Off && self.standby_cluster.is_none();
+        on && self.synchronous_mode_strict
+    }
+
     /// Reads the document stored in the DCS. Nothing in it is fatal: a value that is wrong, or that
     /// would break the budgets, keeps the one in force and is reported; an absent key means its
     /// default.
@@ -151,6 +166,13 @@ pub(super) fn read(
         standby_cluster: standby_cluster(section, fallback.standby_cluster.as_ref()),
         check_timeline: flag(section, "check_timeline", fallback.check_timeline, false),
         synchronous_mode: sync_mode(section, fallback.synchronous_mode),
+        synchronous_mode_strict: flag(
+            section,
+            "synchronous_mode_strict",
+            fallback.synchronous_mode_strict,
+            false,
+        ),
+        synchronous_node_count: node_count(section, fallback.synchronous_node_count),
         ..default
     };
     lags(section, fallback, &mut dynamic);
@@ -201,42 +223,28 @@ fn ttl(section: &Section<'_>, kept: u64, overrides: &BudgetOverrides) -> u64 {
     }
 }
 
-/// Quorum, strict and more than one standby would promise more than this version keeps.
+fn node_count(section: &Section<'_>, kept: usize) -> usize {
+    if !section.has("synchronous_node_count") {
+        return 1;
+    }
+    let count = section.integer("synchronous_node_count", 1, 1_000);
+    count
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(kept)
+}
+
 fn sync_mode(section: &Section<'_>, kept: SyncMode) -> SyncMode {
-    if section.boolean("synchronous_mode_strict") == Some(true) {
-        section.error(
-            "synchronous_mode_strict",
-            "this version does not support it: without a standby commits would go on where the \
-             file wants them to wait; remove it",
-        );
-    }
-    if section
-        .integer("synchronous_node_count", 1, 1_000)
-        .is_some_and(|count| count > 1)
-    {
-        section.error(
-            "synchronous_node_count",
-            "this version waits for one standby, not for more; expected 1",
-        );
-    }
     let Some(node) = section.get("synchronous_mode") else {
         return SyncMode::Off;
     };
     match (as_bool(&node.value), &node.value) {
         (Some(true), _) => SyncMode::On,
         (Some(false), _) => SyncMode::Off,
-        (None, Value::Text(text)) if text.eq_ignore_ascii_case("quorum") => {
-            section.error(
-                "synchronous_mode",
-                "this version does not support quorum; expected on",
-            );
-            // One named standby keeps at least the promise of losing no acknowledged commit.
-            SyncMode::On
-        }
+        (None, Value::Text(text)) if text.eq_ignore_ascii_case("quorum") => SyncMode::Quorum,
         (None, other) => {
             section.error(
                 "synchronous_mode",
-                format!("found {}; expected on or off", other.kind()),
+                format!("found {}; expected on, off or quorum", other.kind()),
             );
             kept
         }

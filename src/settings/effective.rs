@@ -85,7 +85,7 @@ impl Effective {
         let pg = &local.postgresql;
         let bootstrap_hba = Some(&local.bootstrap.pg_hba).filter(|lines| !lines.is_empty());
         let parameters = merged(&pg.parameters, &dynamic.parameters, &mut problems);
-        for (name, why) in durability::risks(&parameters, dynamic.synchronous_mode == SyncMode::On)
+        for (name, why) in durability::risks(&parameters, dynamic.synchronous_mode != SyncMode::Off)
         {
             problems.push(Problem::warning(
                 format!("postgresql.parameters.{name}"),

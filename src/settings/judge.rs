@@ -162,9 +162,6 @@ fn no_effect(name: &str, value: &Value) -> Option<&'static str> {
         "clonefrom" if on => Some("it is only published: every copy is made from the leader"),
         "nostream" if on => Some("it is only published: the member streams like any other"),
         "replicatefrom" => Some("it is only published: every member follows the leader"),
-        "failover_priority" | "sync_priority" if !matches!(value, Value::Int(..=1)) => {
-            Some("it is only published: all members but those with 0 or less are alike")
-        }
         _ => None,
     }
 }

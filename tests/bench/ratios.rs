@@ -143,6 +143,7 @@ fn decisions() -> (f64, f64) {
         ttl_ms: 6_000,
         maximum_lag_on_failover_bytes: 1_048_576,
         synchronous_mode: true,
+        sync: pgwarden::ha::shared::SyncRules::default(),
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,

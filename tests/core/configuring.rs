@@ -161,7 +161,7 @@ fn a_standby_with_less_than_its_primary_is_started_again_before_and_instead_of_a
     acknowledge(&mut state, 51, sent_at + 5);
     let mut effects = step(&mut state, Event::PgSeen(starved()), sent_at + 6);
     effects.extend(tick(&mut state, sent_at + 20));
-    let promoted = asks(&effects, &Effect::Promote);
+    let promoted = asks(&effects, &promote());
     assert!(stops(&effects) && !promoted, "{effects:?}");
 }
 
@@ -187,7 +187,7 @@ fn nobody_is_promoted_while_replay_stands_still_at_a_target() {
         for after_ms in (10..4_000).step_by(100) {
             let effects = tick(&mut state, at + after_ms);
             assert!(
-                !effects.contains(&Effect::Promote),
+                !effects.contains(&promote()),
                 "after {after_ms} ms, pause: {pause}"
             );
         }

@@ -32,6 +32,7 @@ fn patience_with_a_better_member_is_counted_anew_in_every_race() {
                 timeline: 1,
                 lsn: Lsn(200),
                 eligible: true,
+                patroni: false,
             };
             let (name, status) = ("c".to_owned(), Some(status));
             let answer = Event::PeerAnswered {

@@ -31,17 +31,17 @@ fn with_pods(b: Member, c: Member) -> (State, u64) {
 }
 
 fn enforces(effects: &[Effect], wanted: &[&str]) -> bool {
-    effects
-        .iter()
-        .any(|effect| matches!(effect, Effect::SetSyncNames { names } if names == wanted))
+    effects.iter().any(
+        |effect| matches!(effect, Effect::SetSync { wanted: setting } if setting.names == wanted),
+    )
 }
 
 /// The server carries out what it was last asked for.
 fn carry_out(state: &mut State, now: u64) -> Vec<Effect> {
-    let set = Event::SyncNamesSet {
-        names: state.sync.asked.clone(),
+    let set = Event::SyncSet {
+        wanted: state.sync.asked.clone(),
         lsn: Lsn(90),
-        setting: String::new(),
+        shown: String::new(),
     };
     step(state, set, now)
 }
@@ -193,6 +193,7 @@ fn of_equals_the_one_that_stays_goes_first() {
             timeline,
             lsn,
             eligible: true,
+            patroni: false,
         };
         let answer = Event::PeerAnswered {
             round: asked.expect("c is asked"),

@@ -105,7 +105,7 @@ fn what_was_released_admits_after_the_claim_too() {
     let sync = sync.unwrap_or_else(|| panic!("the set is made mine first: {effects:?}"));
     assert!(matches!(&sync, SharedWrite::Sync { leader, .. } if leader == "a"));
     let effects = written(&mut state, sync, Outcome::Done("70".into()), sent_at + 20);
-    assert!(effects.contains(&Effect::Promote), "{effects:?}");
+    assert!(effects.contains(&promote()), "{effects:?}");
 }
 
 /// `a` leads, is told to go and stops; what it releases after this sight of its directory.

@@ -70,7 +70,7 @@ fn a_promoted_cluster_is_armed_by_the_last_acknowledgement_first() {
     let to = sent_at + 5_350;
     let armed = Effect::MoveDeadline { to };
     let armed = effects.iter().position(|effect| *effect == armed);
-    let promoted = effects.iter().position(|effect| *effect == Effect::Promote);
+    let promoted = effects.iter().position(|effect| *effect == promote());
     assert!(armed.is_some() && armed < promoted, "{effects:?}");
 }
 

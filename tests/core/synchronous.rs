@@ -39,7 +39,7 @@ pub(super) fn published(effects: &[Effect]) -> Option<SharedWrite> {
 fn relaxes(effects: &[Effect]) -> bool {
     effects
         .iter()
-        .any(|effect| matches!(effect, Effect::SetSyncNames { names } if names.is_empty()))
+        .any(|effect| matches!(effect, Effect::SetSync { wanted } if wanted.names.is_empty()))
 }
 
 /// `a` leads in synchronous mode, enforces `b`, and is about to publish it.
@@ -53,14 +53,15 @@ pub(super) fn enforces_b() -> (State, SharedWrite, u64) {
     shared.sync = SyncRecord {
         leader: Some("a".into()),
         standbys: vec![],
+        quorum: 0,
         resource_version: Some("60".into()),
     };
     shared_seen(&mut state, shared, true, sent_at + 10);
     probe(&mut state, &["b"], sent_at + 11);
-    let set = Event::SyncNamesSet {
-        names: vec!["b".to_owned()],
+    let set = Event::SyncSet {
+        wanted: SyncSetting::all(vec!["b".to_owned()]),
         lsn: Lsn(90),
-        setting: String::new(),
+        shown: String::new(),
     };
     let effects = step(&mut state, set, sent_at + 12);
     let what = published(&effects).expect("it is enforced");
@@ -131,14 +132,15 @@ fn a_set_of_before_is_unpublished_before_the_promotion() {
     shared.sync = SyncRecord {
         leader: Some("a".into()),
         standbys: vec!["c".into()],
+        quorum: 0,
         resource_version: Some("60".into()),
     };
     let mut effects = shared_seen(&mut state, shared, true, sent_at + 6);
-    assert!(!effects.contains(&Effect::Promote), "{effects:?}");
+    assert!(!effects.contains(&promote()), "{effects:?}");
     let what = published(&effects).expect("unpublish first");
     let done = Outcome::Done("61".to_owned());
     effects = written(&mut state, what, done, sent_at + 10);
-    assert!(effects.contains(&Effect::Promote), "{effects:?}");
+    assert!(effects.contains(&promote()), "{effects:?}");
 }
 
 pub(super) fn published_names(effects: &[Effect]) -> Option<Vec<String>> {
@@ -154,10 +156,10 @@ fn a_synchronous_set_that_somebody_relaxed_is_unpublished_and_enforced_anew() {
     // published set.
     let (mut state, now) = synchronous_leader("running", &["b"]);
     step(&mut state, with_standby(90, "async", ""), now + 1);
-    let set = Event::SyncNamesSet {
-        names: vec!["b".into()],
+    let set = Event::SyncSet {
+        wanted: SyncSetting::all(vec!["b".into()]),
         lsn: Lsn(90),
-        setting: "b".into(),
+        shown: "b".into(),
     };
     step(&mut state, set, now + 2);
     // An answer from before the reload is no drift.
@@ -185,10 +187,7 @@ fn a_synchronous_set_that_somebody_relaxed_is_unpublished_and_enforced_anew() {
     let mut effects = step(&mut state, written, now + 1_100);
     effects.extend(step(&mut state, with_standby(97, "async", ""), now + 1_101));
     let names = vec!["b".to_owned()];
-    assert!(
-        effects.contains(&Effect::SetSyncNames { names }),
-        "{effects:?}"
-    );
+    assert!(effects.contains(&enforce_all(&names)), "{effects:?}");
 }
 
 #[test]
@@ -218,15 +217,12 @@ fn nothing_is_published_while_an_order_to_replace_it_is_on_its_way() {
     let effects = probe(&mut state, &["b"], now + 10);
     assert_eq!(published(&effects), None, "{effects:?}");
     let names = vec!["b".to_owned()];
-    assert!(
-        effects.contains(&Effect::SetSyncNames { names }),
-        "{effects:?}"
-    );
+    assert!(effects.contains(&enforce_all(&names)), "{effects:?}");
     // The answer to the older order is none to this one.
-    let set = |names: Vec<String>| Event::SyncNamesSet {
-        names,
+    let set = |names: Vec<String>| Event::SyncSet {
+        wanted: SyncSetting::all(names),
         lsn: Lsn(90),
-        setting: String::new(),
+        shown: String::new(),
     };
     step(&mut state, set(Vec::new()), now + 20);
     let effects = probe(&mut state, &["b"], now + 30);
@@ -260,6 +256,7 @@ pub(super) fn set_of(standbys: &[&str]) -> SyncRecord {
     SyncRecord {
         leader: Some("b".into()),
         standbys: standbys.iter().map(|name| (*name).to_owned()).collect(),
+        quorum: 0,
         resource_version: Some("60".into()),
     }
 }
@@ -350,14 +347,11 @@ fn another_standby_takes_the_place_of_one_that_vanished() {
         if state.lease.in_flight.is_some() {
             effects.extend(acknowledge(&mut state, now, now));
         }
-        if effects
-            .iter()
-            .any(|e| matches!(e, Effect::SetSyncNames { .. }))
-        {
-            let set = Event::SyncNamesSet {
-                names: state.sync.asked.clone(),
+        if effects.iter().any(|e| matches!(e, Effect::SetSync { .. })) {
+            let set = Event::SyncSet {
+                wanted: state.sync.asked.clone(),
                 lsn: Lsn(90),
-                setting: String::new(),
+                shown: String::new(),
             };
             effects.extend(step(&mut state, set, now + 1));
             effects.extend(owes(&mut state, 200, &["c"], now + 2));

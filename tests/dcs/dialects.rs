@@ -72,6 +72,7 @@ async fn a_watch_shows_the_lock_beside_the_shared_objects() {
         let sync = SharedWrite::Sync {
             leader: "pg-0".to_owned(),
             standbys: vec!["pg-1".to_owned()],
+            quorum: 0,
             expect: None,
         };
         done(a.write_shared(&sync).await);

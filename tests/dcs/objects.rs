@@ -93,6 +93,7 @@ async fn the_synchronous_set_and_the_failover_request() {
     let sync = |standbys: &[&str], expect: Option<String>| SharedWrite::Sync {
         leader: "pg-0".to_owned(),
         standbys: standbys.iter().map(|name| (*name).to_owned()).collect(),
+        quorum: 0,
         expect,
     };
     let SharedPart::Sync(record) = done(dcs.write_shared(&sync(&["pg-1"], None)).await) else {

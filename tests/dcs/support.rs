@@ -32,6 +32,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         ttl_ms: value["ttl"].as_u64()? * 1000,
         maximum_lag_on_failover_bytes: 1 << 20,
         synchronous_mode: false,
+        sync: pgwarden::ha::shared::SyncRules::default(),
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,

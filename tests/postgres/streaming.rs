@@ -4,6 +4,7 @@ use crate::harness::{LONG, as_postgres, eventually};
 use crate::members::{Node, clone_of, compare_with_pg_controldata, promote, streams};
 use nix::sys::signal::Signal;
 use pgwarden::ha::model::{DataDir, Lsn};
+use pgwarden::ha::quorum::SyncSetting;
 use pgwarden::postgres::config::{self, Follow};
 use pgwarden::postgres::probe::Probe;
 use pgwarden::postgres::{control, data_dir, history, rewind, slots, start};
@@ -71,19 +72,19 @@ async fn assert_slots(leader: &Node) {
 
 /// A synchronous set is enforced only once it is seen, and not while the standby stands still.
 async fn enforce(leader: &Node, replica: &Node) {
-    let names = vec!["pg-b".to_owned()];
+    let wanted = SyncSetting::all(["pg-b".to_owned()]);
     let session = leader.session().await;
     let now = control::current_lsn(&session, LONG).await.unwrap();
     assert!(
-        !control::enforced_sync(&session, &names, now, LONG)
+        !control::enforced_sync(&session, &wanted, now, LONG)
             .await
             .unwrap()
     );
-    config::set_sync_names(&leader.pg.data_dir, &names).unwrap();
+    config::set_sync(&leader.pg.data_dir, &wanted).unwrap();
     control::reload(&session, LONG).await.unwrap();
     eventually("the set is enforced", async || {
         let now = control::current_lsn(&session, LONG).await.unwrap();
-        control::enforced_sync(&session, &names, now, LONG)
+        control::enforced_sync(&session, &wanted, now, LONG)
             .await
             .unwrap()
     })
@@ -91,7 +92,7 @@ async fn enforce(leader: &Node, replica: &Node) {
     assert_eq!(leader.facts().await.synchronous_standby_names, "\"pg-b\"");
     let ahead = Lsn(control::current_lsn(&session, LONG).await.unwrap().0 + (1 << 30));
     assert!(
-        !control::enforced_sync(&session, &names, ahead, LONG)
+        !control::enforced_sync(&session, &wanted, ahead, LONG)
             .await
             .unwrap()
     );
@@ -99,10 +100,11 @@ async fn enforce(leader: &Node, replica: &Node) {
     replica.signal(Signal::SIGSTOP);
     leader.run("CREATE TABLE public.not_waiting ()").await;
     replica.signal(Signal::SIGCONT);
-    config::set_sync_names(&leader.pg.data_dir, &[]).unwrap();
+    let nobody = SyncSetting::default();
+    config::set_sync(&leader.pg.data_dir, &nobody).unwrap();
     control::reload(&session, LONG).await.unwrap();
     eventually("nobody is synchronous", async || {
-        control::enforced_sync(&session, &[], Lsn(0), LONG)
+        control::enforced_sync(&session, &nobody, Lsn(0), LONG)
             .await
             .unwrap()
     })

@@ -4,6 +4,7 @@ use crate::node::Life;
 use crate::server::Server;
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::LockWrite;
+use pgwarden::ha::quorum::SyncSetting;
 use pgwarden::ha::shared::SharedWrite;
 
 /// Things that happen at an instant.
@@ -100,6 +101,7 @@ pub(crate) enum Act {
     ServerPromoted {
         node: usize,
         generation: u64,
+        sync: SyncSetting,
     },
     ServerCheckpointed {
         node: usize,
@@ -116,13 +118,20 @@ pub(crate) enum Act {
         op: Op,
         source: Option<usize>,
     },
-    SyncNamesSet {
+    SyncSet {
         node: usize,
         generation: u64,
         life: Life,
-        names: Vec<String>,
+        wanted: SyncSetting,
         /// When the server is told; a newer order replaces it.
         due: u64,
+    },
+    AskVote {
+        node: usize,
+        life: Life,
+        round: u64,
+        peer: usize,
+        fields: String,
     },
     Probe {
         node: usize,

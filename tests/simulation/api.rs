@@ -200,8 +200,12 @@ impl Store {
                 self.shared.config.resource_version = stored;
             }
             SharedWrite::Sync {
-                leader, standbys, ..
+                leader,
+                standbys,
+                quorum,
+                ..
             } => {
+                self.shared.sync.quorum = quorum;
                 self.shared.sync.leader = Some(leader);
                 self.shared.sync.standbys = standbys;
                 self.shared.sync.resource_version = stored;

@@ -7,7 +7,8 @@ use crate::world::World;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
-use pgwarden::ha::model::{Identity, Name, fork_elsewhere};
+use pgwarden::ha::model::{Identity, fork_elsewhere};
+use pgwarden::ha::quorum::SyncSetting;
 
 impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
@@ -57,6 +58,14 @@ impl World {
                 ttl_ms,
                 peers,
             } => self.ask_promises(node, (round, epoch, ttl_ms), peers),
+            Effect::AskVotes {
+                round,
+                fields,
+                peers,
+            } => self.ask_votes(node, round, &fields, peers),
+            Effect::Vote { id, timeline, lsn } => {
+                self.answer_candidate(node, id, Ok((timeline, lsn)));
+            }
             Effect::Bye => {
                 self.kill_pod(node);
                 let delay = self.rng.range(500, 3_000);
@@ -90,10 +99,10 @@ impl World {
                 let event = Event::DataSeen(data);
                 self.tell(4, node, life, event);
             }
-            Effect::StartPrimary { sync_names } => {
+            Effect::StartPrimary { sync } => {
                 let id = self.next_id();
                 let mut server = Server::new(id, true, None);
-                server.sync_names = sync_names;
+                server.sync = sync;
                 self.prepare_server(node, true, server);
             }
             Effect::StartReplica { upstream } => {
@@ -128,11 +137,23 @@ impl World {
                     },
                 );
             }
-            Effect::Promote => {
+            Effect::Promote { sync } => {
                 if let Some(generation) = generation {
                     let delay = self.rng.range(20, 300);
-                    self.schedule(delay, Act::ServerPromoted { node, generation });
+                    let promoted = Act::ServerPromoted {
+                        node,
+                        generation,
+                        sync,
+                    };
+                    self.schedule(delay, promoted);
                 }
+            }
+            Effect::StopReceiver => {
+                if let Some(server) = &mut self.nodes[node].server {
+                    server.upstream = None;
+                    server.streaming = false;
+                }
+                self.finish(node, Op::StopReceiver, None, (5, 300));
             }
             Effect::Follow { upstream } => {
                 if let Some(server) = &mut self.nodes[node].server {
@@ -170,9 +191,9 @@ impl World {
             Effect::CrashRecover => self.finish(node, Op::CrashRecover, None, (50, 500)),
             Effect::Checkpoint => self.finish(node, Op::Checkpoint, None, (5, 400)),
             Effect::Configure => self.finish(node, Op::Configure, None, (1, 200)),
-            Effect::SetSyncNames { names } => {
+            Effect::SetSync { wanted } => {
                 if let Some(generation) = generation {
-                    self.order_sync_names(node, generation, names);
+                    self.order_sync(node, generation, wanted);
                 }
             }
             other => panic!("no twin for {other}"),
@@ -180,7 +201,7 @@ impl World {
     }
 
     /// One order after the other; a newer one replaces what has not begun.
-    fn order_sync_names(&mut self, node: usize, generation: u64, names: Vec<Name>) {
+    fn order_sync(&mut self, node: usize, generation: u64, wanted: SyncSetting) {
         let (now, life) = (self.now, self.nodes[node].life);
         let slow = self.rng.percent(10);
         let delay = self.rng.range(2, if slow { 1_500 } else { 60 });
@@ -189,11 +210,11 @@ impl World {
         };
         server.sync_due = server.sync_due.max(now + delay) + 1;
         let due = server.sync_due;
-        let act = Act::SyncNamesSet {
+        let act = Act::SyncSet {
             node,
             generation,
             life,
-            names,
+            wanted,
             due,
         };
         self.schedule(due - now, act);

@@ -79,6 +79,9 @@ impl World {
     }
 
     pub(crate) fn answer_question(&mut self, peer: usize, id: u64, done: bool, text: String) {
+        if self.answer_candidate(peer, id, Err(text.clone())) {
+            return;
+        }
         let Some((asker, name)) = self.questions.remove(&id) else {
             return;
         };

@@ -22,7 +22,10 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.rng.range(0, 53) {
+        if world.options.freezes && world.rng.percent(40) {
+            return world.freeze_container();
+        }
+        match world.rng.range(0, 57) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -94,7 +97,7 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
-            by_hand @ 30..=53 => Self::by_hand(world, by_hand, (any, target), long),
+            by_hand @ 30..=57 => Self::by_hand(world, by_hand, (any, target), long),
             25 => {
                 if let Some(leader) = world.leader() {
                     Self::cut(world, leader, long, true);
@@ -124,6 +127,7 @@ impl Fault {
             44..=46 => maintenance::pause(world, long),
             47 | 48 => maintenance::demote(world, long),
             49 => failsafe::switch(world),
+            54..=57 => world.change_sync(),
             50 | 51 => failsafe::outage(world, target),
             52 | 53 => failsafe::late_joiner(world, any),
             _ => Self::jump(world, any),
@@ -329,7 +333,7 @@ impl Fault {
     fn plan(world: &mut World, from: usize) {
         let leader = world.leader().filter(|_| world.rng.percent(80));
         let from = world.nodes[leader.unwrap_or(from)].name.clone();
-        let to = world.rng.range(0, 2) as usize;
+        let to = world.rng.range(0, world.nodes.len() as u64 - 1) as usize;
         let to = world
             .rng
             .percent(50)

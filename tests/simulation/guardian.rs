@@ -7,6 +7,7 @@ use crate::world::{TTL_MS, World};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::model::{ControlState, Lsn};
 use pgwarden::ha::pause::FOREVER;
+use pgwarden::ha::quorum::SyncSetting;
 
 impl World {
     pub(crate) fn act_on_server(&mut self, act: Act) {
@@ -20,7 +21,11 @@ impl World {
                 self.begin_server(node, as_primary, *server);
             }
             Act::ServerUp { node, generation } => self.server_up(node, generation),
-            Act::ServerPromoted { node, generation } => self.server_promoted(node, generation),
+            Act::ServerPromoted {
+                node,
+                generation,
+                sync,
+            } => self.server_promoted(node, generation, sync),
             Act::ServerCheckpointed { node, generation } => {
                 if let Some(server) = self.server_of(node, generation) {
                     server.checkpointed = true;
@@ -47,11 +52,11 @@ impl World {
                 }
                 self.server_gone(node, generation, clean, "stopped");
             }
-            Act::SyncNamesSet {
+            Act::SyncSet {
                 node,
                 generation,
                 life,
-                names,
+                wanted,
                 due,
             } => {
                 let Some(server) = self.server_of(node, generation) else {
@@ -60,8 +65,8 @@ impl World {
                 if server.sync_due != due {
                     return;
                 }
-                server.sync_names.clone_from(&names);
-                if names.is_empty() {
+                server.sync.clone_from(&wanted);
+                if wanted.need == 0 {
                     self.release_pending(node);
                 }
                 let lsn = Lsn(self.nodes[node].dir.whole().map_or(0, |d| d.log.len()) as u64);
@@ -72,9 +77,9 @@ impl World {
                     checkpoint,
                     node,
                     life,
-                    Event::SyncNamesSet {
-                        setting: format!("{names:?}"),
-                        names,
+                    Event::SyncSet {
+                        shown: wanted.to_string(),
+                        wanted,
                         lsn,
                     },
                 );
@@ -122,6 +127,10 @@ impl World {
         let n = &self.nodes[node];
         if n.guardian != guardian || n.guardian == 0 {
             return;
+        }
+        if self.now < n.guardian_frozen_until {
+            let delay = n.guardian_frozen_until - self.now;
+            return self.schedule(delay, Act::Deadline { node, guardian });
         }
         if let Some(deadline) = n.deadline
             && n.clock(self.now) >= deadline
@@ -258,7 +267,7 @@ impl World {
         self.probe(node);
     }
 
-    pub(crate) fn server_promoted(&mut self, node: usize, generation: u64) {
+    pub(crate) fn server_promoted(&mut self, node: usize, generation: u64, sync: SyncSetting) {
         let id = self.next_id();
         let armed = self.armed(node);
         let history_at = self.now + self.rng.range(0, 400);
@@ -268,7 +277,12 @@ impl World {
         };
         if server.frozen {
             // The signal waits until it is scheduled again.
-            return self.schedule(300, Act::ServerPromoted { node, generation });
+            let again = Act::ServerPromoted {
+                node,
+                generation,
+                sync,
+            };
+            return self.schedule(300, again);
         }
         if !server.in_recovery {
             return;
@@ -278,7 +292,7 @@ impl World {
         server.upstream = None;
         server.checkpointed = false;
         server.history_at = history_at;
-        server.sync_names.clear();
+        server.sync = sync;
         server.standbys.clear();
         self.check_timeline(node);
         if let Some(disk) = self.nodes[node].dir.disk() {
@@ -365,7 +379,8 @@ impl World {
             return;
         }
         if let Some(disk) = n.dir.whole().filter(|_| server.started) {
-            let facts = server.facts(disk, now);
+            let mut facts = server.facts(disk, now);
+            facts.asked_at = n.clock(now);
             self.deliver_if_alive(node, Event::PgSeen(facts));
         }
     }

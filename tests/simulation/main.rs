@@ -24,6 +24,7 @@ mod node;
 mod oracle;
 mod rng;
 mod server;
+mod votes;
 mod wal;
 mod world;
 
@@ -48,12 +49,27 @@ fn run(seed: u64, bug: Bug, trace: bool) -> (Result<(), Failure>, u64) {
         // And each in both kinds of dialect.
         route_in_lock: seed % 4 >= 2,
         failsafe: seed % 8 >= 4,
+        freezes: false,
         bug,
         trace,
     };
     let mut world = World::new(options);
     let result = world.run();
     (result, world.now)
+}
+
+/// Containers that are frozen whole, in synchronous mode.
+fn run_frozen(seed: u64, bug: Bug) -> Result<(), Failure> {
+    let options = Options {
+        seed,
+        synchronous: true,
+        route_in_lock: seed % 4 >= 2,
+        failsafe: false,
+        freezes: true,
+        bug,
+        trace: from_env("PGWARDEN_TRACE").is_some(),
+    };
+    World::new(options).run()
 }
 
 fn report(seed: u64, failure: &Failure) -> String {
@@ -83,6 +99,29 @@ fn seeds() {
         first + count,
         hours / seconds
     );
+}
+
+/// G10: with synchronous replication nothing acknowledged is lost, not even by a container that
+/// stood still beyond its deadline and goes on.
+#[test]
+fn frozen_containers() {
+    let count = from_env("PGWARDEN_SEEDS").unwrap_or(SEEDS) / 20;
+    for seed in 1..=count {
+        if let Err(failure) = run_frozen(seed, Bug::None) {
+            panic!("{}", report(seed, &failure));
+        }
+    }
+}
+
+#[test]
+fn one_frozen_seed() {
+    let Some(seed) = from_env("PGWARDEN_FROZEN_SEED") else {
+        return;
+    };
+    let bug = std::env::var("PGWARDEN_BUG").map_or(Bug::None, |name| Bug::parse(&name));
+    if let Err(failure) = run_frozen(seed, bug) {
+        panic!("{}", report(seed, &failure));
+    }
 }
 
 #[test]
@@ -165,6 +204,21 @@ fn a_promise_that_is_forgotten_is_caught() {
 #[test]
 fn a_member_outside_the_map_that_races_is_caught() {
     is_caught(Bug::Core(Sabotage::MapIgnored));
+}
+
+#[test]
+fn a_candidate_of_a_quorum_without_votes_is_caught() {
+    is_caught(Bug::Core(Sabotage::VotesIgnored));
+}
+
+#[test]
+fn a_voter_that_goes_on_receiving_is_caught() {
+    let bug = Bug::Core(Sabotage::VoterGoesOn);
+    let caught = (1..=SABOTAGE_SEEDS).find_map(|seed| run_frozen(seed, bug).err());
+    assert!(
+        caught.is_some(),
+        "{bug:?} was not seen: the simulator is blind to it"
+    );
 }
 
 #[test]

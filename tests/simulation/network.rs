@@ -114,6 +114,7 @@ impl World {
                 round,
                 peer,
             } => self.peer_reply(node, life, round, peer),
+            ask @ Act::AskVote { .. } => self.put_vote_question(ask),
             ask @ Act::AskPromise { .. } => self.put_question(ask),
             other => self.act_on_server(other),
         }

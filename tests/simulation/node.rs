@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) life: Life,
     pub(crate) state: Option<Box<State>>,
     pub(crate) frozen: bool,
+    /// The guardian stands still too.
+    pub(crate) guardian_frozen_until: u64,
     pub(crate) backlog: Vec<Event>,
     pub(crate) tick_generation: u64,
     pub(crate) dir: Dir,
@@ -72,6 +74,7 @@ impl Node {
             life: 0,
             state: None,
             frozen: false,
+            guardian_frozen_until: 0,
             backlog: Vec::new(),
             tick_generation: 0,
             dir: Dir::Empty,
@@ -160,7 +163,15 @@ impl World {
                 life,
             } => {
                 let n = &self.nodes[node];
-                if n.guardian == guardian && n.life == life && n.frozen {
+                if self.now < n.guardian_frozen_until {
+                    let delay = n.guardian_frozen_until - self.now + 1;
+                    let again = Act::HungCheck {
+                        node,
+                        guardian,
+                        life,
+                    };
+                    self.schedule(delay, again);
+                } else if n.guardian == guardian && n.life == life && n.frozen {
                     self.note(|| format!("node {node}: the guardian kills the hung agent"));
                     self.kill_agent(node);
                 }

@@ -2,6 +2,7 @@
 
 use pgwarden::ha::event::PgFacts;
 use pgwarden::ha::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Name, Walsender};
+use pgwarden::ha::quorum::SyncSetting;
 use std::collections::BTreeMap;
 
 /// One WAL record; `id` is unique in a run. A position is the number of records before it.
@@ -38,7 +39,7 @@ pub(crate) struct Server {
     pub(crate) started: bool,
     pub(crate) in_recovery: bool,
     pub(crate) frozen: bool,
-    pub(crate) sync_names: Vec<Name>,
+    pub(crate) sync: SyncSetting,
     /// When the newest order about them is carried out: one after the other.
     pub(crate) sync_due: u64,
     /// The positions of commits that wait for their synchronous standby.
@@ -145,7 +146,7 @@ impl Server {
             started: false,
             in_recovery: !as_primary,
             frozen: false,
-            sync_names: Vec::new(),
+            sync: SyncSetting::default(),
             sync_due: 0,
             pending: Vec::new(),
             upstream,
@@ -168,6 +169,8 @@ impl Server {
         let heard = self.standbys.iter().filter(|(_, (_, at))| now < at + 500);
         PgFacts {
             sender: None,
+            asked_at: 0,
+            drained: self.in_recovery,
             starved: None,
             archived: false,
             in_recovery: self.in_recovery,
@@ -182,10 +185,10 @@ impl Server {
                     client_addr: None,
                     name: name.clone(),
                     state: "streaming".into(),
-                    sync_state: if self.sync_names.contains(name) {
-                        "sync"
-                    } else {
-                        "async"
+                    sync_state: match self.sync.names.contains(name) {
+                        true if self.sync.any => "quorum",
+                        true => "sync",
+                        false => "async",
                     }
                     .into(),
                     sent_lsn: Lsn(*flushed as u64),
@@ -199,7 +202,7 @@ impl Server {
                 disk.history.clone()
             },
             checkpointed: self.checkpointed,
-            sync_setting: format!("{:?}", self.sync_names),
+            sync_setting: self.sync.to_string(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::oracle::Acked;
 use crate::server::Record;
 use crate::world::World;
+use std::cmp::Reverse;
 
 impl World {
     /// A client's statement on this node, directly, whatever the route says.
@@ -21,7 +22,7 @@ impl World {
         };
         disk.log.push(record);
         let position = disk.log.len();
-        if server.sync_names.is_empty() {
+        if server.sync.need == 0 {
             self.acknowledge(node, record);
         } else {
             server.pending.push(position);
@@ -108,16 +109,17 @@ impl World {
             return Vec::new();
         };
         server.standbys.insert(name.clone(), (flushed, now));
-        if !server.sync_names.contains(&name) || !server.is_writable() {
+        if !server.sync.names.contains(&name) || !server.is_writable() || server.frozen {
             return Vec::new();
         }
-        // Every name must have it, and only one that is connected counts.
+        // As many as are needed must have it, and only one that is connected counts.
         let has = |name| server.standbys.get(name).filter(|(_, at)| now < at + 500);
-        let reached = server
-            .sync_names
-            .iter()
-            .map(|name| has(name).map_or(0, |(to, _)| *to));
-        let flushed = reached.min().unwrap_or(0);
+        let names = server.sync.names.iter();
+        let mut reached: Vec<usize> = names
+            .map(|name| has(name).map_or(0, |(to, _)| *to))
+            .collect();
+        reached.sort_unstable_by_key(|to| Reverse(*to));
+        let flushed = reached[server.sync.need - 1];
         let done: Vec<_> = server
             .pending
             .extract_if(.., |position| *position <= flushed)

@@ -8,7 +8,8 @@ use crate::maintenance;
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
-use pgwarden::ha::shared::{Repair, Rules};
+use crate::votes::{self, Candidate};
+use pgwarden::ha::shared::{Repair, Rules, SyncRules};
 use pgwarden::ha::state::Sabotage;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -48,11 +49,13 @@ impl Bug {
             "unmark" => Self::Core(Sabotage::MarkRemovedFirst),
             "promise" => Self::Core(Sabotage::PromiseForgotten),
             "map" => Self::Core(Sabotage::MapIgnored),
+            "votes" => Self::Core(Sabotage::VotesIgnored),
+            "voter" => Self::Core(Sabotage::VoterGoesOn),
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, cas, wallclock"
                 )
             }
         }
@@ -67,6 +70,9 @@ pub(crate) struct Options {
     pub(crate) route_in_lock: bool,
     /// Failsafe mode is on from the beginning.
     pub(crate) failsafe: bool,
+    /// Containers are frozen whole (G10): two may be writable for a moment, and nothing that was
+    /// acknowledged may be lost.
+    pub(crate) freezes: bool,
     pub(crate) bug: Bug,
     pub(crate) trace: bool,
 }
@@ -97,6 +103,8 @@ pub(crate) struct World {
     pub(crate) lossy_until: u64,
     /// Questions for promises that have not been answered.
     pub(crate) questions: BTreeMap<u64, (Asker, String)>,
+    /// And for votes.
+    pub(crate) candidates: BTreeMap<u64, Candidate>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     next_id: u64,
@@ -107,10 +115,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(options: Options) -> Self {
-        let rules = Rules {
+        let mut rules = Rules {
             ttl_ms: TTL_MS,
             maximum_lag_on_failover_bytes: 1_000,
             synchronous_mode: options.synchronous,
+            sync: SyncRules::default(),
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
@@ -119,8 +128,12 @@ impl World {
             standby: None,
             failsafe: options.failsafe,
         };
+        votes::sync_rules(options.seed, &mut rules);
         let mut rng = Rng::new(options.seed);
-        let nodes = (0..3).map(|index| Node::new(index, &mut rng)).collect();
+        let members = votes::members(options.seed);
+        let nodes = (0..members)
+            .map(|index| Node::new(index, &mut rng))
+            .collect();
         Self {
             now: 0,
             options,
@@ -134,6 +147,7 @@ impl World {
             slow_until: 0,
             lossy_until: 0,
             questions: BTreeMap::new(),
+            candidates: BTreeMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
             next_id: 0,

@@ -34,10 +34,32 @@ pub fn decode(meta: Option<&Meta>, last: &SyncRecord, problems: &mut Vec<Problem
             };
         }
     }
+    let quorum = quorum(meta, standbys.len(), problems);
     SyncRecord {
         leader,
         standbys,
+        quorum,
         resource_version,
+    }
+}
+
+/// The votes that a standby needs. What cannot be read, or asks for more than there are others,
+/// needs all of them: fewer might elect one that lacks a commit.
+fn quorum(meta: &Meta, standbys: usize, problems: &mut Vec<Problem>) -> usize {
+    let Some(text) = meta.note(QUORUM) else {
+        return 0;
+    };
+    let most = standbys.saturating_sub(1);
+    match text.trim().parse::<usize>() {
+        Ok(quorum) if quorum <= most => quorum,
+        _ if standbys == 0 => 0,
+        _ => {
+            problems.push(Problem {
+                place: format!("{}/{QUORUM}", meta.name),
+                what: format!("found {text:?}; expected a number from 0 to {most}: {most} counts"),
+            });
+            most
+        }
     }
 }
 
@@ -53,12 +75,12 @@ fn names(text: &str) -> Vec<Name> {
 }
 
 /// The annotations of a set.
-pub fn notes(leader: &str, standbys: &[Name]) -> Notes {
+pub fn notes(leader: &str, standbys: &[Name], quorum: usize) -> Notes {
     let list = names(&standbys.join(","));
     vec![
         (LEADER, Some(leader.to_owned())),
         (STANDBYS, (!list.is_empty()).then(|| list.join(","))),
-        (QUORUM, Some("0".to_owned())),
+        (QUORUM, Some(quorum.to_string())),
     ]
 }
 
@@ -121,15 +143,16 @@ mod tests {
             &SyncRecord::default(),
         );
         assert_eq!(record.standbys, ["b", "c"]);
-        let written = notes("a", &["c".to_owned(), "b".to_owned()]);
+        let written = notes("a", &["c".to_owned(), "b".to_owned()], 0);
         assert_eq!(written[1], ("sync_standby", Some("b,c".to_owned())));
-        assert_eq!(notes("a", &[])[1], ("sync_standby", None));
+        assert_eq!(notes("a", &[], 0)[1], ("sync_standby", None));
     }
 
     fn record_of(leader: &str, standbys: &[&str]) -> SyncRecord {
         SyncRecord {
             leader: Some(leader.to_owned()),
             standbys: standbys.iter().map(|name| (*name).to_owned()).collect(),
+            quorum: 0,
             resource_version: Some("3".to_owned()),
         }
     }

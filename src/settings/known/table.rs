@@ -181,11 +181,7 @@ const BOOTSTRAP: &[Key] = &[
     key("bootstrap.dcs.loop_wait", Int, Used),
     key("bootstrap.dcs.retry_timeout", Int, Used),
     key("bootstrap.dcs.maximum_lag_on_failover", Int, Used),
-    key(
-        "bootstrap.dcs.maximum_lag_on_syncnode",
-        Int,
-        Later("a slow synchronous standby is kept"),
-    ),
+    key("bootstrap.dcs.maximum_lag_on_syncnode", Int, Used),
     key(
         "bootstrap.dcs.max_timelines_history",
         Int,

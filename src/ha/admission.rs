@@ -1,0 +1,143 @@
+//! Who may lead in synchronous mode: whoever holds every acknowledged commit.
+//!
+//! The published set says who that is. In quorum mode it names everybody who may have confirmed a
+//! commit, and a candidate needs the votes of enough others that they have nothing it lacks.
+
+use super::model::{Lsn, Name, Timeline};
+use super::shared::{Initialize, SyncRecord};
+use super::state::{Answered, Sabotage};
+use super::step::Turn;
+use super::vote::Ballot;
+use std::collections::BTreeMap;
+
+impl Turn<'_> {
+    /// Synchronous mode: only the recorded leader and its published standbys can hold every
+    /// acknowledged commit. A record that is gone is no empty one: as in L4, absence is not
+    /// release. Then only the last holder of the lock is known to hold everything.
+    pub(super) fn sync_admits(&self, name: &str) -> bool {
+        let Some(shared) = &self.s.shared else {
+            return false;
+        };
+        let ever = shared.sync.leader.is_some() || self.s.sync_seen;
+        if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || !ever) {
+            return true;
+        }
+        if let Some(leader) = &shared.sync.leader {
+            let listed = shared.sync.standbys.iter().any(|standby| standby == name);
+            return listed || leader == name;
+        }
+        if self.s.sabotaged(Sabotage::AbsentSetAdmits) {
+            return true;
+        }
+        // Who creates the cluster has every commit: there is none yet.
+        let creates = Initialize::Running(self.s.me.to_string());
+        let new = !ever && shared.config.initialize == creates && name == self.s.me.name;
+        new || self.last_holder().is_some_and(|holder| holder == name)
+    }
+
+    /// The votes that I need before I may lead; 0 where the set alone, or the release, admits me.
+    pub(super) fn votes_needed(&self) -> usize {
+        let record = self.s.sync_record();
+        let me = &self.s.me.name;
+        let voter = self.s.rules.synchronous_mode && record.standbys.contains(me);
+        if !voter || record.leader.as_ref() == Some(me) || self.i_have_what_was_released() {
+            return 0;
+        }
+        record.quorum
+    }
+
+    /// The members whose votes count for me.
+    pub(super) fn voters(&self) -> Vec<Name> {
+        let record = self.s.sync_record();
+        let others = record.standbys.into_iter();
+        others.filter(|name| *name != self.s.me.name).collect()
+    }
+
+    /// How many of the set have said, each after the lock was free, that they have nothing I lack.
+    /// A Patroni does not vote; what it says of itself is read when it is asked (L10).
+    fn votes_for(
+        &self,
+        record: &SyncRecord,
+        ballot: Option<&Ballot>,
+        answers: &BTreeMap<Name, Answered>,
+        mine: (Timeline, Lsn),
+    ) -> usize {
+        let vote = |name: &Name| {
+            let cast = ballot.and_then(|ballot| ballot.votes.get(name)).copied();
+            cast.or_else(|| match answers.get(name) {
+                Some(Answered::Said(status)) if status.patroni => {
+                    Some((status.timeline, status.lsn))
+                }
+                _ => None,
+            })
+        };
+        let others = record
+            .standbys
+            .iter()
+            .filter(|name| **name != self.s.me.name);
+        others
+            .filter_map(vote)
+            .filter(|theirs| *theirs <= mine)
+            .count()
+    }
+
+    /// Whether the votes of this race are enough; else why not, in words.
+    pub(super) fn enough_votes(&self, answers: &BTreeMap<Name, Answered>) -> Result<(), String> {
+        let needed = self.votes_needed();
+        if needed == 0 || self.s.sabotaged(Sabotage::VotesIgnored) {
+            return Ok(());
+        }
+        let record = self.s.sync_record();
+        let mine = self.s.position().unwrap_or((0, Lsn(0)));
+        let have = self.votes_for(&record, self.s.votes.ballot.as_ref(), answers, mine);
+        if have >= needed {
+            return Ok(());
+        }
+        Err(format!(
+            "{have} of the {needed} votes that I need among {:?} say that I have everything",
+            self.voters()
+        ))
+    }
+
+    /// I hold every acknowledged commit: by the published set, by votes, or by what was released.
+    pub(super) fn admits_me(&self) -> bool {
+        if self.i_have_what_was_released() {
+            return true;
+        }
+        if !self.sync_admits(&self.s.me.name) {
+            return false;
+        }
+        let held = self.s.lease.held.as_ref().map(|held| held.epoch);
+        let ballot = self.s.votes.ballot.as_ref();
+        match ballot.filter(|ballot| held.is_none_or(|epoch| epoch == ballot.epoch)) {
+            Some(ballot) => self.enough_votes(&ballot.answers).is_ok(),
+            None => self.votes_needed() == 0 || self.s.sabotaged(Sabotage::VotesIgnored),
+        }
+    }
+
+    /// I may be admitted, once enough members have voted.
+    pub(super) fn may_be_admitted(&self) -> bool {
+        self.sync_admits(&self.s.me.name) || self.i_have_what_was_released()
+    }
+
+    /// Why I am not admitted, for people.
+    pub(super) fn not_in_the_set(&self) -> String {
+        let record = self.s.sync_record();
+        if let Some(leader) = &record.leader {
+            if self.sync_admits(&self.s.me.name) {
+                let votes = record.quorum;
+                return format!("I do not have the {votes} votes that I need any more");
+            }
+            let standbys = &record.standbys;
+            return format!("not in the synchronous set of {leader} {standbys:?}");
+        }
+        let who = match self.last_holder() {
+            Some(holder) => format!("{holder} led last"),
+            None => "nothing tells who led last".to_owned(),
+        };
+        format!(
+            "the record of the synchronous set is gone, and {who}: waiting for one that holds every \
+             commit, or for a failover by hand"
+        )
+    }
+}
