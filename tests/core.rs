@@ -13,6 +13,8 @@ use pgwarden::ha::shared::{ConfigRecord, Initialize, Repair, Rules, Shared, Sync
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
+#[path = "core/cascade.rs"]
+mod cascade;
 #[path = "core/cloning.rs"]
 mod cloning;
 #[path = "core/conditions.rs"]

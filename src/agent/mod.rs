@@ -245,6 +245,7 @@ impl Agent {
             rules::at_first(&first, &settings),
             budgets,
         );
+        state.stream = wiring::stream_tags(&settings);
         state.overrides = wiring::overrides(&settings);
         state.lease.next_nonce = crate::sys::clock::boottime_us();
         let epoch_file = notes::epoch_file(&settings);

@@ -4,6 +4,7 @@ use crate::dcs::codec::route::RouteTarget;
 use crate::dcs::{ApiAccess, Dcs, DcsNames, DcsOptions, Dialect, RoutePort, Servers};
 use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
+use crate::ha::cascade::StreamTags;
 use crate::ha::lock::Place;
 use crate::ha::model::{Identity, forbids};
 use crate::postgres::version::Installation;
@@ -166,6 +167,15 @@ pub fn place(settings: &Settings, hello: &Hello, route: &RouteTarget) -> Place {
 /// The tag `nofailover`, or the priority that means the same.
 pub fn nofailover(settings: &Settings) -> bool {
     forbids(&settings.tags, "nofailover", "failover_priority")
+}
+
+/// The tags about streaming.
+pub fn stream_tags(settings: &Settings) -> StreamTags {
+    let tags = &settings.tags;
+    StreamTags {
+        nostream: tags.get("nostream").is_some_and(|tag| tag == "true"),
+        replicatefrom: tags.get("replicatefrom").cloned(),
+    }
 }
 
 /// The instants that the file sets by hand.

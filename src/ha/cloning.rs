@@ -20,6 +20,7 @@ impl Turn<'_> {
     pub(super) fn fill(&mut self) {
         self.s.pg.left_to_people = None;
         if let Some((from, _)) = self.primary_leader() {
+            let from = self.copy_source(from);
             return self.clone_from(from, "no data here");
         }
         let shared = self.s.shared.as_ref();

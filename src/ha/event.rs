@@ -1,5 +1,6 @@
 //! Facts: everything that can happen to a member, as data.
 
+use super::cascade::StreamTags;
 use super::lock::{LockSnapshot, Outcome};
 use super::model::{DataDir, HistoryEntry, Identity, Lsn, Ms, Name, Timeline, Walsender};
 use super::quorum::SyncSetting;
@@ -157,6 +158,9 @@ pub enum Event {
     Reloaded {
         /// The tag `nofailover` in it.
         nofailover: bool,
+        /// Those about streaming.
+        #[serde(default)]
+        stream: StreamTags,
     },
     /// What the wall clock shows now, which is not what it would by the last reading.
     WallClock {

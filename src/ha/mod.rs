@@ -25,6 +25,7 @@ mod admission;
 mod asks;
 mod belief;
 pub mod budgets;
+pub mod cascade;
 mod cloning;
 pub mod configure;
 pub mod effect;

@@ -102,7 +102,9 @@ impl Turn<'_> {
         }
         let Some((name, leader)) = self.primary_leader() else {
             if stand.replica {
-                self.start_replica(self.leader_name());
+                let leader = self.leader_name();
+                let upstream = leader.and_then(|leader| self.upstream_under(leader));
+                self.start_replica(upstream);
             }
             return;
         };
@@ -110,7 +112,10 @@ impl Turn<'_> {
         match self.relation(&stand, &leader) {
             Relation::Unknown => {}
             Relation::Suspect => self.confirm_line(&name, stand.history),
-            Relation::Behind if !self.diverged() => self.start_replica(Some(name)),
+            Relation::Behind if !self.diverged() => {
+                let upstream = self.upstream_under(name);
+                self.start_replica(upstream);
+            }
             relation => {
                 let ready = leader.checkpoint_after_promote != Some(false);
                 self.repair_from(name, relation, &stand, ready);

@@ -147,7 +147,7 @@ impl Turn<'_> {
         };
         // Without facts it is still starting; it may need this very leader to get on.
         let Some(facts) = self.s.pg.facts.clone() else {
-            return self.follow_leader(leader);
+            return self.follow_as_tagged(leader);
         };
         if let Some((name, member)) = self.primary_leader() {
             let stand = Stand::of_server(&facts);
@@ -167,7 +167,7 @@ impl Turn<'_> {
             return;
         }
         self.suspect(&leader, facts.streaming);
-        self.follow_leader(leader);
+        self.follow_as_tagged(leader);
     }
 
     /// Two promotions from one position leave one timeline with two contents and equal histories. A

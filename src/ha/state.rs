@@ -1,6 +1,7 @@
 //! What a member remembers between two steps.
 
 use super::budgets::{Budgets, Overrides};
+use super::cascade::StreamTags;
 use super::configure::Restart;
 use super::event::{Op, PeerStatus};
 use super::failsafe::Failsafe;
@@ -28,6 +29,9 @@ pub struct State {
     pub place: Place,
     /// My own tags that matter here.
     pub nofailover: bool,
+    /// And those about streaming.
+    #[serde(default)]
+    pub stream: StreamTags,
     /// The dynamic settings in force: the stored ones, else the local file's.
     pub rules: Rules,
     /// The instants that follow from D of the last acknowledged record, or of `rules`.
@@ -152,6 +156,7 @@ impl State {
             me,
             place,
             nofailover,
+            stream: StreamTags::default(),
             rules,
             budgets,
             overrides: Overrides::default(),

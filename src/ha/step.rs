@@ -165,8 +165,9 @@ impl Turn<'_> {
             Event::Serving { ok, why } => self.s.pg.not_serving = (!ok).then_some(why),
             Event::Asked { id, ask } => self.absorb_ask(id, ask),
             Event::SettingsChanged => self.s.pg.settings_stale = true,
-            Event::Reloaded { nofailover } => {
+            Event::Reloaded { nofailover, stream } => {
                 self.s.nofailover = nofailover;
+                self.s.stream = stream;
                 self.s.pg.settings_stale = true;
             }
             Event::WallClock { wall_ms } => {

@@ -90,8 +90,11 @@ impl Runner {
             }
             Effect::Initdb => self.spawn(server::run_initdb(context)),
             Effect::Clone { from } => {
+                // Only a primary's copy may take the place of what is here.
+                let holder = self.state.other_holder().map(|held| &held.holder.name);
+                let replaces = from == REMOTE || holder == Some(&from);
                 self.with_source(Op::Clone, &from.clone(), |context, source| {
-                    server::run_clone(context, source, from)
+                    server::run_clone(context, source, from, replaces)
                 });
             }
             Effect::Rewind { from } => {

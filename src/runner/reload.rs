@@ -62,6 +62,7 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
         return Ok(());
     }
     let nofailover = wiring::nofailover(&next);
+    let stream = wiring::stream_tags(&next);
     context.settings.replace(next);
     // What the dynamic configuration says depends on what the local file says.
     let document = context.dcs.known_config();
@@ -69,6 +70,6 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
         context.resolve(&document.to_string());
     }
     tracing::info!("the settings were read again, and are in force");
-    context.tell(Event::Reloaded { nofailover }).await;
+    context.tell(Event::Reloaded { nofailover, stream }).await;
     Ok(())
 }

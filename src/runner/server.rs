@@ -296,23 +296,18 @@ pub(super) async fn run_initdb(context: Arc<Context>) {
     report(&context, Op::Initdb, result).await;
 }
 
-pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name) {
+pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name, replaces: bool) {
     let mut pg = context.checked_postgres().await;
     if from == REMOTE {
         pg.name = pg.name_elsewhere();
     }
     let (sender, mut receiver) = watch::channel(CloneProgress::default());
-    let proof = stage::ReplaceProof::granted(format!(
-        "{from} runs as the primary of this cluster, or of the one that it follows"
-    ));
-    let clone = basebackup::clone(
-        &pg,
-        &context.installation,
-        &source,
-        Some(proof),
-        &sender,
-        CLONE,
-    );
+    let proof = replaces.then(|| {
+        stage::ReplaceProof::granted(format!(
+            "{from} runs as the primary of this cluster, or of the one that it follows"
+        ))
+    });
+    let clone = basebackup::clone(&pg, &context.installation, &source, proof, &sender, CLONE);
     let tell = async {
         let mut told = 0;
         while receiver.changed().await.is_ok() {

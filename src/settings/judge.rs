@@ -62,10 +62,6 @@ impl Section<'_> {
             return;
         };
         for (name, node) in entries {
-            if let Some(why) = no_effect(name, &node.value) {
-                let warning = Problem::warning(self.path(name), why.to_owned());
-                self.out.push(warning.at(&node.place));
-            }
             let near = known::nearest(name, known::TAGS.into_iter());
             if let Some(near) = near.filter(|near| near != name) {
                 let message = format!(
@@ -152,16 +148,5 @@ fn says_nothing(value: &Value) -> bool {
         Value::List(items) => items.is_empty(),
         Value::Map(entries) => entries.is_empty(),
         Value::Int(_) | Value::Float(_) | Value::Bool(true) => false,
-    }
-}
-
-/// A tag that is published for others, and that nothing here follows yet.
-fn no_effect(name: &str, value: &Value) -> Option<&'static str> {
-    let on = as_bool(value) != Some(false);
-    match name {
-        "clonefrom" if on => Some("it is only published: every copy is made from the leader"),
-        "nostream" if on => Some("it is only published: the member streams like any other"),
-        "replicatefrom" => Some("it is only published: every member follows the leader"),
-        _ => None,
     }
 }

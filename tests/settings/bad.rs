@@ -85,7 +85,10 @@ fn wrong_types_are_named_all_in_one_pass() {
             "expected a number of bytes",
         ),
         ("bootstrap.dcs.check_timeline", "expected true or false"),
-        ("bootstrap.dcs.synchronous_mode", "expected on or off"),
+        (
+            "bootstrap.dcs.synchronous_mode",
+            "expected on, off or quorum",
+        ),
         ("bootstrap.dcs.postgresql.parameters", "found a list"),
         ("bootstrap.dcs.postgresql.use_slots", "found the number 7"),
         ("postgresql.data_dir", "expected the absolute path"),
@@ -245,15 +248,15 @@ fn what_cannot_be_kept_is_refused_and_not_just_ignored() {
             "bootstrap.dcs.standby_cluster.host",
         ),
         (
-            "bootstrap: {dcs: {synchronous_mode: quorum}}",
+            "bootstrap: {dcs: {synchronous_mode: majority}}",
             "bootstrap.dcs.synchronous_mode",
         ),
         (
-            "bootstrap: {dcs: {synchronous_mode_strict: true}}",
+            "bootstrap: {dcs: {synchronous_mode_strict: 3}}",
             "bootstrap.dcs.synchronous_mode_strict",
         ),
         (
-            "bootstrap: {dcs: {synchronous_node_count: 2}}",
+            "bootstrap: {dcs: {synchronous_node_count: 0}}",
             "bootstrap.dcs.synchronous_node_count",
         ),
         ("bootstrap: {initdb: [{pwfile: /x}]}", "bootstrap.initdb"),

@@ -199,14 +199,34 @@ fn a_standby_cluster_that_cannot_be_read_does_not_become_writable() {
 }
 
 #[test]
-fn a_mode_that_is_not_there_yet_still_loses_no_commit() {
-    let (next, said) = parse(r#"{"synchronous_mode": "quorum"}"#, &Dynamic::default());
-    assert_eq!(next.synchronous_mode, SyncMode::On);
-    has(&said, "error: synchronous_mode:", "quorum");
+fn synchronous_mode_in_all_its_forms() {
+    let quorum = r#"{"synchronous_mode": "quorum", "synchronous_node_count": 2}"#;
+    let (next, said) = parse(quorum, &Dynamic::default());
+    assert_eq!(said, Vec::<String>::new());
+    assert_eq!(next.synchronous_mode, SyncMode::Quorum);
+    assert_eq!(next.synchronous_node_count, 2);
+    assert!(!next.waits_for_nobody());
     let strict = r#"{"synchronous_mode": true, "synchronous_mode_strict": true}"#;
-    let (next, said) = parse(strict, &Dynamic::default());
+    let (next, _) = parse(strict, &Dynamic::default());
     assert_eq!(next.synchronous_mode, SyncMode::On);
-    has(&said, "error: synchronous_mode_strict:", "does not support");
+    assert!(next.waits_for_nobody());
+    // What is wrong keeps what is in force: commits go on waiting for as many.
+    let wrong = r#"{"synchronous_mode": "any", "synchronous_mode_strict": 2,
+                    "synchronous_node_count": 0}"#;
+    let (kept, said) = parse(wrong, &next);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!(kept.synchronous_mode, SyncMode::On);
+    assert!(kept.waits_for_nobody());
+    has(
+        &said,
+        "error: synchronous_mode:",
+        "expected on, off or quorum",
+    );
+    has(
+        &said,
+        "error: synchronous_node_count:",
+        "found the number 0",
+    );
 }
 
 #[test]

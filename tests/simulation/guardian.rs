@@ -314,7 +314,10 @@ impl World {
     /// It leads, and can be reached.
     pub(crate) fn can_be_copied(&self, from: usize, by: usize) -> bool {
         let server = self.nodes[from].server.as_ref();
-        let good = server.is_some_and(|server| server.is_writable() && !server.frozen);
+        // What is empty may copy a replica too, which streams then.
+        let empty = self.nodes[by].dir.whole().is_none();
+        let serves = |server: &Server| server.is_writable() || (empty && server.streaming);
+        let good = server.is_some_and(|server| serves(server) && !server.frozen);
         good && !self.nodes[from].cut_peers && !self.nodes[by].cut_peers
     }
 
@@ -340,7 +343,9 @@ impl World {
                     == self.nodes[node].dir.whole().map(|disk| disk.timeline) => {}
             Op::Clone | Op::Rewind => match (copy, source) {
                 (Some(copy), Some(from)) => {
-                    self.check_last_copy(node, from);
+                    if self.nodes[node].dir.whole().is_some() {
+                        self.check_last_copy(node, from);
+                    }
                     let mut disk = copy.clone();
                     disk.copy_from(&copy);
                     self.nodes[node].dir = Dir::Whole(disk);

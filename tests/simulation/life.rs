@@ -2,6 +2,7 @@
 
 use crate::act::Act;
 use crate::server::{Dir, Server};
+use crate::votes;
 use crate::world::{Bug, TTL_MS, World};
 use pgwarden::ha::budgets::Budgets;
 use pgwarden::ha::event::{Event, Op};
@@ -87,6 +88,7 @@ impl World {
         if let Bug::Core(sabotage) = self.options.bug {
             state.sabotage = sabotage;
         }
+        state.stream = votes::stream_tags(self.options.seed, node);
         state.lock.recall(n.memory.clone());
         state.lease.next_nonce = n.clock(self.now) * 1_000;
         n.life += 1;

@@ -2,6 +2,7 @@
 
 use crate::act::Act;
 use crate::node::Life;
+use crate::votes;
 use crate::world::World;
 use pgwarden::ha::event::Event;
 use pgwarden::ha::lock::{LockWrite, Outcome};
@@ -295,6 +296,7 @@ impl World {
             host: format!("10.0.0.{node}"),
             port: 5432,
             api_url: format!("http://10.0.0.{node}:8008/patroni"),
+            tags: votes::tags(self.options.seed, node),
             ..Member::default()
         };
         let member = state.public_member(&base);

@@ -3,9 +3,11 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::world::{TTL_MS, World};
+use pgwarden::ha::cascade::StreamTags;
 use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::model::{Lsn, Name, Timeline};
 use pgwarden::ha::shared::Rules;
+use std::collections::BTreeMap;
 
 /// Where the answer to a question goes.
 pub(crate) struct Candidate {
@@ -28,6 +30,28 @@ pub(crate) fn members(seed: u64) -> usize {
         3 | 5 => 4,
         7 => 5,
         _ => 3,
+    }
+}
+
+/// The tags of a member, by the seed: in a larger cluster somebody cascades, somebody offers copies
+/// and somebody is preferred.
+pub(crate) fn tags(seed: u64, node: usize) -> BTreeMap<String, String> {
+    let tags: &[(&str, &str)] = match (members(seed), node) {
+        (4.., 1) => &[("clonefrom", "true"), ("sync_priority", "3")],
+        (4.., 2) => &[("failover_priority", "2")],
+        (4.., 3) => &[("replicatefrom", "pg-1")],
+        (5, 4) => &[("replicatefrom", "pg-3")],
+        _ => &[],
+    };
+    let owned = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    owned.collect()
+}
+
+/// As its agent reads them.
+pub(crate) fn stream_tags(seed: u64, node: usize) -> StreamTags {
+    StreamTags {
+        nostream: false,
+        replicatefrom: tags(seed, node).remove("replicatefrom"),
     }
 }
 
