@@ -198,6 +198,8 @@ pub enum Rule {
     L7,
     /// Bootstrap.
     L9,
+    /// Mixed with Patroni.
+    L10,
     /// The race for a free lock.
     Election,
     /// Promotion and the primary's duties.

@@ -212,7 +212,8 @@ impl Turn<'_> {
         let mine = self.s.position().unwrap_or((0, Lsn(0)));
         let wanted = self.wanted_candidate();
         let may_lead = |name: &Name, status: &PeerStatus| {
-            self.sync_admits(name) || self.has_released_line(status.timeline, status.lsn)
+            let released = || self.has_released_line(status.timeline, status.lsn);
+            self.sync_admits(name) || (!self.s.runs_patroni(name) && released())
         };
         let better = said
             .iter()
@@ -222,6 +223,7 @@ impl Turn<'_> {
                 let chosen = wanted.as_ref() == Some(name);
                 let me = &self.s.me.name;
                 let before = theirs == mine && (self.outlook(name), *name) < (self.outlook(me), me);
+                let before = before && !self.s.runs_patroni(name);
                 chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
             });
         if let Some((name, status)) = better

@@ -302,6 +302,7 @@ impl Turn<'_> {
         self.press_stop();
         self.tend_lease();
         self.tend_failsafe();
+        self.explain_mixed();
         self.answer_asks();
         self.write_vouch();
         self.tend_restart();
