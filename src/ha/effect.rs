@@ -140,6 +140,11 @@ pub enum Effect {
         /// The members.
         members: BTreeSet<Name>,
     },
+    /// Drop the slots of these members on a replica, where nobody uses them.
+    DropSlots {
+        /// The members.
+        members: BTreeSet<Name>,
+    },
     /// Point the Service at me (L7), under this epoch.
     PublishRoute {
         /// The epoch.
@@ -294,6 +299,7 @@ impl fmt::Display for Effect {
             Self::Configure => write!(f, "write the settings and reload"),
             Self::SetSyncNames { names } => write!(f, "enforce the synchronous set {names:?}"),
             Self::SetSlots { members } => write!(f, "keep slots for {members:?}"),
+            Self::DropSlots { members } => write!(f, "drop idle slots of {members:?}"),
             Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),
             Self::Answer { id, done, text } => write!(f, "answer question {id}: {done}, {text}"),
             Self::Bye => write!(f, "end the agent"),

@@ -201,12 +201,6 @@ impl Turn<'_> {
             if member.nofailover() {
                 return Err(format!("{name} has the tag nofailover"));
             }
-            if member.patroni {
-                // L10: who is named must be one that knows what a release says.
-                return Err(format!(
-                    "{name} runs Patroni; hand over to one that runs pgwarden"
-                ));
-            }
             if !by_hand && !self.sync_admits(name) {
                 return Err(format!("{name} is not in the synchronous set"));
             }

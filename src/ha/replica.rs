@@ -7,6 +7,7 @@ use super::pg::Line;
 use super::rejoin::{Relation, Stand};
 use super::state::{Process, Succession};
 use super::step::Turn;
+use std::collections::BTreeSet;
 
 /// A replica that has not streamed for that long may be on another line than it seems.
 const UNSTREAMED_MS: Ms = 10_000;
@@ -165,8 +166,24 @@ impl Turn<'_> {
         if self.feed_starved() {
             return;
         }
+        if facts.in_recovery {
+            self.drop_slots();
+        }
         self.suspect(&leader, facts.streaming);
         self.follow_leader(leader);
+    }
+
+    /// What I kept for others while I led, or a Patroni before me kept, holds WAL here for nobody:
+    /// everybody streams from the leader.
+    pub(super) fn drop_slots(&mut self) {
+        let shared = self.s.shared.as_ref();
+        let names = shared.into_iter().flat_map(|shared| shared.members.keys());
+        let others = names.filter(|name| **name != self.s.me.name);
+        let members: BTreeSet<Name> = others.cloned().collect();
+        let due = !members.is_empty() && !self.s.rules.pause;
+        if due && self.may("drop-slots", 10 * self.s.budgets.renew_ms) {
+            self.emit(Effect::DropSlots { members });
+        }
     }
 
     /// Two promotions from one position leave one timeline with two contents and equal histories. A

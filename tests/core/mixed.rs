@@ -7,7 +7,6 @@ use super::conditions::{leader, member, shared_seen, tick};
 use super::*;
 use pgwarden::ha::event::{Ask, PeerStatus};
 use pgwarden::ha::lock::Mapped;
-use pgwarden::ha::shared::SharedWrite;
 
 /// D of the Patroni's record.
 const TTL_MS: u64 = 20_000;
@@ -192,37 +191,44 @@ fn a_patroni_gets_a_promise_only_as_the_holder() {
     let claimed_at = run_until(&mut state, &lock, at, at + 60_000).expect("a claim at last");
     assert!(claimed_at >= at + TTL_MS);
     // Ours leads: a Patroni that asks is none.
-    read(&mut state, held("c", 9, 99), claimed_at + 10);
-    let refused = promise(&mut state, b, claimed_at + 20).unwrap_err();
+    let mut state = replica();
+    with_patroni(&mut state, true, START + 5);
+    read(&mut state, held("c", 9, 99), START + 10);
+    let refused = promise(&mut state, b, START + 20).unwrap_err();
     assert!(refused.contains("leads"), "{refused}");
 }
 
 #[test]
-fn nobody_hands_over_to_a_patroni_by_name() {
+fn a_switchover_to_a_patroni_goes_through_the_object_that_it_reads() {
     let (mut state, sent_at) = leader();
+    let sender = Walsender {
+        client_addr: None,
+        name: "b".into(),
+        state: "streaming".into(),
+        sync_state: "async".into(),
+        sent_lsn: Lsn(100),
+        flush_lsn: Lsn(100),
+        replay_lsn: Lsn(100),
+    };
+    let seen = PgFacts {
+        walsenders: vec![sender],
+        ..facts(false)
+    };
+    step(&mut state, Event::PgSeen(seen), sent_at + 10);
     let mut shared = state.shared.clone().unwrap();
     shared.members.get_mut("b").unwrap().patroni = true;
     shared.failover.from = Some("a".into());
     shared.failover.to = Some("b".into());
     shared.failover.resource_version = Some("9".into());
     shared_seen(&mut state, shared, false, sent_at + 20);
-    let mut said = Vec::new();
-    for at in (sent_at + 30..sent_at + 4_000).step_by(100) {
-        said.extend(tick(&mut state, at));
-    }
-    let told = |effect: &Effect| matches!(effect, Effect::Explain { words, .. } if words.contains("b runs Patroni"));
-    assert!(said.iter().any(told), "{said:?}");
-    let cleared = |effect: &Effect| {
-        matches!(
-            effect,
-            Effect::WriteShared(SharedWrite::Failover {
-                from: None,
-                to: None,
-                ..
-            })
-        )
-    };
-    assert!(said.iter().any(cleared), "{said:?}");
+    tick(&mut state, sent_at + 30);
+    let handover = state.handover.as_ref().expect("a handover");
+    assert_eq!(handover.to.as_deref(), Some("b"));
+    // The request stays for the one who is named.
+    assert_eq!(
+        state.shared.as_ref().unwrap().failover.to.as_deref(),
+        Some("b")
+    );
 }
 
 #[test]
@@ -314,4 +320,30 @@ fn of_equals_nobody_waits_for_a_patroni() {
     // only member that could waited R for it.
     assert!(waits_for_an_equal(false) >= 1_000, "R of a D of 6 s");
     assert!(waits_for_an_equal(true) < 500);
+}
+
+#[test]
+fn a_replica_keeps_no_slots_and_a_primary_does() {
+    let dropped = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::DropSlots { members } => Some(members.iter().cloned().collect::<Vec<_>>()),
+            _ => None,
+        })
+    };
+    let mut state = replica();
+    read(&mut state, patronis("b", 3, 50), START + 1);
+    let effects = with_patroni(&mut state, false, START + 5);
+    assert_eq!(
+        dropped(&effects),
+        Some(vec!["b".to_owned(), "c".to_owned()])
+    );
+    assert_eq!(
+        dropped(&tick(&mut state, START + 1_000)),
+        None,
+        "not at every step"
+    );
+    let (mut state, sent_at) = leader();
+    for at in (sent_at + 10..sent_at + 900).step_by(100) {
+        assert_eq!(dropped(&tick(&mut state, at)), None);
+    }
 }

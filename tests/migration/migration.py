@@ -5,7 +5,9 @@ directory and Pod for both programs, synchronous mode on and a writer on every m
 acknowledged row may be missing, no old primary may acknowledge what was sent after the new one's
 first acknowledgement, and `ctl list` says "mixed" exactly while it is.
 
-    run.sh [--dialect endpoints|configmaps] [--order m-2,m-0,m-1]
+    tests/wire/run.sh migration [--dialect endpoints|configmaps] [--order m-2,m-0,m-1]
+
+Other courses than an order: `--order switchovers` and `--order deaths`, of leaders while it is mixed.
 """
 
 import argparse
@@ -28,25 +30,34 @@ CONTROL_PLANE = str(HERE.parent / "kube" / "control-plane.sh")
 DIALECTS = ["endpoints", "configmaps"]
 
 
+OTHERS = {"switchovers": rolling.switchovers, "deaths": rolling.deaths}
+
+
 def order_of(text):
-    order = tuple(text.split(","))
-    if sorted(order) != NAMES:
-        raise argparse.ArgumentTypeError(f"{text}: expected {', '.join(NAMES)} in some order, each once")
-    return order
+    if text not in OTHERS and sorted(text.split(",")) != NAMES:
+        expected = f"{', '.join(NAMES)} in some order, each once, or {' or '.join(OTHERS)}"
+        raise argparse.ArgumentTypeError(f"{text}: expected {expected}")
+    return text
+
+
+def course_of(order):
+    if order in OTHERS:
+        return OTHERS[order]
+    return lambda cluster: rolling.there_and_back(cluster, order.split(","))
 
 
 def go(dialect, orders, kubeconfig, home):
-    """One cluster, through all of these orders; how many went well, and how many did not."""
+    """One cluster, through all of these courses; how many went well, and how many did not."""
     passed = failed = 0
     cluster = rolling.Rolling(dialect, Kube(kubeconfig), home)
     try:
         cluster.bring_up()
         for order in orders:
-            figures, wrong = rolling.roll(cluster, order)
-            print(f"{dialect} {' '.join(order)}: {figures['rows']} rows acknowledged, {figures['missing']} missing, "
+            figures, wrong = rolling.under_writers(cluster, course_of(order))
+            print(f"{dialect} {order}: {figures['rows']} rows acknowledged, {figures['missing']} missing, "
                   f"longest write gap {figures['gap']} ms, {figures['handovers']} handovers", flush=True)
             for words in wrong:
-                print(f"FAILED: {dialect} {' '.join(order)}: {words}", flush=True)
+                print(f"FAILED: {dialect} {order}: {words}", flush=True)
             passed, failed = passed + (not wrong), failed + bool(wrong)
     except (Failure, HTTPError, OSError) as failure:
         print(f"FAILED: {dialect} {failure}", flush=True)
@@ -58,7 +69,8 @@ def go(dialect, orders, kubeconfig, home):
 
 def inside(arguments):
     dialects = [arguments.dialect] if arguments.dialect else DIALECTS
-    orders = [arguments.order] if arguments.order else list(permutations(NAMES))
+    every = [",".join(order) for order in permutations(NAMES)]
+    orders = [arguments.order] if arguments.order else [*every, *OTHERS]
     print(f"steps: {', '.join(rolling.STEPS)}")
     counts = [go(dialect, orders, arguments.inside, arguments.home) for dialect in dialects]
     passed, failed = (sum(count) for count in zip(*counts))

@@ -5,10 +5,11 @@ Every step of the runbook, docs/migration.md, that is done here has its name; a 
 
 import json
 import re
+import signal
 import subprocess
 from pathlib import Path
 
-import yaml
+import psycopg
 from cluster import PROGRAM, Failure
 from rig import API_PORT, NAMES, PASSWORD, PG_PORT, SCOPE, Side
 from writers import TABLE, Writers, handovers, longest_gap, missing, two_writers
@@ -53,6 +54,12 @@ class Rolling(Side):
             self.files[name] = json.dumps(config)
         return json.loads(self.files[name])
 
+    def sql(self, name, text):
+        try:
+            return super().sql(name, text)
+        except psycopg.Error as error:
+            raise LookupError(f"{name}: {error}") from None
+
     # What people ask.
 
     def list(self, name):
@@ -85,6 +92,15 @@ class Rolling(Side):
         enforced = self.sql(leader, "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')")
         good = recorded == leader and standbys and enforced[0][0] > 0
         return leader if good else None
+
+    def idle_slots(self):
+        """Slots that nobody uses on replicas that run pgwarden: a Patroni moves its own on."""
+        leader = self.leader()
+        if leader is None:
+            raise LookupError("nobody leads")
+        replicas = [name for name in NAMES if name != leader and self.kinds[name] == "pgwarden"]
+        idle = "SELECT slot_name FROM pg_replication_slots WHERE NOT active AND NOT temporary"
+        return {name: slots for name in replicas if (slots := self.sql(name, idle))}
 
     def is_said(self):
         """Every pgwarden names exactly the Patronis; nobody does where there are none, or only they."""
@@ -129,6 +145,7 @@ def forward(cluster, name):
 @step("look-while-mixed")
 def look(cluster):
     cluster.wait(f"ctl list says what is mixed: {cluster.kinds}", cluster.is_said)
+    cluster.wait("no slot keeps WAL on a replica for nobody", lambda: not cluster.idle_slots())
 
 
 @step("go-back")
@@ -136,9 +153,9 @@ def back(cluster, name):
     replace(cluster, name, "patroni")
 
 
-@step("all-replaced")
-def switch(cluster):
-    """With nobody of the other kind left a switchover to a named member works."""
+@step("move-the-leader")
+def move(cluster):
+    """A switchover to the synchronous standby by name, whatever the two run."""
     leader = cluster.whole()
     _, standbys = cluster.published()
     wanted = standbys.split(",")[0]
@@ -148,23 +165,90 @@ def switch(cluster):
     cluster.wait(f"{wanted} leads", lambda: cluster.whole() == wanted)
 
 
-def roll(cluster, order):
-    """One order there and back; its figures, and what was wrong in words."""
+@step("all-replaced")
+def pgwardens_own(cluster):
+    look(cluster)
+    move(cluster)
+
+
+@step("a-leader-dies")
+def die(cluster):
+    """All processes of the leader at once; one of the other kind has to lead, by the lock's age."""
+    dead = cluster.whole()
+    kind = cluster.kinds[dead]
+    cluster.stop(dead, signal.SIGKILL)
+    follows = cluster.wait(f"another leads than {dead} ({kind})", cluster.leader)
+    if cluster.kinds[follows] == kind:
+        raise Failure(f"{follows} leads, and runs {kind} as the dead {dead} did")
+    cluster.start(dead)
+    cluster.wait(f"whole again after {dead} came back", cluster.whole)
+
+
+def there_and_back(cluster, order):
+    """Every member in this order, and again."""
+    before(cluster)
+    for name in order:
+        forward(cluster, name)
+        look(cluster)
+    pgwardens_own(cluster)
+    for name in order:
+        back(cluster, name)
+        look(cluster)
+
+
+def switchovers(cluster):
+    """From a Patroni to a pgwarden and from that to a Patroni, as an operator asks for them."""
+    before(cluster)
+    replaced = cluster.published()[1]
+    forward(cluster, replaced)
+    # It need not be the synchronous standby any more.
+    while cluster.whole() != replaced:
+        if replaced in cluster.published()[1].split(","):
+            move(cluster)
+        else:
+            back(cluster, replaced)
+            replaced = cluster.published()[1]
+            forward(cluster, replaced)
+    look(cluster)
+    move(cluster)
+    if cluster.kinds[cluster.whole()] != "patroni":
+        raise Failure("nobody moved from a pgwarden to a Patroni")
+    look(cluster)
+    back(cluster, replaced)
+    look(cluster)
+
+
+def deaths(cluster):
+    """A Patroni that leads pgwardens dies, then a pgwarden that leads Patronis."""
+    before(cluster)
+    first = cluster.whole()
+    for name in NAMES:
+        if name != first:
+            forward(cluster, name)
+    look(cluster)
+    die(cluster)
+    second = cluster.whole()
+    for name in NAMES:
+        if name not in (first, second):
+            back(cluster, name)
+    if cluster.whole() != second:
+        raise Failure(f"{second} does not lead any more")
+    look(cluster)
+    die(cluster)
+    back(cluster, second)
+    look(cluster)
+
+
+def under_writers(cluster, course):
+    """The figures of this course of steps, and what was wrong in words."""
     writers = Writers(cluster.ips, PG_PORT, PASSWORD)
     leader = cluster.wait("the cluster is whole", cluster.whole)
     cluster.sql(leader, TABLE)
     cluster.sql(leader, "TRUNCATE written")
     cluster.leftovers = []
-    before(cluster)
     writers.start()
     try:
-        for name in order:
-            forward(cluster, name)
-            look(cluster)
-        switch(cluster)
-        for name in order:
-            back(cluster, name)
-            look(cluster)
+        course(cluster)
         cluster.wait("the cluster is whole at the end", cluster.whole)
     finally:
         writers.end()

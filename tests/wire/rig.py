@@ -194,14 +194,14 @@ class Side:
         return not left
 
     def end_postgres(self, name):
-        """With the first process of a container end all others."""
-        data = str(self.home / name / "data").encode()
+        """With the first process of a container end all others: who works in the data directory."""
+        data = str(self.home / name / "data")
         left = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if data in (process / "cmdline").read_bytes():
-                    left.append(process.name)
+                if os.readlink(process / "cwd") == data:
                     os.kill(int(process.name), signal.SIGKILL)
+                    left.append(process.name)
             except OSError:
                 continue
         return left
