@@ -199,22 +199,22 @@ def there_and_back(cluster, order):
 def switchovers(cluster):
     """From a Patroni to a pgwarden and from that to a Patroni, as an operator asks for them."""
     before(cluster)
-    replaced = cluster.published()[1]
-    forward(cluster, replaced)
-    # It need not be the synchronous standby any more.
-    while cluster.whole() != replaced:
-        if replaced in cluster.published()[1].split(","):
-            move(cluster)
-        else:
-            back(cluster, replaced)
-            replaced = cluster.published()[1]
-            forward(cluster, replaced)
+    first = cluster.whole()
+    replicas = [name for name in NAMES if name != first]
+    for name in replicas:
+        forward(cluster, name)
     look(cluster)
     move(cluster)
-    if cluster.kinds[cluster.whole()] != "patroni":
-        raise Failure("nobody moved from a pgwarden to a Patroni")
+    second = cluster.whole()
+    # With the other replica gone back nobody but a Patroni can be the synchronous standby.
+    (third,) = [name for name in replicas if name != second]
+    back(cluster, third)
     look(cluster)
-    back(cluster, replaced)
+    move(cluster)
+    if (cluster.kinds[second], cluster.kinds[cluster.whole()]) != ("pgwarden", "patroni"):
+        raise Failure(f"the leader did not move from a pgwarden to a Patroni: {cluster.kinds}")
+    look(cluster)
+    back(cluster, second)
     look(cluster)
 
 
