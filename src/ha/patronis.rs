@@ -27,6 +27,13 @@ impl Identity {
     }
 }
 
+impl Held {
+    /// The member whose Pod holds this lock: a Patroni's record knows no Pods (L1).
+    pub(super) fn is_of_pod(&self, member: &Member) -> bool {
+        self.holder.is_patronis() || member.pod_uid == self.holder.pod_uid
+    }
+}
+
 impl State {
     /// The lock as this member may take it. The codec knows one sight of the object; what a
     /// Patroni's record means also depends on what was there before.
@@ -84,11 +91,6 @@ impl State {
         let shared = self.shared.as_ref();
         let member = shared.and_then(|shared| shared.members.get(name));
         member.is_some_and(|member| member.patroni)
-    }
-
-    /// The member whose Pod holds this lock: a Patroni's record knows no Pods (L1).
-    pub(super) fn is_holders(&self, member: &Member, held: &Held) -> bool {
-        held.holder.is_patronis() || member.pod_uid == held.holder.pod_uid
     }
 
     /// Whether its failsafe map is in force. A Patroni leaves an old one standing when the mode

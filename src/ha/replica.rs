@@ -98,7 +98,7 @@ impl Turn<'_> {
         let name = held.holder.name.clone();
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
-        let same = self.s.is_holders(&member, held);
+        let same = held.is_of_pod(&member);
         let promised = self.s.promised_until(self.now).is_some();
         let alive = held.paused || promised || self.now < self.s.lock.changed_at + held.ttl_ms;
         (member.serves_as_leader() && same && alive && member.timeline.is_some())

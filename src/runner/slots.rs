@@ -21,7 +21,7 @@ pub(super) async fn run_drop_slots(context: Arc<Context>, members: BTreeSet<Name
     match dropped {
         Ok(dropped) if dropped.is_empty() => {}
         Ok(dropped) => {
-            tracing::info!("slots that would keep WAL on a replica: dropped {dropped:?}")
+            tracing::info!("slots that would keep WAL on a replica: dropped {dropped:?}");
         }
         Err(error) => tracing::debug!(%error, "idle slots were not dropped"),
     }
