@@ -1,4 +1,4 @@
-# make demo [EXERCISE=1] [ROUNDS=3] [SYNC=on|off] [MEMBERS=3]   a cluster on this machine
+# make demo [EXERCISE=1] [ROUNDS=3] [SYNC=on|quorum|off] [MEMBERS=3]   a cluster on this machine
 # make test                                   everything that runs without a cluster
 # make verify                                 changes nothing: format, lints, tidiness, dependencies
 # make fix                                    what verify would complain of, where a tool can
@@ -12,6 +12,8 @@
 # make patronictl                             the unmodified patronictl on a cluster of the playground's
 # make haproxy                                the unmodified HAProxy before one
 # make differential [ONLY="--state running"]  Patroni and pgwarden in the same states, key by key
+# make migration [ONLY="--dialect endpoints --order m-2,m-0,m-1"]
+#                                             Patroni -> pgwarden -> Patroni, member by member
 #
 # What is missing is installed when root asks on Debian; anybody else is told what to run.
 
@@ -20,7 +22,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 .PHONY: build demo test verify fix bench sim setup image manifests e2e \
-        parity patronictl haproxy differential
+        parity patronictl haproxy differential migration
 
 build:
 	cargo build
@@ -75,5 +77,5 @@ e2e:
 
 # They need Patroni's package from PyPI; what is missing is said, and is no failure (77).
 WIRE = tests/wire/run.sh
-parity patronictl haproxy differential: setup
+parity patronictl haproxy differential migration: setup
 	$(WIRE) $@ $(if $(OFFLINE),--offline) $(ONLY) || [ $$? -eq 77 ]

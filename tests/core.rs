@@ -31,6 +31,8 @@ mod election;
 mod failsafe;
 #[path = "core/leaving.rs"]
 mod leaving;
+#[path = "core/mixed.rs"]
+mod mixed;
 #[path = "core/pause.rs"]
 mod pause;
 #[path = "core/planned.rs"]

@@ -136,3 +136,20 @@ fn every_guarantee_names_a_test_that_exists() {
     assert!(named > 30, "only {named} tests are named");
     none(missing);
 }
+
+/// The runbook of the migration and the rig that goes through it have the same steps.
+#[test]
+fn the_runbook_and_its_rig_have_the_same_steps() {
+    use std::collections::BTreeSet;
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let between = |text: &str, before: &str, after: char| -> BTreeSet<String> {
+        let found = text.split(before).skip(1);
+        found
+            .filter_map(|rest| Some(rest.split_once(after)?.0.to_owned()))
+            .collect()
+    };
+    let written = between(&read("docs/migration.md"), ", step `", '`');
+    let done = between(&read("tests/migration/rolling.py"), "\n@step(\"", '"');
+    assert!(done.len() > 3, "only {done:?}");
+    assert_eq!(written, done, "left: docs/migration.md, right: the rig");
+}

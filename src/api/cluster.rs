@@ -22,9 +22,17 @@ pub fn cluster(view: &View) -> Value {
         body.insert("scheduled_switchover".to_owned(), planned(plan));
     }
     body.insert("scope".to_owned(), Value::from(view.scope.as_str()));
+    let mut extras = Map::new();
     let troubles = troubles(view);
     if !troubles.is_empty() {
-        body.insert("pgwarden".to_owned(), json!({ "troubles": troubles }));
+        extras.insert("troubles".to_owned(), Value::Object(troubles));
+    }
+    let mixed = patronis(view);
+    if !mixed.is_empty() {
+        extras.insert("patroni".to_owned(), json!(mixed));
+    }
+    if !extras.is_empty() {
+        body.insert("pgwarden".to_owned(), Value::Object(extras));
     }
     Value::Object(body)
 }
@@ -46,6 +54,15 @@ fn troubles(view: &View) -> Map<String, Value> {
     troubled
         .map(|(name, member)| (name.clone(), Value::from(member.trouble.as_str())))
         .collect()
+}
+
+/// Who runs Patroni (L10): since this one does not, the cluster is mixed.
+fn patronis(view: &View) -> Vec<&str> {
+    // In the Pod of one that has just replaced a Patroni the old word stands for a moment.
+    let me = &view.identity.name;
+    let others = view.members.iter().filter(|(name, _)| *name != me);
+    let theirs = others.filter(|(_, member)| member.patroni);
+    theirs.map(|(name, _)| name.as_str()).collect()
 }
 
 fn row(view: &View, name: &str, member: &Member) -> Value {

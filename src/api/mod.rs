@@ -23,6 +23,7 @@ mod lines;
 mod metrics;
 pub mod peer;
 pub mod query;
+mod questions;
 mod reinitialize;
 pub mod restart;
 mod routes;

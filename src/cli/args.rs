@@ -44,8 +44,8 @@ pub struct PlaygroundArgs {
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(6..=300))]
     pub ttl: u64,
     /// Synchronous replication.
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    pub sync: Switch,
+    #[arg(long, value_enum, default_value_t = Synchronous::On)]
+    pub sync: Synchronous,
     /// Which Kubernetes objects carry the lock.
     #[arg(long, value_enum, default_value_t = Lock::Lease)]
     pub lock: Lock,
@@ -73,13 +73,31 @@ pub struct PlaygroundArgs {
     pub keep_logs: bool,
 }
 
-/// On or off.
+/// Synchronous replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// On.
+pub enum Synchronous {
+    /// One named standby confirms.
     On,
-    /// Off.
+    /// Any of the standbys does.
+    Quorum,
+    /// None has to.
     Off,
+}
+
+impl Synchronous {
+    /// Commits wait for a standby.
+    pub fn waits(self) -> bool {
+        self != Self::Off
+    }
+
+    /// As `synchronous_mode` is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Quorum => "quorum",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A dialect of the lock.

@@ -36,6 +36,7 @@ pub struct Cluster {
 #[serde(default)]
 struct Extras {
     troubles: BTreeMap<String, String>,
+    patroni: Vec<String>,
 }
 
 /// A switchover that waits for its time.
@@ -142,6 +143,11 @@ impl Cluster {
     /// What keeps members from running, by name.
     pub fn troubles(&self) -> &BTreeMap<String, String> {
         &self.pgwarden.troubles
+    }
+
+    /// Who runs Patroni in a cluster that is mixed (L10).
+    pub fn patronis(&self) -> &[String] {
+        &self.pgwarden.patroni
     }
 
     /// The names, for a message.

@@ -160,6 +160,10 @@ pub fn footer(cluster: &Cluster) -> Vec<String> {
             lines.extend(name.iter().map(|name| format!("{word:>24}: {name}")));
         }
     }
+    if !cluster.patronis().is_empty() {
+        let names = cluster.patronis().join(", ");
+        lines.push(format!(" mixed: Patroni runs on {names}"));
+    }
     let troubles = cluster.troubles().iter();
     lines.extend(troubles.map(|(name, trouble)| format!(" {name}: {trouble}")));
     lines

@@ -52,6 +52,7 @@ impl LockBelief {
 
 impl Turn<'_> {
     pub(super) fn absorb_lock(&mut self, lock: LockSnapshot, quorum: bool) {
+        let lock = self.s.as_seen(lock);
         let sent_at = self.s.reading_lock.unwrap_or(self.now);
         if quorum {
             self.lock_read_ended();

@@ -164,6 +164,11 @@ pub enum Effect {
         /// The members.
         members: BTreeSet<Name>,
     },
+    /// Drop the slots of these members on a replica, where nobody uses them.
+    DropSlots {
+        /// The members.
+        members: BTreeSet<Name>,
+    },
     /// Point the Service at me (L7), under this epoch.
     PublishRoute {
         /// The epoch.
@@ -224,6 +229,8 @@ pub enum Rule {
     L7,
     /// Bootstrap.
     L9,
+    /// Mixed with Patroni.
+    L10,
     /// The race for a free lock.
     Election,
     /// Promotion and the primary's duties.
@@ -325,6 +332,7 @@ impl fmt::Display for Effect {
             Self::Configure => write!(f, "write the settings and reload"),
             Self::SetSync { wanted } => write!(f, "enforce the synchronous set: {wanted}"),
             Self::SetSlots { members } => write!(f, "keep slots for {members:?}"),
+            Self::DropSlots { members } => write!(f, "drop idle slots of {members:?}"),
             Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),
             Self::Answer { id, done, text } => write!(f, "answer question {id}: {done}, {text}"),
             Self::Bye => write!(f, "end the agent"),

@@ -217,7 +217,8 @@ impl Turn<'_> {
         let mine = self.s.position().unwrap_or((0, Lsn(0)));
         let wanted = self.wanted_candidate();
         let may_lead = |name: &Name, status: &PeerStatus| {
-            self.sync_admits(name) || self.has_released_line(status.timeline, status.lsn)
+            let released = || self.has_released_line(status.timeline, status.lsn);
+            self.sync_admits(name) || (!self.s.runs_patroni(name) && released())
         };
         let better = said
             .iter()
@@ -228,6 +229,7 @@ impl Turn<'_> {
                 let me = &self.s.me.name;
                 let rank = |name: &Name| (self.outlook(name), Reverse(self.priority(name)));
                 let before = theirs == mine && (rank(name), *name) < (rank(me), me);
+                let before = before && !self.s.runs_patroni(name);
                 chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
             });
         if let Some((name, status)) = better

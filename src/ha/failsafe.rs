@@ -112,6 +112,9 @@ impl State {
     /// asks me. That its Pod was deleted says nothing: a person may have done so while it runs.
     pub(super) fn holder_without_me(&self) -> Option<&Held> {
         let held = self.lock.mapped_holder().filter(|held| !self.is_me(held))?;
+        if !self.map_counts(held) {
+            return None;
+        }
         let listed = |map: &FailsafeMap| {
             let me = map.get(&self.me.name);
             me.is_some_and(|me| me.pod_uid.is_empty() || me.pod_uid == self.me.pod_uid)
@@ -319,17 +322,18 @@ impl Turn<'_> {
         if attempts.any(|a| !a.release && self.now < a.sent_at + a.ttl_ms) {
             return Err("I am taking the lock".to_owned());
         }
-        if epoch < state.lock.greatest_epoch && !holder.pod_uid.is_empty() {
+        if epoch < state.lock.greatest_epoch && !holder.is_patronis() {
             let known = state.lock.greatest_epoch;
             return Err(format!(
                 "epoch {known} is known, and you lead epoch {epoch}"
             ));
         }
         match state.lock.snapshot.as_ref().map(|lock| &lock.state) {
-            // A Patroni, by its name alone: its record is none of ours.
-            Some(LockState::Held(held)) if holder.pod_uid.is_empty() => {
+            // A Patroni, by its name alone.
+            Some(LockState::Held(held)) if holder.is_patronis() && held.holder != *holder => {
                 Err(format!("{} leads", held.holder))
             }
+            Some(LockState::Held(_)) if holder.is_patronis() => Ok(()),
             Some(LockState::Held(held)) if held.epoch == epoch && held.holder != *holder => {
                 let other = &held.holder;
                 Err(format!("{other} leads epoch {epoch}"))

@@ -40,6 +40,7 @@ pub mod lock;
 pub mod memory;
 pub mod model;
 mod objects;
+mod patronis;
 pub mod pause;
 pub mod pg;
 mod primary;

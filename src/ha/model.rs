@@ -72,6 +72,9 @@ pub struct Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_patronis() {
+            return write!(f, "{} (Patroni)", self.name);
+        }
         write!(
             f,
             "{} (pod {}, incarnation {})",
@@ -216,6 +219,9 @@ pub struct Member {
     /// When its Pod was made, on the API server's clock; sorts by time.
     #[serde(default)]
     pub created: String,
+    /// It runs Patroni (L10): what it published last is none of ours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patroni: bool,
     /// What keeps it from running or serving and what to do, for people only; empty: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trouble: String,

@@ -8,6 +8,7 @@ use super::rejoin::{Relation, Stand};
 use super::remote::REMOTE;
 use super::state::{Process, Succession};
 use super::step::Turn;
+use std::collections::BTreeSet;
 
 /// A replica that has not streamed for that long may be on another line than it seems.
 const UNSTREAMED_MS: Ms = 10_000;
@@ -98,7 +99,7 @@ impl Turn<'_> {
         let name = held.holder.name.clone();
         let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
-        let same = member.pod_uid == held.holder.pod_uid;
+        let same = held.is_of_pod(&member);
         let promised = self.s.promised_until(self.now).is_some();
         let alive = held.paused || promised || self.now < self.s.lock.changed_at + held.ttl_ms;
         (member.serves_as_leader() && same && alive && member.timeline.is_some())
@@ -166,8 +167,24 @@ impl Turn<'_> {
         if self.feed_starved() {
             return;
         }
+        if facts.in_recovery {
+            self.drop_slots();
+        }
         self.suspect(&leader, facts.streaming);
         self.follow_as_tagged(leader);
+    }
+
+    /// What I kept for others while I led, or a Patroni before me kept, holds WAL here for nobody:
+    /// everybody streams from the leader.
+    pub(super) fn drop_slots(&mut self) {
+        let shared = self.s.shared.as_ref();
+        let names = shared.into_iter().flat_map(|shared| shared.members.keys());
+        let others = names.filter(|name| **name != self.s.me.name);
+        let members: BTreeSet<Name> = others.cloned().collect();
+        let due = !members.is_empty() && !self.s.rules.pause;
+        if due && self.may("drop-slots", 10 * self.s.budgets.renew_ms) {
+            self.emit(Effect::DropSlots { members });
+        }
     }
 
     /// Two promotions from one position leave one timeline with two contents and equal histories. A

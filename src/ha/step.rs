@@ -305,6 +305,7 @@ impl Turn<'_> {
         self.tend_lease();
         self.tend_failsafe();
         self.tend_votes();
+        self.explain_mixed();
         self.answer_asks();
         self.write_vouch();
         self.tend_restart();

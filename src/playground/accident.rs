@@ -27,6 +27,7 @@ pub(super) enum Accident {
     AgentKilled,
     AgentFrozen,
     PostmasterFrozen,
+    ContainerFrozen,
     ApiCut,
     ReplicaLost,
     AllKilled,
@@ -55,7 +56,8 @@ impl Accident {
     ];
 
     /// What people do by hand, and what takes long: only when asked for.
-    pub(super) const BY_HAND: [Self; 8] = [
+    pub(super) const BY_HAND: [Self; 9] = [
+        Self::ContainerFrozen,
         Self::TtlLowered,
         Self::LockDamaged,
         Self::LockDeleted,
@@ -81,6 +83,7 @@ impl Accident {
             Self::AgentKilled => "killed-agent",
             Self::AgentFrozen => "frozen-agent",
             Self::PostmasterFrozen => "frozen-postmaster",
+            Self::ContainerFrozen => "frozen-container",
             Self::ApiCut => "cut-from-api",
             Self::ReplicaLost => "lost-replica",
             Self::AllKilled => "killed-all",
@@ -141,6 +144,7 @@ impl Accident {
             }
             Self::AgentFrozen => freeze(agent().await?, frozen_for).await,
             Self::PostmasterFrozen => freeze(postmaster()?, frozen_for).await,
+            Self::ContainerFrozen => freeze_container(cluster, round, frozen_for).await,
             Self::ApiCut => {
                 cluster.set_cut(primary, true);
                 sleep(frozen_for).await;
@@ -201,7 +205,7 @@ async fn switchover(cluster: &Cluster, primary: usize, round: u32) -> anyhow::Re
     let leader = &cluster.keepers[primary].member;
     let mut body = json!({"leader": leader.name});
     if round % 2 == 1 {
-        let candidate = if cluster.sync {
+        let candidate = if cluster.sync.waits() {
             sync_standby(cluster, primary).await?
         } else {
             cluster.keepers[replica(cluster, primary, round)?]
@@ -230,7 +234,7 @@ async fn sync_standby(cluster: &Cluster, primary: usize) -> anyhow::Result<Strin
     let members = body["members"].as_array().cloned().unwrap_or_default();
     let standby = members
         .iter()
-        .find(|member| member["role"] == "sync_standby");
+        .find(|member| member["role"] == "sync_standby" || member["role"] == "quorum_standby");
     let name = standby.and_then(|member| member["name"].as_str());
     name.map(str::to_owned)
         .ok_or_else(|| anyhow!("no synchronous standby is published"))
@@ -268,6 +272,33 @@ async fn freeze(pid: Pid, time: Duration) -> anyhow::Result<()> {
     sleep(time).await;
     if processes::started_at(pid) == known {
         signal(pid, Signal::SIGCONT);
+    }
+    Ok(())
+}
+
+/// Guardian, agent and PostgreSQL with all its backends stand still together and go on together
+/// (G10), each round those of the next member.
+async fn freeze_container(cluster: &Cluster, round: u32, time: Duration) -> anyhow::Result<()> {
+    let number = round.saturating_sub(1) as usize % cluster.keepers.len();
+    let keeper = &cluster.keepers[number];
+    let guardian = keeper.seen().guardian.context("find the guardian")?;
+    let member = &keeper.member;
+    let mut pids = vec![guardian];
+    pids.extend(processes::agent_of(guardian));
+    pids.extend(processes::in_dir(&member.dir));
+    let known: Vec<(Pid, Option<String>)> = pids
+        .into_iter()
+        .map(|pid| (pid, processes::started_at(pid)))
+        .collect();
+    for (pid, _) in &known {
+        signal(*pid, Signal::SIGSTOP);
+    }
+    sleep(time).await;
+    // PostgreSQL first: it must find nobody to confirm a commit before the guardian runs.
+    for (pid, started_at) in known.iter().rev() {
+        if processes::started_at(*pid) == *started_at {
+            signal(*pid, Signal::SIGCONT);
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::member::{Member, NAMESPACE};
 use super::proxy::Proxy;
 use super::stage::{self, Stage};
 use super::{Plan, processes, say};
+use crate::cli::args::Synchronous;
 use crate::postgres::version::{Installation, MAJOR_MAX, MAJOR_MIN};
 use crate::sys::host::random_incarnation;
 use anyhow::{Context, anyhow, bail};
@@ -35,7 +36,7 @@ pub(super) struct Cluster {
     /// How long the API is gone where it goes.
     pub(super) outage: Duration,
     /// Synchronous replication.
-    pub(super) sync: bool,
+    pub(super) sync: Synchronous,
     /// The end of a container is reported.
     pub(super) terminated: bool,
     network: Network,

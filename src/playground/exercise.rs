@@ -84,7 +84,7 @@ fn banner(plan: &Plan, cluster: &Cluster) -> String {
         plan.members,
         cluster.installation.text,
         plan.ttl_s,
-        if plan.sync { "on" } else { "off" },
+        plan.sync.word(),
         if plan.kubeconfig.is_some() {
             "a real"
         } else {
@@ -165,7 +165,7 @@ impl Exercise<'_> {
             Err(error) => row.trouble.push(format!("{error:#}")),
         }
         row.may_miss =
-            !self.cluster.sync && accident.may_lose() && after.timeline > before.timeline;
+            !self.cluster.sync.waits() && accident.may_lose() && after.timeline > before.timeline;
         if let Err(error) = happened {
             row.trouble.push(format!("{error:#}"));
         }

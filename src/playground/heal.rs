@@ -102,8 +102,8 @@ async fn look(cluster: &Cluster) -> Result<Whole, String> {
             ));
         }
     }
-    streaming(&members, primary, cluster.sync).await?;
-    if cluster.sync && members.len() > 1 {
+    streaming(&members, primary, cluster.sync.waits()).await?;
+    if cluster.sync.waits() && members.len() > 1 {
         published(&members[primary]).await?;
     }
     Ok(Whole { primary, timeline })
@@ -172,7 +172,7 @@ async fn published(leader: &Member) -> Result<(), String> {
     let members = body["members"].as_array().cloned().unwrap_or_default();
     if members
         .iter()
-        .any(|member| member["role"] == "sync_standby")
+        .any(|member| member["role"] == "sync_standby" || member["role"] == "quorum_standby")
     {
         return Ok(());
     }

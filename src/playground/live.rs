@@ -38,7 +38,7 @@ pub(super) async fn run(cluster: &Cluster) -> anyhow::Result<Exit> {
 }
 
 async fn picture(cluster: &Cluster, lock: &mut Lock) -> String {
-    let sync = if cluster.sync { "on" } else { "off" };
+    let sync = cluster.sync.word();
     let (version, ttl_s) = (&cluster.installation.text, cluster.ttl_s);
     let psql =
         |member: &Arc<Member>| format!("  {}:  psql {}", member.name, member.connection_string());

@@ -100,7 +100,7 @@ impl Member {
         let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
         let (dir, data) = (quoted(&self.dir), quoted(&self.data_dir()));
         let (kubeconfig, bin_dir) = (quoted(&self.kubeconfig()), quoted(bin_dir));
-        let (ttl_s, sync) = (plan.ttl_s, plan.sync);
+        let (ttl_s, sync) = (plan.ttl_s, plan.sync.word());
         let lock = match plan.dialect {
             Dialect::Lease => "lock: lease",
             Dialect::Endpoints => "use_endpoints: true",
@@ -189,7 +189,7 @@ mod tests {
             members: 3,
             ttl_s: 6,
             outage: std::time::Duration::from_secs(24),
-            sync: true,
+            sync: crate::cli::args::Synchronous::On,
             dialect: Dialect::ConfigMap,
             bin_dir: None,
             accidents: Vec::new(),

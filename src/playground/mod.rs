@@ -34,7 +34,7 @@ mod sql;
 mod stage;
 mod writer;
 
-use crate::cli::args::{Lock, PlaygroundArgs, Switch};
+use crate::cli::args::{Lock, PlaygroundArgs, Synchronous};
 use crate::cli::exit::Exit;
 use crate::dcs::Dialect;
 use accident::Accident;
@@ -55,7 +55,7 @@ struct Plan {
     members: usize,
     ttl_s: u64,
     outage: Duration,
-    sync: bool,
+    sync: Synchronous,
     dialect: Dialect,
     bin_dir: Option<PathBuf>,
     accidents: Vec<Accident>,
@@ -100,7 +100,7 @@ impl Plan {
             members,
             ttl_s: args.ttl,
             outage: Duration::from_secs(args.outage.unwrap_or(4 * args.ttl)),
-            sync: args.sync == Switch::On,
+            sync: args.sync,
             dialect: match args.lock {
                 Lock::Lease => Dialect::Lease,
                 Lock::Endpoints => Dialect::Endpoints,

@@ -69,3 +69,31 @@ pub async fn sync_member_slots(
     }
     Ok(changes)
 }
+
+/// Drops the slots of these members on a server in recovery, where nobody uses them; their names.
+pub async fn drop_idle(
+    session: &Session,
+    members: &BTreeSet<String>,
+    deadline: Duration,
+) -> Result<Vec<String>, SqlError> {
+    let names: Vec<String> = members
+        .iter()
+        .map(|member| quote::literal(&quote::slot_name(member)))
+        .collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    // In one statement: a promotion in between would need them.
+    let sql = format!(
+        "SELECT slot_name::text FROM (SELECT slot_name FROM pg_replication_slots WHERE \
+         pg_is_in_recovery() AND slot_type = 'physical' AND NOT temporary AND NOT active AND \
+         slot_name::text IN ({})) idle, LATERAL pg_drop_replication_slot(slot_name)",
+        names.join(", ")
+    );
+    let rows = session.query(&sql, deadline).await?;
+    let name = |row: &tokio_postgres::Row| {
+        let name = row.try_get::<_, String>(0);
+        name.map_err(|error| SqlError::Garbled(error.to_string()))
+    };
+    rows.iter().map(name).collect()
+}

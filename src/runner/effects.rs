@@ -1,6 +1,6 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Postmaster, Runner, files, inspect, kube, lines, server, standbys};
+use super::{Postmaster, Runner, files, inspect, kube, lines, server, slots, standbys};
 use crate::api::{self, Reply, failsafe, vote};
 use crate::guardian::deadline::{Deadline, DeadlineError};
 use crate::ha::effect::Effect;
@@ -121,6 +121,7 @@ impl Runner {
                 self.spawn(standbys::run_set_sync(context, wanted, turn));
             }
             Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
+            Effect::DropSlots { members } => self.spawn(slots::run_drop_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
             Effect::Bye => self.bye = true,
         }
@@ -311,6 +312,7 @@ fn works_on_files(effect: &Effect) -> bool {
             | Effect::StartReplica { .. }
             | Effect::Follow { .. }
             | Effect::Configure
+            | Effect::StopReceiver
             | Effect::Initdb
             | Effect::Clone { .. }
             | Effect::Rewind { .. }

@@ -25,6 +25,7 @@ mod reload;
 mod replay;
 mod schedule;
 mod server;
+mod slots;
 mod sockets;
 mod standbys;
 mod troubles;

@@ -14,7 +14,7 @@ impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
         let life = self.nodes[node].life;
         match effect {
-            Effect::Explain { .. } | Effect::SetSlots { .. } => {}
+            Effect::Explain { .. } | Effect::SetSlots { .. } | Effect::DropSlots { .. } => {}
             Effect::Answer { id, done, text } => self.answer_question(node, id, done, text),
             // It lies beyond this world, and never answers.
             Effect::AskRemote => {}

@@ -136,7 +136,7 @@ class Side:
                 "authentication": {"superuser": login("postgres"), "replication": login("replicator"),
                                    "rewind": login("rewinder")},
                 "parameters": {"unix_socket_directories": str(directory), "shared_buffers": "16MB",
-                               "password_encryption": "scram-sha-256"},
+                               "password_encryption": "scram-sha-256", "log_min_messages": "log"},
             },
             "tags": self.tags.get(name, {}),
         }
@@ -163,7 +163,7 @@ class Side:
         path.write_text(yaml.safe_dump(self.config(name)))
         path.chmod(0o644)
         uid = self.kube.call("GET", f"{self.base}/pods/{name}")["metadata"]["uid"]
-        command = [PATRONI, path] if self.kind == "patroni" else [PROGRAM, "agent", path]
+        command = [PATRONI, path] if self.kind_of(name) == "patroni" else [PROGRAM, "agent", path]
         keep = {key: os.environ[key] for key in ("PATH", "LANG", "TZ") if key in os.environ}
         env = {**keep, "KUBECONFIG": self.kube.path, "HOME": str(self.home / name),
                "POD_NAME": name, "POD_NAMESPACE": self.namespace, "POD_IP": self.ips[name], "POD_UID": uid}
@@ -175,7 +175,12 @@ class Side:
                 cwd=self.home / name, start_new_session=True,
             )
 
+    def kind_of(self, name):
+        """What the member runs when it is started."""
+        return self.kind
+
     def stop(self, name, how=signal.SIGTERM):
+        """Whether nothing of it was left when it had ended."""
         process = self.processes.pop(name)
         process.send_signal(how)
         try:
@@ -183,19 +188,23 @@ class Side:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self.end_postgres(name)
+        left = self.end_postgres(name)
         self.report(name, False)
         self.restarts[name] += 1
+        return not left
 
     def end_postgres(self, name):
-        """With the first process of a container end all others."""
-        data = str(self.home / name / "data").encode()
+        """With the first process of a container end all others: who works in the data directory."""
+        data = str(self.home / name / "data")
+        left = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if data in (process / "cmdline").read_bytes():
+                if os.readlink(process / "cwd") == data:
                     os.kill(int(process.name), signal.SIGKILL)
+                    left.append(process.name)
             except OSError:
                 continue
+        return left
 
     def end(self):
         for name in list(self.processes):

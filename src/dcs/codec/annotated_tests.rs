@@ -179,22 +179,19 @@ fn an_object_nobody_wrote_a_lock_into_is_as_good_as_none() {
     assert!(matches!(state, LockState::Garbled { .. }));
 }
 
-/// L1: Patroni patches its own annotations and leaves ours standing.
+/// L1, L10: a hand at one annotation of our record makes it nobody's.
 #[test]
-fn an_identity_that_patroni_wrote_past_is_absent() {
+fn an_identity_that_somebody_wrote_past_is_absent() {
     for dialect in PATRONIS {
         let ours = stored(dialect, &[LockWrite::Acquire(claim(1))]);
         for (note, text) in [
             ("leader", "pg-1"),
             ("acquireTime", "2026-11-22T18:15:21.000000+00:00"),
             ("transitions", "8"),
-            // A Patroni of the same name renews what it finds under it.
-            ("renewTime", "2026-11-22T18:15:29.100000+00:00"),
         ] {
-            let mut object = ours.clone();
-            object["metadata"]["annotations"][note] = json!(text);
+            let object = with_notes(&ours, &[(note, Some(text))]);
             let LockState::Garbled { why, epoch } = decode(dialect, Some(&object)).state else {
-                panic!("{note}: not taken for a stranger's")
+                panic!("{note}: not taken for damage")
             };
             assert!(why.contains("without an identity of ours"), "{why}");
             assert!(epoch >= Some(7));
@@ -202,34 +199,109 @@ fn an_identity_that_patroni_wrote_past_is_absent() {
     }
 }
 
+/// Changes of annotations as a Patroni's PATCH makes them: `None` removes.
+fn with_notes(object: &Value, notes: &[(&str, Option<&str>)]) -> Value {
+    let mut object = object.clone();
+    for (note, text) in notes {
+        object["metadata"]["annotations"][note] = json!(text);
+    }
+    object
+}
+
+fn patroni_holds(dialect: Dialect, object: &Value) -> Option<(String, u64, u64)> {
+    let snapshot = decode(dialect, Some(object));
+    let held = snapshot.held().filter(|held| held.holder.is_patronis())?;
+    assert_eq!(held.place, Place::default(), "nothing proves its death");
+    Some((held.holder.name.clone(), held.epoch, held.ttl_ms))
+}
+
 #[test]
-fn what_a_live_patroni_wrote_is_a_strangers_record_and_its_release_is_none_of_ours() {
-    let annotations = json!({
-        "acquireTime": "2026-11-22T18:08:47.535669+00:00", "leader": "pg-2",
-        "optime": "67108960", "renewTime": "2026-11-22T18:09:17.444590+00:00",
-        "transitions": "0", "ttl": "30",
-    });
+fn what_a_live_patroni_wrote_is_its_record_beside_ours_of_before() {
+    let renewed = ("renewTime", Some("2026-11-22T18:15:29.100000+00:00"));
+    let acquired = ("acquireTime", Some("2026-11-22T18:15:29.000000+00:00"));
     for dialect in PATRONIS {
-        let mut object = json!({ "metadata": {
-            "uid": "o", "resourceVersion": "215", "annotations": annotations } });
-        let snapshot = decode(dialect, Some(&object));
-        let LockState::Garbled { why, .. } = &snapshot.state else {
-            panic!("taken for {:?}", snapshot.state)
+        let first = json!({ "metadata": { "uid": "o", "resourceVersion": "215", "annotations": {
+            "acquireTime": "2026-11-22T18:08:47.535669+00:00", "leader": "pg-2",
+            "optime": "67108960", "renewTime": "2026-11-22T18:09:17.444590+00:00",
+            "transitions": "0", "ttl": "30",
+        } } });
+        let of_first = Some(("pg-2".to_owned(), 0, 30_000));
+        assert_eq!(patroni_holds(dialect, &first), of_first);
+        let position = decode(dialect, Some(&first)).optime;
+        assert_eq!(position, Some(Lsn(67_108_960)));
+        let ours = stored(dialect, &[LockWrite::Acquire(claim(1))]);
+        let released = stored(dialect, &[LockWrite::Acquire(claim(1)), release()]);
+        let taken = [
+            ("leader", Some("pg-1")),
+            ("transitions", Some("8")),
+            acquired,
+            renewed,
+        ];
+        let next = Some(("pg-1".to_owned(), 8, 20_000));
+        // After the holder's time was up, and after its release.
+        assert_eq!(patroni_holds(dialect, &with_notes(&ours, &taken)), next);
+        assert_eq!(patroni_holds(dialect, &with_notes(&released, &taken)), next);
+        // A Patroni of the same name goes on with what it finds under it.
+        let same = Some(("pg-0".to_owned(), 7, 20_000));
+        assert_eq!(patroni_holds(dialect, &with_notes(&ours, &[renewed])), same);
+    }
+    let lease = json!({ "metadata": { "resourceVersion": "1" }, "spec": {
+        "holderIdentity": "pg-2", "acquireTime": "2026-11-22T18:08:47.535669Z",
+        "renewTime": "2026-11-22T18:08:47.535669Z", "leaseDurationSeconds": 30,
+        "leaseTransitions": 3 } });
+    assert_eq!(patroni_holds(Dialect::Lease, &lease), None);
+}
+
+#[test]
+fn a_renewal_of_a_patroni_is_a_change_that_nobody_reads_as_a_time() {
+    let record = |renewed: &str| {
+        let object = json!({ "metadata": { "uid": "o", "resourceVersion": "215", "annotations": {
+            "acquireTime": "2026-11-22T18:08:47.535669+00:00", "leader": "pg-2",
+            "renewTime": renewed, "transitions": "4", "ttl": "30",
+            "failsafe": "{\"pg-2\":\"http://pg-2:8008/patroni\"}" } } });
+        decode(Dialect::Endpoints, Some(&object))
+    };
+    let (one, two) = (
+        record("2026-11-22T18:09:17.444590+00:00"),
+        record("2026-11-22T18:09:27.444591+00:00"),
+    );
+    assert_ne!(one.fields, two.fields);
+    let nonces = [&one, &two].map(|lock| lock.held().unwrap().nonce);
+    assert!(nonces[0] < nonces[1]);
+    let map = one.held().unwrap().failsafe.clone().unwrap();
+    assert_eq!(map["pg-2"].api_url, "http://pg-2:8008/patroni");
+    assert_eq!(map["pg-2"].pod_uid, "");
+}
+
+#[test]
+fn an_empty_record_is_a_patronis_release_only_beside_nothing_of_ours() {
+    let gone = ("leader", None);
+    for dialect in PATRONIS {
+        let released = |object: &Value| {
+            let state = decode(dialect, Some(object)).state;
+            matches!(state, LockState::Released(released) if released.by.is_patronis())
         };
-        assert!(
-            why.contains("transitions is 0"),
-            "the names people see: {why}"
-        );
-        assert_eq!(snapshot.optime, Some(Lsn(67_108_960)));
-        object["metadata"]["annotations"]
-            .as_object_mut()
-            .unwrap()
-            .remove("leader");
-        object["metadata"]["annotations"]["transitions"] = json!("3");
-        let LockState::Garbled { why, .. } = decode(dialect, Some(&object)).state else {
-            panic!("taken for a release")
-        };
-        assert!(why.contains("was not released"), "{why}");
+        let first = json!({ "metadata": { "uid": "o", "resourceVersion": "215", "annotations": {
+            "acquireTime": "2026-11-22T18:08:47.535669+00:00",
+            "renewTime": "2026-11-22T18:09:17.444590+00:00", "transitions": "3", "ttl": "30" } } });
+        assert!(released(&first));
+        assert!(!released(&with_notes(&first, &[("renewTime", None)])));
+        assert!(!released(&with_notes(
+            &first,
+            &[("transitions", Some("x"))]
+        )));
+        let ours = stored(dialect, &[LockWrite::Acquire(claim(1))]);
+        // A hand that empties our record.
+        assert!(!released(&with_notes(&ours, &[gone])));
+        let taken_and_given = [
+            ("leader", None),
+            ("transitions", Some("8")),
+            ("acquireTime", Some("2026-11-22T18:15:29.000000+00:00")),
+        ];
+        assert!(released(&with_notes(&ours, &taken_and_given)));
+        let after_ours = stored(dialect, &[LockWrite::Acquire(claim(1)), release()]);
+        assert!(released(&with_notes(&after_ours, &taken_and_given)));
+        assert!(!released(&after_ours), "our own says more");
     }
 }
 

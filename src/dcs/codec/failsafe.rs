@@ -26,6 +26,16 @@ pub(super) fn addresses(map: &FailsafeMap) -> String {
     json!(urls).to_string()
 }
 
+/// The map that a Patroni wrote: names and addresses are all it knows.
+pub(super) fn of_patroni(meta: &Meta) -> Option<FailsafeMap> {
+    let urls: BTreeMap<Name, String> = serde_json::from_str(meta.note(ADDRESSES)?).ok()?;
+    let mapped = |(name, api_url)| {
+        let pod_uid = String::new();
+        (name, Mapped { pod_uid, api_url })
+    };
+    Some(urls.into_iter().map(mapped).collect())
+}
+
 pub(super) fn with_addresses(meta: &Meta, uids: BTreeMap<Name, String>) -> FailsafeMap {
     let raw = meta.note(ADDRESSES).unwrap_or_default();
     let mut urls: BTreeMap<Name, String> = serde_json::from_str(raw).unwrap_or_default();

@@ -6,7 +6,7 @@
 //! and garble is waited out, never taken for a release.
 
 use super::object::Meta;
-use super::{SCHEMA, annotated, failsafe};
+use super::{SCHEMA, annotated, failsafe, patronis};
 use crate::dcs::dialect::Dialect;
 use crate::ha::lock::{
     EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released, WalEnd,
@@ -174,10 +174,11 @@ pub fn decode(dialect: Dialect, object: Option<&Value>) -> LockSnapshot {
     let state = match state(&object["spec"], &meta, &object["metadata"]["annotations"]) {
         _ if bare && meta.version().is_some() => LockState::Absent,
         Ok(state) => state,
-        Err(why) => LockState::Garbled {
-            why: annotated::in_words(dialect, why),
-            epoch,
-        },
+        Err(why) => {
+            let why = annotated::in_words(dialect, why);
+            let theirs = patronis::read(dialect, &object["spec"], &meta);
+            theirs.unwrap_or(LockState::Garbled { why, epoch })
+        }
     };
     LockSnapshot {
         resource_version: meta.version(),
@@ -249,7 +250,7 @@ fn state(spec: &Value, meta: &Meta, raw_notes: &Value) -> Result<LockState, Stri
 }
 
 /// leaseDurationSeconds, if it can be a D.
-fn duration(spec: &Value) -> Result<u64, String> {
+pub(super) fn duration(spec: &Value) -> Result<u64, String> {
     let raw = &spec["leaseDurationSeconds"];
     match raw.as_u64() {
         Some(seconds) if seconds > 0 && seconds <= TTL_MAX_MS / 1000 => Ok(seconds),

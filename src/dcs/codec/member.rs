@@ -60,6 +60,17 @@ struct OurNote {
     system_id: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     trouble: String,
+    /// Repeated from the status: a Patroni in the same Pod leaves this note in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+impl OurNote {
+    /// The status beside it is its writer's.
+    fn is_beside(&self, member: &Member) -> bool {
+        let told = self.version.as_ref();
+        told.is_none_or(|version| *version == member.version)
+    }
 }
 
 /// The member that runs in a pod; `None`: nothing runs there any more.
@@ -87,8 +98,11 @@ pub fn decode(pod: &SlimPod) -> Option<Member> {
         .note(OURS)
         .and_then(|text| serde_json::from_str::<OurNote>(text).ok())
         .filter(|note| note.schema == SCHEMA);
+    let current = ours.as_ref().is_some_and(|note| note.is_beside(&member));
+    member.patroni = !member.version.is_empty() && !current;
     // What the kubelet says of a container is newer than what that container said.
-    let told = ours.as_ref().map(|note| trouble::bounded(&note.trouble));
+    let told = ours.as_ref().filter(|_| current);
+    let told = told.map(|note| trouble::bounded(&note.trouble));
     let trouble = pod.status.trouble.clone().or(told).unwrap_or_default();
     member.trouble = if member.leaving {
         String::new()
@@ -192,6 +206,7 @@ pub fn notes(member: &Member) -> Notes {
         schema: SCHEMA,
         system_id: member.system_id.clone(),
         trouble: member.trouble.clone(),
+        version: Some(member.version.clone()).filter(|version| !version.is_empty()),
     };
     vec![
         (STATUS, Some(status_text(member))),

@@ -214,3 +214,32 @@ proptest! {
         address(&text);
     }
 }
+
+#[test]
+fn a_patroni_is_known_by_what_stands_beside_its_status() {
+    let pod = |annotations: Value| decode(&pod(annotations, "Running")).unwrap();
+    let theirs = json!({ "state": "running", "role": "replica", "version": "4.1.5" }).to_string();
+    assert!(pod(json!({ "status": theirs })).patroni);
+    let me = Member {
+        state: "running".to_owned(),
+        role: "replica".to_owned(),
+        version: "0.1.0".to_owned(),
+        system_id: Some("7".to_owned()),
+        trouble: "full".to_owned(),
+        ..Member::default()
+    };
+    let mut ours: Map<String, Value> = notes(&me)
+        .into_iter()
+        .map(|(note, text)| (note.to_owned(), json!(text)))
+        .collect();
+    assert!(!pod(json!(ours)).patroni);
+    // Patroni in the same Pod writes its own annotation and leaves ours.
+    ours.insert("status".to_owned(), json!(theirs));
+    let back = pod(json!(ours));
+    assert!(back.patroni);
+    assert_eq!(
+        (back.trouble.as_str(), back.system_id.as_deref()),
+        ("", Some("7"))
+    );
+    assert!(!pod(json!({})).patroni, "nothing runs there yet");
+}

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod lease_write;
 pub mod member;
 pub mod object;
+mod patronis;
 pub mod pod;
 pub mod route;
 pub mod subsets;
