@@ -1,5 +1,6 @@
 //! Facts: everything that can happen to a member, as data.
 
+use super::hooks::{Guard, Wanted};
 use super::lock::{LockSnapshot, Outcome};
 use super::model::{DataDir, HistoryEntry, Identity, Lsn, Ms, Name, Timeline, Walsender};
 use super::remote::RemoteFacts;
@@ -152,6 +153,17 @@ pub enum Event {
     WallClock {
         /// Milliseconds since 1970.
         wall_ms: u64,
+    },
+    /// Which hooks are configured.
+    HooksWanted(Wanted),
+    /// A hook that is waited for ended.
+    HookDone {
+        /// Which.
+        guard: Guard,
+        /// The run's number.
+        number: u64,
+        /// An error in words.
+        result: Result<(), String>,
     },
     /// SIGTERM: hand over and stop.
     Terminate,

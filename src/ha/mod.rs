@@ -24,7 +24,7 @@
 mod asks;
 mod belief;
 pub mod budgets;
-mod cloning;
+pub mod cloning;
 pub mod configure;
 pub mod effect;
 mod election;
@@ -33,6 +33,7 @@ pub mod failsafe;
 mod handover;
 mod heir;
 mod hold;
+pub mod hooks;
 mod lease;
 pub mod lock;
 pub mod memory;

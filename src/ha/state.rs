@@ -4,6 +4,7 @@ use super::budgets::{Budgets, Overrides};
 use super::configure::Restart;
 use super::event::{Op, PeerStatus};
 use super::failsafe::Failsafe;
+use super::hooks::Hooks;
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
 use super::rebuild::Rebuild;
@@ -103,6 +104,9 @@ pub struct State {
     /// Failsafe mode.
     #[serde(default)]
     pub failsafe: Failsafe,
+    /// Commands of the user's.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
 }
@@ -183,6 +187,7 @@ impl State {
             wall: None,
             vouching: None,
             failsafe: Failsafe::default(),
+            hooks: Hooks::default(),
             sabotage: Sabotage::None,
         }
     }
@@ -287,6 +292,7 @@ impl State {
             (Some(Op::Clone), ..) => "creating replica",
             (_, Process::Down, _) if self.rebuild.is_some() => "creating replica",
             (_, Process::Running { .. }, _) if self.pg.stopping.is_some() => "stopping",
+            (_, Process::Running { .. }, _) if self.is_on_trial() => "starting",
             (_, Process::Running { .. }, Some(_)) => "running",
             (_, Process::Running { .. }, None) => "starting",
             (_, Process::Down | Process::Unknown, _) => "stopped",
