@@ -186,8 +186,8 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
             let _ = writeln!(text, "{name} = {}", quote::conf_value(&value));
         }
     }
-    let _ = writeln!(text, "include_if_exists '{SYNC}'");
     let _ = writeln!(text, "include_if_exists '{}'", trial::RECOVERY);
+    let _ = writeln!(text, "include_if_exists '{SYNC}'");
     Ok(text)
 }
 

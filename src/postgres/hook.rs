@@ -187,7 +187,7 @@ async fn drain(stream: Option<impl AsyncRead + Unpin>, log: &Mutex<Log>) {
     let note = |line: &[u8]| {
         log.lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .line(line)
+            .line(line);
     };
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut line = Vec::new();

@@ -8,6 +8,7 @@
 use super::{Postgres, quote, stage};
 use crate::sys::durable;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ pub fn set_recovery(dir: &Path, settings: &BTreeMap<String, String>) -> Result<(
     let mut text = HEADER.to_owned();
     for (name, value) in settings {
         if name != "recovery_target_action" {
-            text += &format!("{name} = {}\n", quote::conf_value(value));
+            let _ = writeln!(text, "{name} = {}", quote::conf_value(value));
         }
     }
     text += "recovery_target_action = 'promote'\n";

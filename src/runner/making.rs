@@ -171,12 +171,12 @@ fn methods(context: &Context, from: &str) -> Vec<ReplicaMethod> {
         return settings.postgresql.replica_methods.clone();
     };
     let known = &settings.postgresql.methods;
-    let method = |name: &String| match name.as_str() {
-        "basebackup" => ReplicaMethod::Basebackup,
-        _ => {
-            let described = known.get(name).cloned();
-            ReplicaMethod::Own(described.unwrap_or_else(|| settings::Method::bare(name)))
+    let method = |name: &String| {
+        if name == "basebackup" {
+            return ReplicaMethod::Basebackup;
         }
+        let described = known.get(name).cloned();
+        ReplicaMethod::Own(described.unwrap_or_else(|| settings::Method::bare(name)))
     };
     names.iter().map(method).collect()
 }
