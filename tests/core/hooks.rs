@@ -5,6 +5,7 @@
 
 use super::conditions::{acknowledge, leader, member, shared_seen, tick};
 use super::*;
+use pgwarden::ha::cloning::NOBODY;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::{Ask, Op};
 use pgwarden::ha::hooks::{Action, BEFORE_STOP_MS, Guard, PRE_PROMOTE_MS, Role, Wanted};
@@ -333,4 +334,30 @@ fn nothing_is_told_where_no_callback_is_configured() {
         Some(Role::Replica),
         "but it is kept in mind"
     );
+}
+
+#[test]
+fn a_copy_out_of_a_backup_waits_for_a_leader_that_is_only_late() {
+    for copies_without_leader in [true, false] {
+        let budgets = Budgets::for_ttl(6_000).unwrap();
+        let mut state = State::new(identity("a"), Place::default(), false, rules(), budgets);
+        let wanted = Wanted {
+            copies_without_leader,
+            ..Wanted::default()
+        };
+        want(&mut state, wanted, START);
+        gone(&mut state, START);
+        see_the_cluster_again(&mut state, START);
+        read(&mut state, held("b", 4, 50), START + 10);
+        step(&mut state, Event::DataSeen(DataDir::Empty), START + 20);
+        let copies = |effects: &[Effect]| {
+            let copy = |effect: &Effect| matches!(effect, Effect::Clone { from } if from == NOBODY);
+            effects.iter().any(copy)
+        };
+        let at = (START + 20..START + 20_000)
+            .step_by(100)
+            .find(|at| copies(&tick(&mut state, *at)));
+        assert_eq!(at.is_some(), copies_without_leader, "{at:?}");
+        assert!(at.is_none_or(|at| at >= START + 6_000), "{at:?}");
+    }
 }
