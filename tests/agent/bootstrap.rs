@@ -129,7 +129,7 @@ async fn what_fails_is_not_kept_and_may_be_begun_again() {
     assert_eq!(query(&home, sql, "SELECT 1"), "", "nothing runs");
 
     change(&config, |c| {
-        c["bootstrap"]["post_init"] = json!("/bin/true")
+        c["bootstrap"]["post_init"] = json!("/bin/true");
     });
     let (code, said) = ask(rest, "POST", "/reload", "").await;
     assert_eq!(code, 202, "{said}");

@@ -51,7 +51,7 @@ async fn nobody_is_promoted_against_pre_promote() {
     assert_eq!(status(rest, "/primary").await, Some(503));
     // One that is not there does not agree either.
     change(&config, |c| {
-        c["postgresql"]["pre_promote"] = json!("/nowhere/hook")
+        c["postgresql"]["pre_promote"] = json!("/nowhere/hook");
     });
     let (code, _) = ask(rest, "POST", "/reload", "").await;
     assert_eq!(code, 202);

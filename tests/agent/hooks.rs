@@ -182,7 +182,7 @@ async fn a_fence_and_its_verified_stop_pass_a_hanging_callback_by() {
     let pids = home.0.join("member/pids");
     let hangs = script(&home, "hangs", &stubborn(&pids));
     change(&config, |c| {
-        c["postgresql"]["callbacks"] = json!({ "on_start": hangs })
+        c["postgresql"]["callbacks"] = json!({ "on_start": hangs });
     });
     home.hand_over();
     let (rest, _) = ports(&config);
