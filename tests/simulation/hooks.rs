@@ -15,7 +15,10 @@ impl World {
             copies_without_leader: false,
             bootstraps: true,
         };
-        (self.options.seed % 3 == 0).then_some(Event::HooksWanted(all))
+        self.options
+            .seed
+            .is_multiple_of(3)
+            .then_some(Event::HooksWanted(all))
     }
 
     pub(crate) fn run_hook(&mut self, node: usize, guard: Guard, number: u64) {
