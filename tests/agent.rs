@@ -14,13 +14,21 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 // Those of the API's own tests; not all of them are needed here.
+#[path = "agent/bootstrap.rs"]
+mod bootstrap;
 #[allow(dead_code)]
 #[path = "api/certificates.rs"]
 mod certificates;
 #[path = "agent/dynamic.rs"]
 mod dynamic;
+#[path = "agent/guards.rs"]
+mod guards;
+#[path = "agent/hooks.rs"]
+mod hooks;
 #[path = "agent/kubectl.rs"]
 mod kubectl;
+#[path = "agent/methods.rs"]
+mod methods;
 #[path = "agent/parameters.rs"]
 mod parameters;
 #[path = "agent/pause.rs"]

@@ -29,6 +29,8 @@ mod edited;
 mod election;
 #[path = "core/failsafe.rs"]
 mod failsafe;
+#[path = "core/hooks.rs"]
+mod hooks;
 #[path = "core/leaving.rs"]
 mod leaving;
 #[path = "core/mixed.rs"]

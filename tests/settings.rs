@@ -13,6 +13,8 @@ mod check;
 mod dynamic;
 #[path = "settings/good.rs"]
 mod good;
+#[path = "settings/hooks.rs"]
+mod hooks;
 #[path = "settings/rest.rs"]
 mod rest;
 #[path = "settings/support.rs"]

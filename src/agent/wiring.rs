@@ -72,6 +72,8 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
     let socket_dir = socket_dir(&sockets);
     let pg_hba = effective.pg_hba;
     let pg_hba = pg_hba.unwrap_or_else(|| settings.bootstrap.pg_hba.clone());
+    let mut recovery = dynamic.recovery_conf.clone();
+    recovery.extend(local.recovery_conf.clone());
     let agent = Visitor {
         local: true,
         database: &local.database,
@@ -97,7 +99,8 @@ pub fn postgres(settings: &Settings, dynamic: &Dynamic, installation: &Installat
         parameters: effective.parameters,
         pg_hba,
         pg_ident: effective.pg_ident.unwrap_or_default(),
-        recovery: std::collections::BTreeMap::new(),
+        recovery,
+        custom_conf: local.custom_conf.clone(),
         initdb: options(&settings.bootstrap.initdb),
         basebackup: options(&local.basebackup),
         database: local.database.clone(),

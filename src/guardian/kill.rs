@@ -6,7 +6,7 @@
 //! because it is PID 1 or a subreaper, so nothing leaves the tree. One pass allocates nothing.
 
 use crate::sys::process::{Pid, Signal, own_pid, signal};
-use crate::sys::proctable::{ProcTable, Process};
+use crate::sys::proctable::{ProcTable, child_above};
 use crate::sys::{image, memlock, process, proctable};
 use std::io;
 
@@ -90,26 +90,10 @@ impl Killer {
     }
 }
 
-/// The child of `own` that the process is, or descends from; `None` if it is no descendant.
-///
-/// `all` is sorted by process number. A parent that ended between two reads breaks the chain; the
-/// kernel has given the process a new parent by then, and the next look sees it.
-fn child_above(all: &[Process], process: &Process, own: Pid) -> Option<Pid> {
-    let mut current = process;
-    // No chain is longer than the table: a bound, should numbers have been reused while reading.
-    for _ in 0..all.len() {
-        if current.parent == own {
-            return Some(current.pid);
-        }
-        let at = all.binary_search_by_key(&current.parent, |p| p.pid).ok()?;
-        current = &all[at];
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::proctable::Process;
 
     fn table(rows: &[(Pid, Pid)]) -> Vec<Process> {
         rows.iter()

@@ -6,6 +6,9 @@ use super::model::{Ms, Name};
 use super::shared::Initialize;
 use super::step::Turn;
 
+/// The source of a copy that needs no leader: a backup.
+pub const NOBODY: &str = "no leader";
+
 /// The longest pause after clones that failed.
 const PAUSE_MAX_MS: Ms = 60_000;
 
@@ -23,6 +26,15 @@ impl Turn<'_> {
             let from = self.copy_source(from);
             return self.clone_from(from, "no data here");
         }
+        let ttl_ms = self.s.rules.ttl_ms;
+        if self.s.hooks.wanted.copies_without_leader && self.knows_of_a_cluster() {
+            // A leader that is only late is the better source.
+            let at = self.s.lock.changed_at + ttl_ms;
+            if self.now < at {
+                return self.wake_at(at);
+            }
+            return self.clone_from(NOBODY.to_owned(), "no data here, and nobody leads");
+        }
         let shared = self.s.shared.as_ref();
         let Some(Initialize::Done(id)) = shared.map(|shared| &shared.config.initialize) else {
             return;
@@ -38,6 +50,12 @@ impl Turn<'_> {
              lock and its ConfigMaps) and a new one begins"
         );
         self.leave_to_people(Rule::L9, words);
+    }
+
+    fn knows_of_a_cluster(&self) -> bool {
+        let shared = self.s.shared.as_ref();
+        let initialize = shared.map(|shared| &shared.config.initialize);
+        matches!(initialize, Some(Initialize::Done(_)))
     }
 
     /// No rewind leads from these data to the leader's.

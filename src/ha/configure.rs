@@ -53,11 +53,12 @@ impl Turn<'_> {
         let Some(why) = starved.filter(|_| !leave) else {
             return false;
         };
-        if !self.may("Starved", 10 * self.s.budgets.renew_ms) {
+        if self.s.hooks.before_stop.is_none() && !self.may("Starved", 10 * self.s.budgets.renew_ms)
+        {
             return false;
         }
         let words = format!("replay stands still until a restart: {why}");
-        self.stop(Stop::Fast, Rule::Replica, &words);
+        self.s.hooks.restarting |= self.stop_in_order(Stop::Fast, Rule::Replica, &words);
         true
     }
 
@@ -129,8 +130,9 @@ impl Turn<'_> {
         // Whatever is under way ends first: settings being written, an order to follow.
         let idle = self.s.pg.op.is_none() && self.s.handover.is_none();
         if !restart.begun && idle {
-            restart.begun = true;
-            self.stop(Stop::Fast, Rule::Handover, "a restart was asked for");
+            let why = "a restart was asked for";
+            restart.begun = self.stop_in_order(Stop::Fast, Rule::Handover, why);
+            self.s.hooks.restarting |= restart.begun;
         }
         restart.stopped |= restart.begun && self.s.pg.process == Process::Down;
         self.s.restart = Some(restart);

@@ -2,6 +2,7 @@
 //!
 //! Every variant has one `run_…` twin in the runner and one in the simulator.
 
+use super::hooks::{Action, Guard, Role};
 use super::lock::{FailsafeMap, LockWrite, Place};
 use super::model::{HistoryEntry, Identity, Lsn, Ms, Name, Timeline};
 use super::quorum::SyncSetting;
@@ -183,6 +184,27 @@ pub enum Effect {
         /// The text of the answer.
         text: String,
     },
+    /// Tell a callback; nothing comes back.
+    Callback {
+        /// What has happened.
+        action: Action,
+        /// In which role.
+        role: Role,
+    },
+    /// Run a hook that is waited for → `HookDone`.
+    RunHook {
+        /// Which.
+        guard: Guard,
+        /// The run's number.
+        number: u64,
+    },
+    /// End that run, if it goes on.
+    EndHook {
+        /// Which.
+        guard: Guard,
+        /// The run's number.
+        number: u64,
+    },
     /// Everything is stopped: end the agent.
     Bye,
 }
@@ -335,6 +357,11 @@ impl fmt::Display for Effect {
             Self::DropSlots { members } => write!(f, "drop idle slots of {members:?}"),
             Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),
             Self::Answer { id, done, text } => write!(f, "answer question {id}: {done}, {text}"),
+            Self::Callback { action, role } => {
+                write!(f, "tell {} as {}", action.word(), role.word())
+            }
+            Self::RunHook { guard, number } => write!(f, "run {guard} (run {number})"),
+            Self::EndHook { guard, number } => write!(f, "end {guard} (run {number})"),
             Self::Bye => write!(f, "end the agent"),
         }
     }

@@ -1,6 +1,7 @@
 //! Facts: everything that can happen to a member, as data.
 
 use super::cascade::StreamTags;
+use super::hooks::{Guard, Wanted};
 use super::lock::{LockSnapshot, Outcome};
 use super::model::{DataDir, HistoryEntry, Identity, Lsn, Ms, Name, Timeline, Walsender};
 use super::quorum::SyncSetting;
@@ -166,6 +167,17 @@ pub enum Event {
     WallClock {
         /// Milliseconds since 1970.
         wall_ms: u64,
+    },
+    /// Which hooks are configured.
+    HooksWanted(Wanted),
+    /// A hook that is waited for ended.
+    HookDone {
+        /// Which.
+        guard: Guard,
+        /// The run's number.
+        number: u64,
+        /// An error in words.
+        result: Result<(), String>,
     },
     /// SIGTERM: hand over and stop.
     Terminate,

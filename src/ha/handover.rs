@@ -75,7 +75,7 @@ impl Turn<'_> {
                 return self.hand_over();
             }
             HandoverPhase::Stopping => {
-                self.stop(Stop::Fast, Rule::Handover, &handover.because);
+                self.stop_in_order(Stop::Fast, Rule::Handover, &handover.because);
             }
             HandoverPhase::Releasing if self.s.pg.process != Process::Down => {
                 self.set_phase(HandoverPhase::Stopping);

@@ -158,7 +158,9 @@ impl Turn<'_> {
     /// SIGTERM without the lock: stop and go.
     pub(super) fn leave(&mut self) {
         match self.s.pg.process {
-            Process::Running { .. } => self.stop(Stop::Fast, Rule::Handover, "terminating"),
+            Process::Running { .. } => {
+                self.stop_in_order(Stop::Fast, Rule::Handover, "terminating");
+            }
             Process::Down if self.s.lease.in_flight.is_none() => {
                 if let Some(until) = self.lingers_until() {
                     return self.wake_at(until);

@@ -24,6 +24,9 @@ impl Turn<'_> {
         if self.hand_over() {
             return;
         }
+        if self.ends_bootstrap() {
+            return;
+        }
         if let Some(why) = self.s.pg.not_serving.clone() {
             return self.fence_what_does_not_serve(&why);
         }
@@ -164,6 +167,12 @@ impl Turn<'_> {
             DataDir::Present(_) if self.starts_in_vain() => {
                 self.give_up("PostgreSQL does not start here");
             }
+            // What its bootstrap has left is looked at again: it may not count.
+            DataDir::Present(_) if self.s.hooks.bootstrap_failed.is_some() => {
+                if self.may("inspect", 1_000) {
+                    self.emit(Effect::Inspect);
+                }
+            }
             DataDir::Present(data) => return Some(data),
             DataDir::Empty | DataDir::Unfinished => self.bootstrap(),
             DataDir::Unusable(why) => self.give_up(&why),
@@ -208,6 +217,9 @@ impl Turn<'_> {
         if let Err(why) = self.may_bootstrap() {
             return self.give_up(&why);
         }
+        if self.give_bootstrap_back() {
+            return;
+        }
         let Some(config) = self.s.shared.as_ref().map(|shared| shared.config.clone()) else {
             return;
         };
@@ -238,6 +250,10 @@ impl Turn<'_> {
         if self.starts_in_vain() {
             return self.give_up_promoting();
         }
+        // Who is not to lead asks nobody, and the record names only me once I am sure to lead.
+        if !self.knows_cluster() || (self.admitted().is_ok() && !self.may_promote()) {
+            return;
+        }
         if !self.sync_record_is_mine() {
             return;
         }
@@ -259,7 +275,7 @@ impl Turn<'_> {
         self.s.pg.upstream = None;
         self.s.pg.failed_rewinds = 0;
         self.s.pg.left_to_people = None;
-        if self.s.shared.is_none() || !self.knows_cluster() {
+        if self.s.shared.is_none() || !self.knows_cluster() || self.s.is_on_trial() {
             return;
         }
         self.publish_route();

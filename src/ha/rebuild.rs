@@ -81,7 +81,12 @@ impl Turn<'_> {
                 } else {
                     Stop::Fast
                 };
-                self.stop(how, Rule::Replica, "a new copy of the leader was asked for");
+                let why = "a new copy of the leader was asked for";
+                if rebuild.force {
+                    self.stop(how, Rule::Replica, why);
+                } else {
+                    self.stop_in_order(how, Rule::Replica, why);
+                }
             }
             Process::Down => match self.untouchable() {
                 Some(why) => return self.give_up_rebuild(&why),

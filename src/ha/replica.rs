@@ -161,7 +161,8 @@ impl Turn<'_> {
             if diverged && !self.s.rules.pause {
                 self.s.pg.diverged_from = self.record_epoch();
                 let words = format!("{name} left my history before my position {}", facts.lsn);
-                return self.stop(Stop::Fast, Rule::Replica, &words);
+                self.stop_in_order(Stop::Fast, Rule::Replica, &words);
+                return;
             }
         }
         if self.feed_starved() {

@@ -5,6 +5,7 @@ use super::cascade::StreamTags;
 use super::configure::Restart;
 use super::event::{Op, PeerStatus};
 use super::failsafe::Failsafe;
+use super::hooks::Hooks;
 use super::lock::{Held, LockBelief, Place};
 use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
 use super::rebuild::Rebuild;
@@ -111,6 +112,9 @@ pub struct State {
     /// Votes for me, and of mine.
     #[serde(default)]
     pub votes: Votes,
+    /// Commands of the user's.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// A bug switched on on purpose, to prove that the simulator sees it.
     pub sabotage: Sabotage,
 }
@@ -193,6 +197,7 @@ impl State {
             vouching: None,
             failsafe: Failsafe::default(),
             votes: Votes::default(),
+            hooks: Hooks::default(),
             sabotage: Sabotage::None,
         }
     }
@@ -297,6 +302,7 @@ impl State {
             (Some(Op::Clone), ..) => "creating replica",
             (_, Process::Down, _) if self.rebuild.is_some() => "creating replica",
             (_, Process::Running { .. }, _) if self.pg.stopping.is_some() => "stopping",
+            (_, Process::Running { .. }, _) if self.is_on_trial() => "starting",
             (_, Process::Running { .. }, Some(_)) => "running",
             (_, Process::Running { .. }, None) => "starting",
             (_, Process::Down | Process::Unknown, _) => "stopped",

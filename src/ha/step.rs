@@ -6,7 +6,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Event, Op, PgFacts};
-use super::model::Ms;
+use super::model::{DataDir, Ms};
 use super::quorum::SyncSetting;
 use super::schedule::WallClock;
 use super::state::{InForce, Process, State};
@@ -29,6 +29,7 @@ pub fn step(state: &mut State, event: Event, now: Ms) -> Vec<Effect> {
     };
     turn.absorb(event);
     turn.decide();
+    turn.tell_callbacks();
     let at = turn.wake.max(now + 1);
     turn.out.push(Effect::Wake { at });
     turn.out
@@ -132,7 +133,13 @@ impl Turn<'_> {
                     format!("PostgreSQL does not answer: {why}"),
                 );
             }
-            Event::DataSeen(data) => self.s.pg.data = Some(data),
+            Event::DataSeen(data) => {
+                if matches!(data, DataDir::Present(_)) && self.s.pg.process == Process::Down {
+                    // It is through, whatever failed.
+                    self.s.hooks.bootstrap_failed = None;
+                }
+                self.s.pg.data = Some(data);
+            }
             Event::WalCompared { with, differs } => self.absorb_comparison(&with, differs),
             Event::HistoryCompared { with, differs } => self.absorb_line(&with, differs),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
@@ -174,6 +181,12 @@ impl Turn<'_> {
                 let at = self.now;
                 self.s.wall = Some(WallClock { wall_ms, at });
             }
+            Event::HooksWanted(wanted) => self.s.hooks.wanted = wanted,
+            Event::HookDone {
+                guard,
+                number,
+                result,
+            } => self.absorb_hook(guard, number, result),
             Event::Terminate => {
                 if !self.s.terminating {
                     self.explain(Rule::Handover, "asked to terminate");
@@ -184,6 +197,7 @@ impl Turn<'_> {
     }
 
     fn absorb_gone(&mut self, why: &str) {
+        self.s.hooks.gone = Some(self.s.pg.stopping.is_some());
         if self.s.pg.process != Process::Down {
             self.s.pg.down_since = self.now;
             if self.s.pg.stopping.is_none() {
@@ -241,6 +255,9 @@ impl Turn<'_> {
     }
 
     fn absorb_op(&mut self, op: &Op, result: Result<(), String>) {
+        if let Err(why) = &result {
+            self.note_bootstrap(op, why);
+        }
         if self.s.pg.op.as_ref() == Some(op) {
             self.s.pg.op = None;
         }
@@ -253,7 +270,10 @@ impl Turn<'_> {
             Op::StartPrimary | Op::StartReplica | Op::Promote if failed => {
                 self.s.pg.failed_starts += u32::from(self.s.lease.held.is_some());
             }
-            Op::StartPrimary | Op::StartReplica | Op::Promote => self.s.pg.failed_starts = 0,
+            Op::StartPrimary | Op::StartReplica | Op::Promote => {
+                self.s.pg.failed_starts = 0;
+                self.s.hooks.bootstrap_failed = None;
+            }
             Op::Rewind => {
                 self.s.pg.failed_rewinds += 1;
                 if !failed {
@@ -275,7 +295,10 @@ impl Turn<'_> {
                 self.emit(Effect::Inspect);
             }
             Op::StopReceiver if !failed => self.s.votes.stopped_at = Some(self.now),
-            Op::Configure | Op::Follow => self.s.pg.settings_stale |= failed,
+            Op::Configure | Op::Follow => {
+                self.s.pg.settings_stale |= failed;
+                self.s.hooks.reloaded |= !failed;
+            }
             Op::Initdb | Op::Clone | Op::CrashRecover => {
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
@@ -300,6 +323,7 @@ impl Turn<'_> {
         if self.s.said_bye || self.s.pg.process == Process::Unknown {
             return;
         }
+        self.end_hooks();
         self.self_fence();
         self.press_stop();
         self.tend_lease();

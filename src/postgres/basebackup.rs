@@ -73,7 +73,7 @@ pub async fn clone(
     }
     let (pg, source) = (pg.clone(), source.clone());
     let finish = move || -> Result<(), BootstrapError> {
-        become_standby(&pg, &stage.target(), &source)?;
+        become_standby(&pg, &stage.target(), Some(&source))?;
         Ok(stage.finish()?)
     };
     tokio::task::spawn_blocking(finish).await?
@@ -84,11 +84,12 @@ pub async fn clone(
 pub(super) fn become_standby(
     pg: &Postgres,
     dir: &Path,
-    source: &Source,
+    source: Option<&Source>,
 ) -> Result<(), BootstrapError> {
     config::set_standby_signal(dir, false)?;
     config::set_sync(dir, &SyncSetting::default())?;
-    config::write(pg, dir, &Follow::Leader(source.clone()))?;
+    let follow = source.cloned().map_or(Follow::Nobody, Follow::Leader);
+    config::write(pg, dir, &follow)?;
     Ok(config::set_standby_signal(dir, true)?)
 }
 

@@ -7,6 +7,7 @@ use super::child::{self, ChildError};
 use super::config::{self, ConfigError, Follow};
 use super::session::{Session, SqlError};
 use super::stage::{Kind, Stage, StageError};
+use super::trial::{self, TrialError};
 use super::version::Installation;
 use super::{Credentials, Postgres, ProgramOption, quote};
 use crate::sys::durable;
@@ -56,6 +57,9 @@ pub enum BootstrapError {
     /// The configuration could not be written.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// It could not be put on trial.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
     /// A task of ours died.
     #[error("a file task died: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -102,6 +106,24 @@ pub async fn initdb(
     installation: &Installation,
     deadline: Duration,
 ) -> Result<(), BootstrapError> {
+    make(pg, installation, false, deadline).await
+}
+
+/// The same; more is to follow before the cluster counts ([`trial`]).
+pub async fn initdb_on_trial(
+    pg: &Postgres,
+    installation: &Installation,
+    deadline: Duration,
+) -> Result<(), BootstrapError> {
+    make(pg, installation, true, deadline).await
+}
+
+async fn make(
+    pg: &Postgres,
+    installation: &Installation,
+    on_trial: bool,
+    deadline: Duration,
+) -> Result<(), BootstrapError> {
     check_options("bootstrap.initdb", &pg.initdb, &FORBIDDEN)?;
     if pg
         .superuser
@@ -121,6 +143,9 @@ pub async fn initdb(
     }
     let pg = pg.clone();
     let finish = move || -> Result<(), BootstrapError> {
+        if on_trial {
+            trial::begin(&stage.target())?;
+        }
         config::write(&pg, &stage.target(), &Follow::Nobody)?;
         Ok(stage.finish()?)
     };
@@ -191,6 +216,15 @@ pub async fn create_users(
     let grants = REWIND_FUNCTIONS
         .map(|function| format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role}"));
     session.execute(&grants.join("; "), deadline).await
+}
+
+/// Gives the superuser of a cluster that came out of a backup the configured password.
+pub async fn own_superuser(
+    session: &Session,
+    pg: &Postgres,
+    deadline: Duration,
+) -> Result<(), SqlError> {
+    ensure_role(session, &pg.superuser, "LOGIN SUPERUSER", deadline).await
 }
 
 async fn ensure_role(

@@ -6,7 +6,7 @@
 //! The settings a whole cluster must agree on are not here but on the command line
 //! ([`super::start`]).
 
-use super::{Credentials, Postgres, Source, quote, start};
+use super::{Credentials, Postgres, Source, quote, start, trial};
 use crate::ha::quorum::SyncSetting;
 use crate::sys::durable;
 use std::collections::BTreeMap;
@@ -113,7 +113,9 @@ pub struct Remote {
 /// A running server takes them at its next reload.
 pub fn write(pg: &Postgres, dir: &Path, follow: &Follow) -> Result<(), ConfigError> {
     let main = server_settings(pg, follow)?;
-    let (hba, ident) = (lines("postgresql.pg_hba", &hba_lines(pg))?, &pg.pg_ident);
+    let mut hba = hba_lines(pg);
+    hba.splice(0..0, trial::hba_line(pg, dir));
+    let (hba, ident) = (lines("postgresql.pg_hba", &hba)?, &pg.pg_ident);
     let ident = lines("postgresql.pg_ident", ident)?;
     keep_base(dir)?;
     clean_base(dir)?;
@@ -137,7 +139,7 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
     // A stop waits for every standby that is shown, and one that vanished without a word is shown
     // for as long as this; PostgreSQL's own default is a minute.
     settings.insert("wal_sender_timeout", "15s".into());
-    for (name, value) in pg.recovery.iter().chain(&pg.parameters) {
+    for (name, value) in pg.parameters.iter().chain(&pg.recovery) {
         if !is_setting_name(name) {
             return Err(ConfigError::BadName(name.clone()));
         }
@@ -179,14 +181,24 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
             }
         }
     }
-    let mut text = format!("{HEADER}include_if_exists '{BASE}'\n");
+    let mut text = format!("{HEADER}include_if_exists {}\n", base_of(pg));
     for (name, value) in settings {
         if !start::is_controlled(name) && name != "synchronous_standby_names" {
             let _ = writeln!(text, "{name} = {}", quote::conf_value(&value));
         }
     }
+    let _ = writeln!(text, "include_if_exists '{}'", trial::RECOVERY);
     let _ = writeln!(text, "include_if_exists '{SYNC}'");
     Ok(text)
+}
+
+/// The file that the server's settings begin with: the user's, or the one initdb made.
+fn base_of(pg: &Postgres) -> String {
+    let custom = pg
+        .custom_conf
+        .as_ref()
+        .map(|path| path.display().to_string());
+    quote::conf_value(custom.as_deref().unwrap_or(BASE))
 }
 
 /// Settings that a recovery in a single-user server needs besides those of the command line: the

@@ -23,6 +23,7 @@ pub(crate) fn sample() -> Postgres {
         own_hba_line: false,
         pg_ident: vec![],
         recovery: BTreeMap::new(),
+        custom_conf: None,
         initdb: vec![],
         basebackup: vec![],
         database: "postgres".into(),

@@ -6,7 +6,7 @@
 
 use super::control_data::{ControlData, ControlError};
 use super::history;
-use super::{stage, version};
+use super::{stage, trial, version};
 use crate::ha::model::DataDir;
 use crate::sys::durable;
 use crate::sys::process::own_uid;
@@ -22,10 +22,16 @@ const REPLACE: &str = "nothing here is started or deleted; where another member 
 
 /// Looks at `data_dir` for a server of this major version.
 pub fn classify(data_dir: &Path, major: u32) -> DataDir {
-    examine(data_dir, major).unwrap_or_else(DataDir::Unusable)
+    classify_on_trial(data_dir, major, false)
 }
 
-fn examine(data_dir: &Path, major: u32) -> Result<DataDir, String> {
+/// The same by who knows of a new cluster there that is not through its bootstrap: to anybody else
+/// that one is unfinished.
+pub fn classify_on_trial(data_dir: &Path, major: u32, expected: bool) -> DataDir {
+    examine(data_dir, major, expected).unwrap_or_else(DataDir::Unusable)
+}
+
+fn examine(data_dir: &Path, major: u32, expected: bool) -> Result<DataDir, String> {
     let shown = data_dir.display();
     let parent = data_dir
         .parent()
@@ -42,7 +48,7 @@ fn examine(data_dir: &Path, major: u32) -> Result<DataDir, String> {
         Some(names) => names,
     };
     check_owner(data_dir)?;
-    if staged.is_some_and(|found| found.swapping) {
+    if staged.is_some_and(|found| found.swapping) || (trial::is_on(data_dir) && !expected) {
         return Ok(DataDir::Unfinished);
     }
     if names.is_empty() {

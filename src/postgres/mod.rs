@@ -22,9 +22,12 @@ pub mod control;
 pub mod control_data;
 pub mod data_dir;
 pub mod history;
+pub mod hook;
 pub mod lines;
+pub mod method;
 pub mod parameters;
 pub mod pending;
+pub mod post_bootstrap;
 pub mod probe;
 pub mod quote;
 pub mod rewind;
@@ -33,9 +36,11 @@ pub mod scratch;
 pub mod session;
 pub mod slots;
 pub mod stage;
+mod stage_filling;
 mod stage_note;
 pub mod stale;
 pub mod start;
+pub mod trial;
 pub mod version;
 
 /// How to log in as one of the agent's users.
@@ -104,6 +109,8 @@ pub struct Postgres {
     pub pg_ident: Vec<String>,
     /// Settings of recovery, as `restore_command`.
     pub recovery: BTreeMap<String, String>,
+    /// A file of settings in place of the one that initdb made.
+    pub custom_conf: Option<PathBuf>,
     /// Options of `initdb`.
     pub initdb: Vec<ProgramOption>,
     /// Options of `pg_basebackup`.

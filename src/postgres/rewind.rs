@@ -179,7 +179,7 @@ pub async fn rewind(
     ran.map_err(|error| RewindError::Broken(error.into()))?;
     let (pg, source) = (pg.clone(), source.clone());
     let finish = move || -> Result<(), BootstrapError> {
-        basebackup::become_standby(&pg, &stage.target(), &source)?;
+        basebackup::become_standby(&pg, &stage.target(), Some(&source))?;
         Ok(stage.finish()?)
     };
     let finished = tokio::task::spawn_blocking(finish)

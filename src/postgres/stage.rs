@@ -16,7 +16,8 @@
 //! Until *Complete* a replaced directory stays where it is, whole; from then on [`settle`] finishes
 //! what a crash interrupted, since every move can be repeated. A rewind works on the only copy:
 //! *Gathering* moves it into the stage (and [`settle`] moves it back), and one that dies while
-//! *Building* leaves a directory that nobody can start and only a clone may replace.
+//! *Building* leaves a directory that nobody can start and only a clone may replace. A command that
+//! knows `data_dir` by itself fills that one (`stage_filling`).
 
 use super::stage_note::{self, NOTE, Phase};
 use crate::sys::durable;
@@ -55,7 +56,7 @@ pub enum StageError {
     Unsettled(PathBuf),
 }
 
-type Result<T> = std::result::Result<T, StageError>;
+pub(super) type Result<T> = std::result::Result<T, StageError>;
 
 pub(super) fn io_at<'a>(
     what: &'static str,
@@ -96,7 +97,7 @@ pub(super) struct Found {
     /// `data_dir` itself may be incomplete: entries are being moved.
     pub(super) swapping: bool,
     /// Only [`settle`] may touch it.
-    unsettled: bool,
+    pub(super) unsettled: bool,
 }
 
 /// Names in a data directory that are neither PostgreSQL's nor a stranger's.
@@ -114,11 +115,13 @@ pub(super) fn look(data_dir: &Path) -> Result<Option<Found>> {
         return Ok(None);
     };
     let note = stage.read_note()?;
-    let unsettled = note.is_some_and(|(_, phase)| phase != Phase::Building);
+    let filling = note.is_some_and(|(_, phase)| phase == Phase::Filling);
+    let open = filling && !stage.holds_old();
+    let unsettled = note.is_some_and(|(_, phase)| phase != Phase::Building && !open);
     Ok(Some(Found {
         kind: note.map(|(kind, _)| kind),
         // A rename of the whole sibling leaves no incomplete directory, moving entries does.
-        swapping: stage.in_place && unsettled,
+        swapping: filling || (stage.in_place && unsettled),
         unsettled,
     }))
 }
@@ -177,34 +180,31 @@ pub fn settle(data_dir: &Path) -> Result<Settled> {
             stage.remove()?;
             Ok(Settled::Finished(kind))
         }
+        Phase::Filling if stage.put_back()? => Ok(Settled::MovedBack),
+        Phase::Filling => Ok(Settled::Unfinished(Some(kind))),
+        Phase::Filled => {
+            stage.remove()?;
+            Ok(Settled::Finished(kind))
+        }
     }
 }
 
 /// A data directory in the making.
 #[derive(Debug)]
 pub struct Stage {
-    data_dir: PathBuf,
-    root: PathBuf,
+    pub(super) data_dir: PathBuf,
+    pub(super) root: PathBuf,
     in_place: bool,
     kind: Kind,
+    /// `data_dir` itself is filled.
+    pub(super) filling: bool,
 }
 
 impl Stage {
     /// Begins to make a new directory; wipes what an earlier attempt of ours left unfinished.
     pub fn begin(data_dir: &Path, kind: Kind, proof: Option<&ReplaceProof>) -> Result<Self> {
         let data_dir = resolve(data_dir);
-        let stage = Self::planned(&data_dir, kind)?;
-        if let Some(found) = look(&data_dir)? {
-            if found.unsettled {
-                return Err(StageError::Unsettled(data_dir));
-            }
-            if found.kind == Some(Kind::Rewind) && kind != Kind::Clone {
-                return Err(StageError::BrokenRewind(data_dir));
-            }
-        }
-        if stage.holds_entries()? && kind != Kind::Rewind && proof.is_none() {
-            return Err(StageError::WouldReplace(data_dir));
-        }
+        let stage = Self::allowed(&data_dir, kind, proof)?;
         if let Some(earlier) = Self::existing(&data_dir) {
             earlier.remove()?;
         }
@@ -229,6 +229,9 @@ impl Stage {
 
     /// Where the new data directory is being made.
     pub fn target(&self) -> PathBuf {
+        if self.filling {
+            return self.data_dir.clone();
+        }
         self.root.join("data")
     }
 
@@ -241,6 +244,10 @@ impl Stage {
     pub fn finish(self) -> Result<()> {
         let target = self.target();
         durable::sync_tree(&target).map_err(io_at("sync", &target))?;
+        if self.filling {
+            self.write_note(Phase::Filled)?;
+            return self.remove();
+        }
         self.write_note(Phase::Complete)?;
         self.move_out()?;
         self.write_note(Phase::Swapping)?;
@@ -250,15 +257,15 @@ impl Stage {
 
     /// Gives up a new directory. (A rewind cannot be given up.)
     pub fn abandon(self) -> Result<()> {
-        if self.kind == Kind::Rewind {
-            Ok(())
-        } else {
-            self.remove()
+        match self.kind {
+            Kind::Rewind => Ok(()),
+            _ if self.filling => self.put_back().map(drop),
+            _ => self.remove(),
         }
     }
 
     /// Beside the directory where that can be renamed, else inside it.
-    fn planned(data_dir: &Path, kind: Kind) -> Result<Self> {
+    pub(super) fn planned(data_dir: &Path, kind: Kind) -> Result<Self> {
         let movable = durable::can_be_replaced(data_dir).map_err(io_at("look at", data_dir))?;
         Ok(Self::located(data_dir, kind, !movable))
     }
@@ -276,11 +283,12 @@ impl Stage {
             root,
             in_place,
             kind,
+            filling: false,
         }
     }
 
     /// An earlier stage, wherever it is: what was mounted how may have changed since.
-    fn existing(data_dir: &Path) -> Option<Self> {
+    pub(super) fn existing(data_dir: &Path) -> Option<Self> {
         [false, true]
             .into_iter()
             .map(|in_place| Self::located(data_dir, Kind::Clone, in_place))
@@ -291,11 +299,11 @@ impl Stage {
         stage_note::read(&self.root)
     }
 
-    fn write_note(&self, phase: Phase) -> Result<()> {
+    pub(super) fn write_note(&self, phase: Phase) -> Result<()> {
         stage_note::write(&self.root, self.kind, phase)
     }
 
-    fn holds_entries(&self) -> Result<bool> {
+    pub(super) fn holds_entries(&self) -> Result<bool> {
         if !self.data_dir.exists() {
             return Ok(false);
         }
@@ -331,7 +339,7 @@ impl Stage {
     }
 
     /// Moves a directory whole, or in place its entries; repeatable after any interruption.
-    fn relocate(&self, from: &Path, to: &Path) -> Result<()> {
+    pub(super) fn relocate(&self, from: &Path, to: &Path) -> Result<()> {
         if !self.in_place {
             // An empty directory may stand where the new one goes (Kubernetes makes some).
             return durable::rename_durably(from, to).map_err(io_at("move", from));
@@ -348,7 +356,7 @@ impl Stage {
     }
 
     /// Removes the stage; its note goes last, so that an interrupted removal is still ours.
-    fn remove(&self) -> Result<()> {
+    pub(super) fn remove(&self) -> Result<()> {
         if !self.root.exists() {
             return Ok(());
         }
@@ -364,13 +372,13 @@ impl Stage {
     }
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let names = durable::names(dir).map_err(io_at("list", dir))?;
     Ok(names.into_iter().filter(|name| !is_ours(name)).collect())
 }
 
 /// The directory itself where `data_dir` is a link to it: renames must not hit the link.
-fn resolve(data_dir: &Path) -> PathBuf {
+pub(super) fn resolve(data_dir: &Path) -> PathBuf {
     fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned())
 }
 

@@ -26,6 +26,10 @@ pub(super) enum Phase {
     Building,
     Complete,
     Swapping,
+    /// `data_dir` itself is being filled.
+    Filling,
+    /// It is full; what was there before may go.
+    Filled,
 }
 
 /// Reads the note of the stage at `root`; none if the power went before it was written.
@@ -66,6 +70,8 @@ fn parse(text: &str) -> Option<(Kind, Phase)> {
         Phase::Building,
         Phase::Complete,
         Phase::Swapping,
+        Phase::Filling,
+        Phase::Filled,
     ];
     let mut words = text.strip_prefix("pgwarden ")?.split_whitespace();
     let (kind, phase) = (words.next()?, words.next()?);

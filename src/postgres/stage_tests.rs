@@ -162,14 +162,16 @@ fn a_rewind_that_died_leaves_nothing_to_start_and_only_a_clone_replaces_it() {
             settle(&place.data_dir).unwrap(),
             Settled::Unfinished(Some(Kind::Rewind))
         );
-        for kind in [Kind::Initdb, Kind::Rewind] {
+        // A copy without a running primary might replace the last one there is.
+        for kind in [Kind::Initdb, Kind::Rewind, Kind::Clone] {
             let refused = Stage::begin(&place.data_dir, kind, None);
             assert!(
                 matches!(refused, Err(StageError::BrokenRewind(_))),
                 "{refused:?}"
             );
         }
-        Stage::begin(&place.data_dir, Kind::Clone, None)
+        let proof = ReplaceProof::granted("the test");
+        Stage::begin(&place.data_dir, Kind::Clone, Some(&proof))
             .unwrap()
             .abandon()
             .unwrap();
@@ -208,4 +210,41 @@ fn a_strangers_directory_is_never_taken_for_a_stage() {
     let begun = Stage::begin(&place.data_dir, Kind::Clone, None);
     assert!(matches!(begun, Err(StageError::Foreign(_))));
     assert!(place.root.join("data.pgwarden-new/precious").exists());
+}
+
+#[test]
+fn a_directory_that_is_filled_in_place_never_counts_before_it_is_full_and_what_was_there_comes_back()
+ {
+    use crate::ha::model::DataDir;
+    use crate::postgres::data_dir::classify;
+    let place = Place::new("filling");
+    let proof = ReplaceProof::granted("the test");
+    fill(&place.data_dir, &["old", "PG_VERSION"]);
+    let begin = |keep| Stage::begin_filling(&place.data_dir, Kind::Clone, keep, Some(&proof));
+    // Killed: the next agent finds what was there before.
+    let stage = begin(false).unwrap();
+    assert_eq!(stage.target(), place.data_dir.canonicalize().unwrap());
+    fill(&place.data_dir, &["PG_VERSION"]);
+    assert_eq!(classify(&place.data_dir, 15), DataDir::Unfinished);
+    drop(stage);
+    assert!(matches!(begin(false), Err(StageError::Unsettled(_))));
+    assert_eq!(settle(&place.data_dir).unwrap(), Settled::MovedBack);
+    assert!(place.data_dir.join("old").exists());
+    assert_eq!(look(&place.data_dir).unwrap(), None);
+    // Failed: the same at once.
+    let stage = begin(false).unwrap();
+    fill(&place.data_dir, &["new"]);
+    stage.abandon().unwrap();
+    assert!(place.data_dir.join("old").exists() && !place.data_dir.join("new").exists());
+    // Worked on where it was: spent, and the next one begins with nothing.
+    let stage = begin(true).unwrap();
+    assert!(place.data_dir.join("old").exists());
+    stage.abandon().unwrap();
+    assert_eq!(classify(&place.data_dir, 15), DataDir::Unfinished);
+    let stage = Stage::begin_filling(&place.data_dir, Kind::Clone, false, None).unwrap();
+    assert!(!place.data_dir.join("old").exists());
+    fill(&place.data_dir, &["new"]);
+    stage.finish().unwrap();
+    assert_eq!(look(&place.data_dir).unwrap(), None);
+    assert!(place.data_dir.join("new").exists());
 }

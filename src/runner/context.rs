@@ -2,6 +2,7 @@
 
 use super::complaints::Complaints;
 use super::files::Files;
+use super::hooks;
 use super::{Reloading, parameters};
 use crate::dcs::Dcs;
 use crate::dcs::codec::route::RouteTarget;
@@ -72,6 +73,8 @@ pub struct Context {
     pub(super) unchecked: AtomicBool,
     /// initdb ran in this life: its users are to be made.
     pub(super) fresh: AtomicBool,
+    /// A new cluster that this agent has made is not through its bootstrap.
+    pub(super) on_trial: AtomicBool,
     pub(super) kick: Notify,
     /// The newest order to set the synchronous names, and who carries one out.
     pub(super) sync_turn: AtomicU64,
@@ -86,6 +89,8 @@ pub struct Context {
     pub(super) checked: tokio::sync::Mutex<parameters::Checked>,
     /// The copy being made: bytes of bytes.
     pub(super) cloning: std::sync::Mutex<Option<(u64, u64)>>,
+    /// The user's commands that wait or run.
+    pub(super) hooks: hooks::Running,
 }
 
 impl Context {

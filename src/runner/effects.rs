@@ -1,10 +1,14 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Postmaster, Runner, files, inspect, kube, lines, server, slots, standbys};
+use super::{
+    Postmaster, Runner, files, hooks, inspect, kube, lines, making, server, slots, standbys,
+};
 use crate::api::{self, Reply, failsafe, vote};
 use crate::guardian::deadline::{Deadline, DeadlineError};
+use crate::ha::cloning::NOBODY;
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
+use crate::ha::hooks::Guard;
 use crate::ha::lock::{FailsafeMap, LockWrite};
 use crate::ha::model::{Lsn, Ms, Name, Timeline};
 use crate::ha::pause::FOREVER;
@@ -88,15 +92,8 @@ impl Runner {
                     self.spawn(lines::run_ask_remote(context, source));
                 }
             }
-            Effect::Initdb => self.spawn(server::run_initdb(context)),
-            Effect::Clone { from } => {
-                // Only a primary's copy may take the place of what is here.
-                let holder = self.state.other_holder().map(|held| &held.holder.name);
-                let replaces = from == REMOTE || holder == Some(&from);
-                self.with_source(Op::Clone, &from.clone(), |context, source| {
-                    server::run_clone(context, source, from, replaces)
-                });
-            }
+            Effect::Initdb => self.spawn(making::run_initdb(context)),
+            Effect::Clone { from } => self.run_clone(from),
             Effect::Rewind { from } => {
                 self.with_source(Op::Rewind, &from, |context, source| {
                     server::run_rewind(context, source)
@@ -123,8 +120,31 @@ impl Runner {
             Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
             Effect::DropSlots { members } => self.spawn(slots::run_drop_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
+            Effect::Callback { action, role } => context.hooks.call(action, role),
+            Effect::RunHook { guard, number } => self.run_hook(guard, number),
+            Effect::EndHook { guard, number } => context.hooks.end(guard, number),
             Effect::Bye => self.bye = true,
         }
+    }
+
+    fn run_hook(&mut self, guard: Guard, number: u64) {
+        let context = self.context.clone();
+        // Here, so that an order to end it finds it.
+        let enough = context.hooks.begin(guard, number);
+        self.spawn(hooks::run_guard(context, guard, number, enough));
+    }
+
+    fn run_clone(&mut self, from: Name) {
+        if from == NOBODY {
+            let context = self.context.clone();
+            return self.spawn(making::run_clone(context, None, from, true));
+        }
+        // Only a primary's copy may take the place of what is here.
+        let holder = self.state.other_holder().map(|held| &held.holder.name);
+        let replaces = from == REMOTE || holder == Some(&from);
+        self.with_source(Op::Clone, &from.clone(), |context, source| {
+            making::run_clone(context, Some(source), from, replaces)
+        });
     }
 
     /// What is known at once is an event like any other.

@@ -98,7 +98,7 @@ pub(super) async fn run_configure(context: Arc<Context>, turn: u64) {
     report(&context, Op::Configure, result).await;
 }
 
-async fn write_files(context: &Context, turn: u64, follow: Follow) -> Done {
+pub(super) async fn write_files(context: &Context, turn: u64, follow: Follow) -> Done {
     let files = Arc::clone(&context.files);
     let pg = context.checked_postgres().await;
     let known = context.dcs.known_config();
@@ -111,7 +111,7 @@ async fn write_files(context: &Context, turn: u64, follow: Follow) -> Done {
     .await
 }
 
-async fn reload(context: &Context) -> Done {
+pub(super) async fn reload(context: &Context) -> Done {
     let hup = Request::Signal {
         signal: PostmasterSignal::Hup,
     };

@@ -6,6 +6,7 @@ use crate::ha::event::Event;
 use crate::ha::model::DataDir;
 use crate::postgres::data_dir;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 /// How long a look may take.
@@ -14,8 +15,14 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(super) async fn run_inspect(context: Arc<Context>) {
     let dir = context.settings().postgresql.data_dir.clone();
     let major = context.installation.major;
+    let expected = context.on_trial.load(SeqCst);
     let tell = |data| context.tell(Event::DataSeen(data));
-    inspect(LOOK, move || data_dir::classify(&dir, major), tell).await;
+    inspect(
+        LOOK,
+        move || data_dir::classify_on_trial(&dir, major, expected),
+        tell,
+    )
+    .await;
 }
 
 /// A disk that hangs counts as unusable until it answers: a leader that waited for it silently

@@ -10,11 +10,13 @@ mod container;
 mod context;
 mod effects;
 mod files;
+mod hooks;
 mod inbound;
 mod inspect;
 mod journal;
 mod kube;
 mod lines;
+mod making;
 mod news;
 mod pace;
 mod parameters;
@@ -182,6 +184,7 @@ impl Runner {
             starting_as_primary: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
+            on_trial: AtomicBool::new(false),
             kick: Notify::new(),
             sync_turn: AtomicU64::new(0),
             sync_setter: tokio::sync::Mutex::default(),
@@ -191,6 +194,7 @@ impl Runner {
             complaints: Complaints::default(),
             checked: tokio::sync::Mutex::default(),
             cloning: std::sync::Mutex::default(),
+            hooks: hooks::Running::default(),
         });
         let (facts_sender, facts) = watch::channel(None);
         let watchful = watch::Sender::new(Watchful::default());
@@ -204,6 +208,8 @@ impl Runner {
         work.spawn(publisher::run(context.clone(), publish.subscribe()));
         work.spawn(container::run(context.clone()));
         work.spawn(watchdog::run(context.clone()));
+        work.spawn(hooks::run_reloads(context.clone()));
+        work.spawn(hooks::run_others(context.clone()));
         let (full_sender, full_volume) = watch::channel(None);
         work.spawn(troubles::watch_volumes(
             context.clone(),
@@ -245,6 +251,10 @@ impl Runner {
     pub async fn run(mut self, hello: Hello, mut terminate: watch::Receiver<bool>) -> End {
         self.journal.start(&self.state);
         self.context.words.set_ttl_ms(self.state.budgets.ttl_ms);
+        self.decide(hooks::wanted(&self.context.settings()));
+        if hello.postmaster.is_some() {
+            making::end_orphaned_trial(&self.context).await;
+        }
         self.decide(match &hello.postmaster {
             Some(running) => Event::PostmasterRuns {
                 as_primary: running.writable,
@@ -297,6 +307,7 @@ impl Runner {
                 self.decide(event);
             }
         }
+        self.context.hooks.farewell().await;
         self.work.shutdown().await;
         publisher::farewell(&self.context, &self.state).await;
         if let Err(error) = self.context.link.request(&Request::Bye).await {

@@ -3,7 +3,7 @@
 //! A file with an error changes nothing, and whoever asked hears why. What can be put in force
 //! while the member runs is, all at once; the rest is named and waits for the agent's next start.
 
-use super::Context;
+use super::{Context, hooks};
 use crate::agent::wiring;
 use crate::api::Reply;
 use crate::ha::event::Event;
@@ -70,6 +70,7 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
         context.resolve(&document.to_string());
     }
     tracing::info!("the settings were read again, and are in force");
+    context.tell(hooks::wanted(&context.settings())).await;
     context.tell(Event::Reloaded { nofailover, stream }).await;
     Ok(())
 }

@@ -5,22 +5,19 @@
 use super::effects::ms;
 use super::pace::{LOOK, next_look};
 use super::standbys;
-use super::{Context, configuration, sockets};
+use super::{Context, configuration, making, sockets};
 use crate::guardian::protocol::{PostmasterSignal, Request, StartSpec, StopHow};
 use crate::ha::effect::Stop;
 use crate::ha::event::{Event, Op};
-use crate::ha::model::Name;
 use crate::ha::quorum::SyncSetting;
-use crate::ha::remote::REMOTE;
-use crate::postgres::basebackup::{self, CloneProgress};
 use crate::postgres::config::{self, Follow};
 use crate::postgres::control_data::ControlData;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::{Postgres, Source, bootstrap, control, rewind, room, stage, stale, start};
+use crate::postgres::{Postgres, Source, bootstrap, control, rewind, room, stale, start, trial};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// One statement of the agent.
 pub(super) const STATEMENT: Duration = Duration::from_secs(5);
@@ -33,9 +30,9 @@ const PROMOTE: Duration = Duration::from_mins(2);
 /// A checkpoint before a handover, or after a promotion.
 pub(super) const CHECKPOINT: Duration = Duration::from_mins(1);
 /// A clone; a large one takes hours.
-const CLONE: Duration = Duration::from_hours(7 * 24);
-/// A rewind, a crash recovery, an initdb.
-const REPAIR: Duration = Duration::from_hours(24);
+pub(super) const CLONE: Duration = Duration::from_hours(7 * 24);
+/// A rewind, a crash recovery, an initdb, a recovery to a point in time.
+pub(super) const REPAIR: Duration = Duration::from_hours(24);
 
 pub(super) type Done = Result<(), String>;
 
@@ -67,9 +64,11 @@ async fn fork(
     let pg = sockets::placed(context.checked_postgres().await).await?;
     context.note_place(pg.place());
     let known = context.dcs.known_config();
+    let on_trial = context.on_trial.load(SeqCst);
     let prepared = blocking(move || {
         files.write(turn, || {
             configuration::keep_copy(&pg.data_dir, &known);
+            refuse_trial(&pg.data_dir, on_trial && primary)?;
             prepare(&pg, &follow, primary, &sync)
         })
     });
@@ -110,6 +109,14 @@ async fn fork(
         .map_or(Ok(()), |why| Err(format!("the guardian refused: {why}")))
 }
 
+/// A new cluster that did not get through its bootstrap does not start again (L9).
+fn refuse_trial(dir: &Path, expected: bool) -> Done {
+    if trial::is_on(dir) && !expected {
+        return Err("the bootstrap of this cluster has not come to its end".to_owned());
+    }
+    Ok(())
+}
+
 fn prepare(
     pg: &Postgres,
     follow: &Follow,
@@ -121,8 +128,11 @@ fn prepare(
     control::remove_promote_trigger(dir).map_err(words)?;
     config::write(pg, dir, follow).map_err(words)?;
     config::set_sync(dir, sync).map_err(words)?;
-    config::set_standby_signal(dir, !primary).map_err(words)?;
-    let control = if primary {
+    let recovers = trial::recovers(dir);
+    if !recovers {
+        config::set_standby_signal(dir, !primary).map_err(words)?;
+    }
+    let control = if primary && !recovers {
         None
     } else {
         Some(ControlData::read(dir).map_err(words)?)
@@ -169,17 +179,32 @@ async fn is_up(pg: &Postgres, writable: bool) -> Result<bool, SqlError> {
 }
 
 pub(super) async fn run_start_primary(context: Arc<Context>, turn: u64, sync: SyncSetting) {
-    let result = start_primary(&context, turn, sync).await;
+    let on_trial = context.on_trial.load(SeqCst);
+    let mut result = start_primary(&context, turn, sync, on_trial).await;
+    if result.is_ok() && on_trial {
+        result = making::end_trial(&context, turn).await;
+    }
+    let failed = on_trial && result.is_err();
+    context.on_trial.store(false, SeqCst);
     report(&context, Op::StartPrimary, result).await;
+    if failed {
+        making::fail_trial(context).await;
+    }
 }
 
-async fn start_primary(context: &Context, turn: u64, sync: SyncSetting) -> Done {
+async fn start_primary(context: &Context, turn: u64, sync: SyncSetting, on_trial: bool) -> Done {
     fork(context, turn, Follow::Nobody, true, sync).await?;
     let limit_ms = context
         .dynamic
         .read()
         .map_or(300_000, |d| d.primary_start_timeout_ms);
-    if !wait_up(context, true, ms(limit_ms.max(10_000))).await? {
+    // A recovery to a point in time replays what it has to.
+    let limit = if on_trial {
+        REPAIR
+    } else {
+        ms(limit_ms.max(10_000))
+    };
+    if !wait_up(context, true, limit).await? {
         context
             .link
             .request(&Request::KillAll {
@@ -285,48 +310,6 @@ async fn complete_promotion(context: &Context) {
     }
     context.unchecked.store(false, SeqCst);
     context.kick.notify_one();
-}
-
-pub(super) async fn run_initdb(context: Arc<Context>) {
-    let pg = context.checked_postgres().await;
-    let result = bootstrap::initdb(&pg, &context.installation, REPAIR)
-        .await
-        .map_err(words);
-    context.fresh.store(result.is_ok(), SeqCst);
-    report(&context, Op::Initdb, result).await;
-}
-
-pub(super) async fn run_clone(context: Arc<Context>, source: Source, from: Name, replaces: bool) {
-    let mut pg = context.checked_postgres().await;
-    if from == REMOTE {
-        pg.name = pg.name_elsewhere();
-    }
-    let (sender, mut receiver) = watch::channel(CloneProgress::default());
-    let proof = replaces.then(|| {
-        stage::ReplaceProof::granted(format!(
-            "{from} runs as the primary of this cluster, or of the one that it follows"
-        ))
-    });
-    let clone = basebackup::clone(&pg, &context.installation, &source, proof, &sender, CLONE);
-    let tell = async {
-        let mut told = 0;
-        while receiver.changed().await.is_ok() {
-            let at = *receiver.borrow_and_update();
-            context.note_cloning(Some((at.done_bytes, at.total_bytes)));
-            let percent = 100 * at.done_bytes / at.total_bytes.max(1);
-            if percent >= told + 10 {
-                told = percent;
-                tracing::info!("clone of {from}: {percent}% of {} bytes", at.total_bytes);
-            }
-        }
-        std::future::pending::<()>().await;
-    };
-    let result = tokio::select! {
-        done = clone => done.map_err(words),
-        () = tell => Ok(()),
-    };
-    context.note_cloning(None);
-    report(&context, Op::Clone, result).await;
 }
 
 pub(super) async fn run_rewind(context: Arc<Context>, source: Source) {

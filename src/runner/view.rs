@@ -76,7 +76,8 @@ pub(super) fn build(
         // A promotion that has not ended is no primary to route to.
         lock_until_ms: state
             .holds_until()
-            .filter(|_| state.is_primary() || state.is_standby_leader()),
+            .filter(|_| state.is_primary() || state.is_standby_leader())
+            .filter(|_| !state.is_on_trial()),
         epoch: state
             .lock
             .snapshot

@@ -4,6 +4,7 @@ use super::Settings;
 use super::budgets::{BudgetOverrides, Budgets, DEFAULT_TTL_MS, MAX_TTL_MS, MIN_TTL_MS};
 use super::problem::Problem;
 use super::raw::{self, Value};
+use super::resolve::hooks::recovery_conf;
 use super::section::{Problems, Section, as_bool};
 use super::standby::{StandbyCluster, standby_cluster};
 use serde::Serialize;
@@ -57,6 +58,8 @@ pub struct Dynamic {
     pub check_timeline: bool,
     /// `postgresql.parameters`, values as text (`on`/`off` for booleans).
     pub parameters: BTreeMap<String, String>,
+    /// `postgresql.recovery_conf`.
+    pub recovery_conf: BTreeMap<String, String>,
     /// `postgresql.pg_hba`.
     pub pg_hba: Option<Vec<String>>,
     /// `postgresql.pg_ident`.
@@ -90,6 +93,7 @@ impl Default for Dynamic {
             standby_cluster: None,
             check_timeline: false,
             parameters: BTreeMap::new(),
+            recovery_conf: BTreeMap::new(),
             pg_hba: None,
             pg_ident: None,
             use_pg_rewind: true,
@@ -307,6 +311,7 @@ fn timeouts(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
 
 fn postgresql(section: &Section<'_>, fallback: &Dynamic, dynamic: &mut Dynamic) {
     dynamic.parameters = parameters(section, &fallback.parameters);
+    dynamic.recovery_conf = recovery_conf(section);
     let lines = |key: &str, kept: &Option<Vec<String>>| {
         if section.has(key) {
             section.access_lines(key).or_else(|| kept.clone())

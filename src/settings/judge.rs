@@ -19,7 +19,7 @@ impl Section<'_> {
         let known = known::children(&self.table);
         for (name, node) in entries {
             let Some((_, kind, status)) = known.iter().find(|(known, ..)| known == name) else {
-                if !self.is_named_method(name) {
+                if !self.is_named_method(name) && !self.describes_method(name, node) {
                     self.unknown(name, node, &known);
                 }
                 continue;
@@ -121,6 +121,15 @@ impl Section<'_> {
             **place != self.table && known::children(place).iter().any(|(key, ..)| *key == name)
         })?;
         Some(join(place, name))
+    }
+
+    /// A map with a command under a name of the user's: a method that the dynamic configuration may
+    /// name.
+    pub(super) fn describes_method(&self, name: &str, node: &Node) -> bool {
+        let known = known::children(&self.table);
+        self.table == "postgresql"
+            && node.get("command").is_some()
+            && !known.iter().any(|(known, ..)| *known == name)
     }
 
     /// Patroni lets `postgresql.<method>` and `bootstrap.<method>` carry a method's own keys.

@@ -18,6 +18,8 @@ pub struct StandbyCluster {
     /// `restore_command`, `archive_cleanup_command`, `recovery_min_apply_delay`: settings of the
     /// standby leader alone.
     pub recovery: BTreeMap<String, String>,
+    /// `create_replica_methods`: how the first copy is made; empty: from the host.
+    pub create_replica_methods: Vec<String>,
 }
 
 /// Settings of a standby leader's server.
@@ -124,5 +126,6 @@ pub(super) fn standby_cluster(
             .unwrap_or(5432),
         primary_slot_name: slot,
         recovery,
+        create_replica_methods: given.lines("create_replica_methods").unwrap_or_default(),
     })
 }

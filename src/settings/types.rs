@@ -4,6 +4,7 @@
 use super::address::HostPort;
 use super::budgets::{BudgetError, BudgetOverrides, Budgets};
 use super::dynamic::Dynamic;
+use super::hooks::{Command, CustomBootstrap, Hooks, Method, ReplicaMethod};
 use super::rest::{Ctl, RestApi};
 use super::secret::Secret;
 use serde::Serialize;
@@ -155,6 +156,10 @@ pub struct Bootstrap {
     pub initdb: Vec<String>,
     /// Lines of pg_hba.conf written at bootstrap, where `postgresql.pg_hba` says nothing.
     pub pg_hba: Vec<String>,
+    /// How the cluster is made; `None`: by initdb.
+    pub custom: Option<CustomBootstrap>,
+    /// Run once the new cluster is up, before anybody is told of it.
+    pub post_bootstrap: Option<Command>,
 }
 
 /// `postgresql`.
@@ -186,6 +191,19 @@ pub struct Postgresql {
     pub pg_ident: Option<Vec<String>>,
     /// Options of pg_basebackup: `--max-rate=100M`, `--checkpoint=fast`.
     pub basebackup: Vec<String>,
+    /// Callbacks, and what is asked before a promotion and a stop.
+    #[serde(flatten)]
+    pub hooks: Hooks,
+    /// How a copy of the leader is made: the first one that goes well. Never empty.
+    #[serde(rename = "create_replica_methods")]
+    pub replica_methods: Vec<ReplicaMethod>,
+    /// All methods that are described.
+    #[serde(skip)]
+    pub methods: BTreeMap<String, Method>,
+    /// `restore_command` and its like; they win over the dynamic ones.
+    pub recovery_conf: BTreeMap<String, String>,
+    /// A file of settings in place of the one that initdb made.
+    pub custom_conf: Option<PathBuf>,
     /// `None`: what the dynamic configuration says.
     pub use_pg_rewind: Option<bool>,
     /// Wipe and clone anew when pg_rewind failed; `None`: what the dynamic configuration says.

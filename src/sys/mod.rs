@@ -13,6 +13,7 @@ pub mod fault;
 pub mod heap;
 pub mod host;
 pub mod image;
+pub mod leash;
 pub mod memlock;
 pub mod process;
 pub mod proctable;

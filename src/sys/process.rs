@@ -61,6 +61,12 @@ pub fn kill_namespace() -> bool {
     own_pid() == 1 && kill(nix::unistd::Pid::from_raw(-1), Signal::SIGKILL).is_ok()
 }
 
+/// Whether this user may execute the file; a directory is none.
+pub fn is_executable(path: &std::path::Path) -> bool {
+    let file = path.metadata().is_ok_and(|meta| meta.is_file());
+    file && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
 /// Reaps one ended child, whichever; `None` when none has ended.
 pub fn reap() -> Option<Reaped> {
     loop {

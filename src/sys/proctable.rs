@@ -191,6 +191,23 @@ pub(crate) fn parse_stat(pid: Pid, line: &[u8]) -> Option<Process> {
     })
 }
 
+/// The child of `own` that the process is, or descends from; `None` if it is no descendant.
+///
+/// `all` is sorted by process number. A parent that ended between two reads breaks the chain; the
+/// kernel has given the process a new parent by then, and the next look sees it.
+pub fn child_above(all: &[Process], process: &Process, own: Pid) -> Option<Pid> {
+    let mut current = process;
+    // No chain is longer than the table: a bound, should numbers have been reused while reading.
+    for _ in 0..all.len() {
+        if current.parent == own {
+            return Some(current.pid);
+        }
+        let at = all.binary_search_by_key(&current.parent, |p| p.pid).ok()?;
+        current = &all[at];
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,7 @@ impl Node {
             own_hba_line: false,
             pg_ident: vec![],
             recovery: BTreeMap::new(),
+            custom_conf: None,
             initdb: vec![
                 option("encoding", Some("UTF8")),
                 option("locale", Some("C.UTF-8")),

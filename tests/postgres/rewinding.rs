@@ -8,7 +8,7 @@ use pgwarden::postgres::basebackup::{self, CloneProgress};
 use pgwarden::postgres::bootstrap::{self, BootstrapError};
 use pgwarden::postgres::config::{self, Follow};
 use pgwarden::postgres::probe::Facts;
-use pgwarden::postgres::stage::{self, StageError};
+use pgwarden::postgres::stage::{self, ReplaceProof, StageError};
 use pgwarden::postgres::version::Installation;
 use pgwarden::postgres::{control, data_dir, history, lines, rewind, slots};
 use std::collections::BTreeSet;
@@ -249,9 +249,16 @@ fn a_rewind_that_is_killed_leaves_nothing_to_start() {
             Err(BootstrapError::Stage(StageError::BrokenRewind(_)))
         ));
         let progress = watch::Sender::new(CloneProgress::default());
-        basebackup::clone(&old.pg, &installation, &source, None, &progress, LONG)
-            .await
-            .unwrap();
+        // Not without the word that a primary runs: this may be the last copy there is.
+        let clone = async |proof: Option<ReplaceProof>| {
+            basebackup::clone(&old.pg, &installation, &source, proof, &progress, LONG).await
+        };
+        assert!(matches!(
+            clone(None).await,
+            Err(BootstrapError::Stage(StageError::BrokenRewind(_)))
+        ));
+        let proof = ReplaceProof::granted("the test's primary runs");
+        clone(Some(proof)).await.unwrap();
         assert!(!stage::broken_rewind(dir));
         assert!(matches!(
             data_dir::classify(dir, installation.major),

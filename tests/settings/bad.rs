@@ -239,9 +239,10 @@ fn a_ttl_that_breaks_the_budgets_is_refused() {
 #[test]
 fn what_cannot_be_kept_is_refused_and_not_just_ignored() {
     for (addition, path) in [
+        ("bootstrap: {method: pgbackrest}", "bootstrap.method"),
         (
-            "bootstrap: {method: pgbackrest, pgbackrest: {command: x}}",
-            "bootstrap.method",
+            "bootstrap: {method: pgbackrest, pgbackrest: {no_params: true}}",
+            "bootstrap.pgbackrest.command",
         ),
         (
             "bootstrap: {dcs: {standby_cluster: {port: 5432}}}",
@@ -267,12 +268,6 @@ fn what_cannot_be_kept_is_refused_and_not_just_ignored() {
             "",
         );
     }
-    let methods = problems(&format!("{LEAST}  create_replica_methods: [wal_e]\n"));
-    has(
-        &methods,
-        "error: postgresql.create_replica_methods:",
-        "clones with basebackup only",
-    );
     let harmless = format!(
         "{LEAST}restapi: {{verify_client: none}}\nbootstrap: {{method: initdb, dcs: \
          {{synchronous_mode_strict: false, failsafe_mode: false}}}}\n"

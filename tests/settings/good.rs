@@ -156,7 +156,7 @@ fn spilo_s_file_means_what_it_says() {
     );
     assert_eq!(s.bootstrap.dcs_document["loop_wait"], 10);
     let warned = problems(text);
-    for part in ["watchdog", "namespace", "callbacks", "post_init", "wal_e"] {
+    for part in ["watchdog", "namespace"] {
         assert!(
             warned.iter().any(|w| w.contains(part)),
             "{part} is not warned of: {warned:#?}"

@@ -18,6 +18,9 @@ impl World {
             Effect::Answer { id, done, text } => self.answer_question(node, id, done, text),
             // It lies beyond this world, and never answers.
             Effect::AskRemote => {}
+            // One that goes on answers too late, which the core has to stand.
+            Effect::Callback { .. } | Effect::EndHook { .. } => {}
+            Effect::RunHook { guard, number } => self.run_hook(node, guard, number),
             Effect::PublishRoute { epoch } => self.send_route(node, epoch),
             Effect::Wake { at } => {
                 let n = &mut self.nodes[node];

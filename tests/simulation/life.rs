@@ -104,6 +104,9 @@ impl World {
             },
         };
         self.note(|| format!("node {node}: agent starts"));
+        if let Some(wanted) = self.hooks_wanted() {
+            self.deliver(node, wanted);
+        }
         let wall_ms = self.wall_of(node);
         self.deliver(node, Event::WallClock { wall_ms });
         self.deliver(node, event);

@@ -17,6 +17,7 @@ mod effects;
 mod failsafe;
 mod faults;
 mod guardian;
+mod hooks;
 mod life;
 mod maintenance;
 mod network;

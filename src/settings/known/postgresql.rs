@@ -8,9 +8,6 @@ const fn key(path: &'static str, kind: Kind, status: Status) -> Key {
     Key::new(path, kind, status)
 }
 
-/// Why no script of Patroni's is run.
-pub(super) const SCRIPT: &str = "no command is run for it";
-
 /// Keys of `postgresql`, of which some may stand in `bootstrap.dcs.postgresql` as well.
 pub(super) const POSTGRESQL: &[Key] = &[
     key("postgresql", Section, Used),
@@ -35,23 +32,20 @@ pub(super) const POSTGRESQL: &[Key] = &[
     key("postgresql.authentication.superuser", Section, Used),
     key("postgresql.authentication.replication", Section, Used),
     key("postgresql.authentication.rewind", Section, Used),
-    key("postgresql.callbacks", Open, Later(SCRIPT)),
+    key("postgresql.callbacks", Section, Used),
+    key("postgresql.callbacks.on_start", Text, Used),
+    key("postgresql.callbacks.on_stop", Text, Used),
+    key("postgresql.callbacks.on_restart", Text, Used),
+    key("postgresql.callbacks.on_reload", Text, Used),
+    key("postgresql.callbacks.on_role_change", Text, Used),
     key("postgresql.create_replica_methods", List, Used),
     key("postgresql.create_replica_method", List, Used),
     key("postgresql.basebackup", Any, Used),
     key("postgresql.parameters", Open, Used),
     key("postgresql.pg_hba", List, Used),
     key("postgresql.pg_ident", List, Used),
-    key(
-        "postgresql.recovery_conf",
-        Open,
-        Later("restore_command belongs into parameters"),
-    ),
-    key(
-        "postgresql.custom_conf",
-        Text,
-        Later("use postgresql.parameters"),
-    ),
+    key("postgresql.recovery_conf", Open, Used),
+    key("postgresql.custom_conf", Text, Used),
     key(
         "postgresql.config_base_name",
         Text,
@@ -76,8 +70,8 @@ pub(super) const POSTGRESQL: &[Key] = &[
         Bool,
         Later("replicas connect over TCP"),
     ),
-    key("postgresql.pre_promote", Text, Later(SCRIPT)),
-    key("postgresql.before_stop", Text, Later(SCRIPT)),
+    key("postgresql.pre_promote", Text, Used),
+    key("postgresql.before_stop", Text, Used),
     key(
         "postgresql.krbsrvname",
         Text,
@@ -156,6 +150,7 @@ pub(super) const DYNAMIC_POSTGRESQL: &[&str] = &[
     "parameters",
     "pg_hba",
     "pg_ident",
+    "recovery_conf",
     "use_pg_rewind",
     "use_slots",
     "remove_data_directory_on_rewind_failure",

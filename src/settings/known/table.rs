@@ -2,7 +2,7 @@
 
 use super::Kind::{Any, Bool, Int, List, Open, Section, Text};
 use super::Status::{Ignored, Later, Refused, Used};
-use super::postgresql::{POSTGRESQL, SCRIPT};
+use super::postgresql::POSTGRESQL;
 use super::{Key, Kind, Status};
 
 /// All sections of the table.
@@ -174,8 +174,8 @@ const BOOTSTRAP: &[Key] = &[
         Any,
         Ignored("Patroni 4 removed it too; create users with SQL"),
     ),
-    key("bootstrap.post_bootstrap", Text, Later(SCRIPT)),
-    key("bootstrap.post_init", Text, Later(SCRIPT)),
+    key("bootstrap.post_bootstrap", Text, Used),
+    key("bootstrap.post_init", Text, Used),
     key("bootstrap.dcs", Section, Used),
     key("bootstrap.dcs.ttl", Int, Used),
     key("bootstrap.dcs.loop_wait", Int, Used),
@@ -245,7 +245,7 @@ const BOOTSTRAP: &[Key] = &[
     key(
         "bootstrap.dcs.standby_cluster.create_replica_methods",
         List,
-        Later("the first copy is made by pg_basebackup from the host"),
+        Used,
     ),
     key("bootstrap.dcs.postgresql", Section, Used),
 ];

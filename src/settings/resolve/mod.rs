@@ -1,6 +1,7 @@
 //! Raw → resolved: one pass over the tree that reports everything and builds [`Settings`] only if
 //! nothing was an error.
 
+pub(super) mod hooks;
 mod kubernetes;
 mod options;
 mod postgresql;
@@ -162,19 +163,8 @@ fn pgwarden(section: &Section<'_>) -> Pgwarden {
     }
 }
 
-/// `bootstrap`; where a custom method is asked for, an empty cluster must not be made instead.
 fn bootstrap(section: &Section<'_>, overrides: &BudgetOverrides) -> Bootstrap {
-    if let Some(method) = section.text("method", "initdb")
-        && method != "initdb"
-    {
-        section.error(
-            "method",
-            format!(
-                "found {method:?}; this version only knows initdb, and making an empty cluster \
-                 where another method is wanted would be wrong"
-            ),
-        );
-    }
+    let post_init = hooks::command(section, "post_init");
     let dcs = section.section("dcs");
     let dcs_document = dcs
         .node()
@@ -184,6 +174,8 @@ fn bootstrap(section: &Section<'_>, overrides: &BudgetOverrides) -> Bootstrap {
         dcs_document,
         initdb: options::read(section, "initdb", options::INITDB),
         pg_hba: section.access_lines("pg_hba").unwrap_or_default(),
+        custom: hooks::custom_bootstrap(section),
+        post_bootstrap: hooks::command(section, "post_bootstrap").or(post_init),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `postgresql`: the server of this member.
 
-use super::{Env, options, rest};
+use super::{Env, hooks, options, rest};
 use crate::settings::address::{HostPort, parse_hosts};
 use crate::settings::dynamic;
 use crate::settings::known::USER_KEYS;
@@ -47,7 +47,9 @@ pub(super) fn read(
     });
     let connect_address = rest::connect_address(section, connect.as_ref(), pod_ip);
     let authentication = authentication(&section.section("authentication"));
-    replica_methods(section);
+    let (replica_methods, methods) = hooks::methods(section);
+    let recovery_conf = hooks::recovery_conf(section);
+    let hooks = hooks::read(section);
     let path = |key: &str| section.text(key, "a path").map(PathBuf::from);
     if section.boolean("use_slots").is_some() {
         let message = "it has no effect here: it must be the same on every member; set it in \
@@ -57,6 +59,7 @@ pub(super) fn read(
     // Everything is read before anything that is missing ends the reading.
     let pgpass = path("pgpass").or_else(|| default_pgpass(data_dir.as_deref()?, env));
     let bin_dir = path("bin_dir");
+    let custom_conf = custom_conf(section);
     let bin_name = bin_name(section);
     let database = section
         .text("database", "a database")
@@ -85,6 +88,11 @@ pub(super) fn read(
         pg_hba,
         pg_ident,
         basebackup,
+        hooks,
+        replica_methods,
+        methods,
+        recovery_conf,
+        custom_conf,
         use_pg_rewind,
         remove_data_directory_on_rewind_failure: on_failure,
         remove_data_directory_on_diverged_timelines: on_divergence,
@@ -108,6 +116,21 @@ fn data_dir(section: &Section<'_>) -> Option<PathBuf> {
         return None;
     }
     Some(dir)
+}
+
+/// A file of settings in place of the one that initdb made; PostgreSQL looks for a relative one
+/// from the data directory.
+fn custom_conf(section: &Section<'_>) -> Option<PathBuf> {
+    let expected = "the path of a file, as /etc/postgresql/custom.conf";
+    let text = section.text("custom_conf", expected)?;
+    if !text.contains(['\n', '\r']) {
+        return Some(PathBuf::from(text));
+    }
+    section.error(
+        "custom_conf",
+        format!("it has more than one line; expected {expected}"),
+    );
+    None
 }
 
 /// The data directory's parent is not always writable; the home directory is Patroni's choice.
@@ -151,33 +174,6 @@ fn bin_name(section: &Section<'_>) -> BTreeMap<String, String> {
         }
     }
     names
-}
-
-/// Cloning with pg_basebackup is what there is; a list that leaves it out cannot be obeyed.
-fn replica_methods(section: &Section<'_>) {
-    for key in ["create_replica_methods", "create_replica_method"] {
-        let Some(methods) = section.lines(key) else {
-            continue;
-        };
-        let others: Vec<_> = methods
-            .iter()
-            .filter(|m| *m != "basebackup")
-            .cloned()
-            .collect();
-        if others.len() == methods.len() && !others.is_empty() {
-            let message = format!(
-                "found {}; this version clones with basebackup only; add it to the list",
-                others.join(", ")
-            );
-            section.error(key, message);
-        } else if !others.is_empty() {
-            let message = format!(
-                "this version does not support {} and clones with basebackup",
-                others.join(", ")
-            );
-            section.warn(key, message);
-        }
-    }
 }
 
 fn authentication(section: &Section<'_>) -> Authentication {
