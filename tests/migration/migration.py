@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "wire"))
 
 import rolling  # noqa: E402
+import writers  # noqa: E402
 from cluster import Failure  # noqa: E402
 from rig import NAMES, Kube  # noqa: E402
 
@@ -68,6 +69,7 @@ def go(dialect, orders, kubeconfig, home):
 
 
 def inside(arguments):
+    writers.check_the_oracle()
     dialects = [arguments.dialect] if arguments.dialect else DIALECTS
     every = [",".join(order) for order in permutations(NAMES)]
     orders = [arguments.order] if arguments.order else [*every, *OTHERS]

@@ -119,3 +119,20 @@ def longest_gap(rows):
 def missing(rows, stored):
     """Acknowledged rows that the server does not have, or has otherwise."""
     return [row for row in rows if stored.get((row.member, row.number)) != row.timeline]
+
+
+def check_the_oracle():
+    """What it must see, and what it must not: an oracle that sees nothing proves nothing."""
+    old = Row("m-0", 1, 1, sent=0.0, told=1.0)
+    new = Row("m-1", 1, 2, sent=2.0, told=3.0)
+    # Sent before the new one's first acknowledgement and told after it: the answer was late.
+    late = Row("m-0", 2, 1, sent=2.9, told=3.5)
+    second = Row("m-0", 3, 1, sent=3.1, told=3.5)
+    beside = Row("m-0", 3, 2, sent=3.1, told=3.5)
+    assert two_writers([old, new, late]) is None
+    assert two_writers([old, new, second]) == (second, new)
+    assert two_writers([old, new, beside]) == (beside, new), "one timeline of two servers"
+    assert missing([old, new], {("m-0", 1): 1, ("m-1", 1): 2}) == []
+    assert missing([old, new], {("m-0", 1): 1}) == [new]
+    assert missing([old], {("m-0", 1): 2}) == [old], "a row of another line"
+    assert (handovers([old, new, late]), longest_gap([old, new])) == (1, 2000)
