@@ -248,10 +248,7 @@ impl Agent {
         state.stream = wiring::stream_tags(&settings);
         state.overrides = wiring::overrides(&settings);
         state.lease.next_nonce = crate::sys::clock::boottime_us();
-        let epoch_file = notes::epoch_file(&settings);
-        state.lock.greatest_epoch = notes::read_epoch(&epoch_file);
-        let memory_file = notes::memory_file(&settings);
-        state.lock.recall(notes::read_memory(&memory_file));
+        let (epoch_file, memory_file) = notes::recall(&mut state.lock, &settings);
         let watching = dcs.watch(WatchOptions {
             renew_ms: budgets.renew_ms,
             queue: 64,

@@ -1,7 +1,7 @@
 //! What a member keeps beside its data directory, past its agent's end: the epochs it has claimed
 //! (L1), and whose record does not grow old (G1).
 
-use crate::ha::lock::EPOCH_MAX;
+use crate::ha::lock::{EPOCH_MAX, LockBelief};
 use crate::ha::memory::Memory;
 use crate::settings::Settings;
 use crate::sys::{durable, host};
@@ -67,6 +67,14 @@ pub fn read_memory(path: &Path) -> Memory {
         tracing::error!(%error, "{} is not what was written there", path.display());
         Memory::default()
     })
+}
+
+/// What this member knew before this agent; and the files of the epoch and of the memory.
+pub fn recall(belief: &mut LockBelief, settings: &Settings) -> (PathBuf, PathBuf) {
+    let (epochs, memory) = (epoch_file(settings), memory_file(settings));
+    belief.greatest_epoch = read_epoch(&epochs);
+    belief.recall(read_memory(&memory));
+    (epochs, memory)
 }
 
 /// Put it there durably.

@@ -1,11 +1,8 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{
-    Postmaster, Runner, files, hooks, inspect, kube, lines, making, server, slots, standbys,
-};
+use super::{Postmaster, Runner, hooks, kube};
 use crate::api::{self, Reply, failsafe, vote};
 use crate::guardian::deadline::{Deadline, DeadlineError};
-use crate::ha::cloning::NOBODY;
 use crate::ha::effect::Effect;
 use crate::ha::event::{Event, Op};
 use crate::ha::hooks::Guard;
@@ -17,7 +14,6 @@ use crate::postgres::Source;
 use crate::postgres::config::{Follow, Remote};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 impl Runner {
@@ -25,11 +21,6 @@ impl Runner {
     pub(super) fn run_effect(&mut self, effect: Effect) {
         let context = self.context.clone();
         let call_ms = self.state.budgets.call_ms;
-        let turn = if works_on_files(&effect) {
-            context.files.turn()
-        } else {
-            0
-        };
         match effect {
             Effect::Explain { .. } | Effect::Wake { .. } => {}
             Effect::ReadLock => self.spawn(kube::run_read_lock(context, call_ms)),
@@ -71,59 +62,30 @@ impl Runner {
             } => self.ask_votes(round, fields, peers),
             Effect::Vote { id, timeline, lsn } => self.run_vote(id, timeline, lsn),
             Effect::PublishRoute { epoch } => self.spawn(kube::run_publish_route(context, epoch)),
-            Effect::Inspect => self.spawn(inspect::run_inspect(context)),
-            Effect::StartPrimary { sync } => {
-                self.spawn(server::run_start_primary(context, turn, sync));
-            }
-            Effect::StartReplica { upstream } => {
-                let follow = upstream.and_then(|name| self.follow(&name));
-                let follow = follow.unwrap_or(Follow::Nobody);
-                self.spawn(server::run_start_replica(context, turn, follow));
-            }
-            Effect::Stop { how } => self.spawn(server::run_stop(context, how)),
-            Effect::Promote { sync } => self.spawn(server::run_promote(context, sync)),
-            Effect::StopReceiver => self.spawn(files::run_stop_receiver(context, turn)),
-            Effect::Follow { upstream } => match self.follow(&upstream) {
-                Some(follow) => self.spawn(files::run_follow(context, turn, follow)),
-                None => self.no_address(Op::Follow, &upstream),
-            },
-            Effect::AskRemote => {
-                if let Some(source) = self.source(REMOTE) {
-                    self.spawn(lines::run_ask_remote(context, source));
-                }
-            }
-            Effect::Initdb => self.spawn(making::run_initdb(context)),
-            Effect::Clone { from } => self.run_clone(from),
-            Effect::Rewind { from } => {
-                self.with_source(Op::Rewind, &from, |context, source| {
-                    server::run_rewind(context, source)
-                });
-            }
-            Effect::CompareWal { with } => {
-                if let Some(source) = self.source(&with) {
-                    self.spawn(lines::run_compare_wal(context, source, with));
-                }
-            }
-            Effect::CompareHistory { with, mine } => {
-                if let Some(source) = self.source(&with) {
-                    self.spawn(lines::run_compare_history(context, source, with, mine));
-                }
-            }
-            Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
-            Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
-            Effect::Configure => self.spawn(files::run_configure(context, turn)),
-            Effect::SetSync { wanted } => {
-                // The turn is taken here, in the order of the decisions.
-                let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;
-                self.spawn(standbys::run_set_sync(context, wanted, turn));
-            }
-            Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
-            Effect::DropSlots { members } => self.spawn(slots::run_drop_slots(context, members)),
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
             Effect::Callback { action, role } => context.hooks.call(action, role),
             Effect::RunHook { guard, number } => self.run_hook(guard, number),
             Effect::EndHook { guard, number } => context.hooks.end(guard, number),
             Effect::Bye => self.bye = true,
+            effect @ (Effect::Inspect
+            | Effect::StartPrimary { .. }
+            | Effect::StartReplica { .. }
+            | Effect::Stop { .. }
+            | Effect::Promote { .. }
+            | Effect::StopReceiver
+            | Effect::Follow { .. }
+            | Effect::AskRemote
+            | Effect::Initdb
+            | Effect::Clone { .. }
+            | Effect::Rewind { .. }
+            | Effect::CompareWal { .. }
+            | Effect::CompareHistory { .. }
+            | Effect::CrashRecover
+            | Effect::Checkpoint
+            | Effect::Configure
+            | Effect::SetSync { .. }
+            | Effect::SetSlots { .. }
+            | Effect::DropSlots { .. }) => self.run_on_postgres(effect),
         }
     }
 
@@ -134,26 +96,13 @@ impl Runner {
         self.spawn(hooks::run_guard(context, guard, number, enough));
     }
 
-    fn run_clone(&mut self, from: Name) {
-        if from == NOBODY {
-            let context = self.context.clone();
-            return self.spawn(making::run_clone(context, None, from, true));
-        }
-        // Only a primary's copy may take the place of what is here.
-        let holder = self.state.other_holder().map(|held| &held.holder.name);
-        let replaces = from == REMOTE || holder == Some(&from);
-        self.with_source(Op::Clone, &from.clone(), |context, source| {
-            making::run_clone(context, Some(source), from, replaces)
-        });
-    }
-
     /// What is known at once is an event like any other.
     fn tell(&mut self, event: Event) {
         let context = self.context.clone();
         self.spawn(async move { context.tell(event).await });
     }
 
-    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.work.spawn(work);
     }
 
@@ -283,7 +232,7 @@ impl Runner {
     }
 
     /// How to follow a member, or the remote primary.
-    fn follow(&self, name: &str) -> Option<Follow> {
+    pub(super) fn follow(&self, name: &str) -> Option<Follow> {
         if name == REMOTE {
             return self.remote().map(Follow::Remote);
         }
@@ -291,7 +240,7 @@ impl Runner {
     }
 
     /// Where a member's PostgreSQL listens, as the shared state shows it, or the remote primary's.
-    fn source(&self, name: &str) -> Option<Source> {
+    pub(super) fn source(&self, name: &str) -> Option<Source> {
         if name == REMOTE {
             return self.remote()?.source;
         }
@@ -302,7 +251,7 @@ impl Runner {
         })
     }
 
-    fn with_source<F>(
+    pub(super) fn with_source<F>(
         &mut self,
         op: Op,
         name: &str,
@@ -318,26 +267,10 @@ impl Runner {
         self.no_address(op, name);
     }
 
-    fn no_address(&mut self, op: Op, name: &str) {
+    pub(super) fn no_address(&mut self, op: Op, name: &str) {
         let result = Err(format!("the address of {name} is not known"));
         self.tell(Event::OpDone { op, result });
     }
-}
-
-/// It writes PostgreSQL's files, or the whole directory.
-fn works_on_files(effect: &Effect) -> bool {
-    matches!(
-        effect,
-        Effect::StartPrimary { .. }
-            | Effect::StartReplica { .. }
-            | Effect::Follow { .. }
-            | Effect::Configure
-            | Effect::StopReceiver
-            | Effect::Initdb
-            | Effect::Clone { .. }
-            | Effect::Rewind { .. }
-            | Effect::CrashRecover
-    )
 }
 
 /// A duration of integer milliseconds.

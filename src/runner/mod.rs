@@ -18,6 +18,7 @@ mod kube;
 mod lines;
 mod making;
 mod news;
+mod operations;
 mod pace;
 mod parameters;
 mod pending;

@@ -112,34 +112,7 @@ impl World {
                 let id = self.next_id();
                 self.prepare_server(node, false, Server::new(id, false, upstream));
             }
-            Effect::Stop { how } => {
-                let Some(generation) = generation else {
-                    // Nothing runs: the guardian verifies that, and takes the deadline back.
-                    self.nodes[node].deadline = None;
-                    let why = "nothing runs".into();
-                    return self.tell(5, node, life, Event::PostmasterGone { why });
-                };
-                let (low, high) = match how {
-                    Stop::Fast if self.rng.percent(5) => (2_000, 30_000),
-                    Stop::Fast => (10, 250),
-                    Stop::Immediate | Stop::Kill => (2, 60),
-                };
-                let delay = self.rng.range(low, high);
-                if how == Stop::Kill
-                    && let Some(server) = &mut self.nodes[node].server
-                {
-                    server.frozen = false;
-                }
-                let clean = how == Stop::Fast;
-                self.schedule(
-                    delay,
-                    Act::ServerStopped {
-                        node,
-                        generation,
-                        clean,
-                    },
-                );
-            }
+            Effect::Stop { how } => self.stop_server(node, life, generation, how),
             Effect::Promote { sync } => {
                 if let Some(generation) = generation {
                     let delay = self.rng.range(20, 300);
@@ -201,6 +174,35 @@ impl World {
             }
             other => panic!("no twin for {other}"),
         }
+    }
+
+    fn stop_server(&mut self, node: usize, life: Life, generation: Option<u64>, how: Stop) {
+        let Some(generation) = generation else {
+            // Nothing runs: the guardian verifies that, and takes the deadline back.
+            self.nodes[node].deadline = None;
+            let why = "nothing runs".into();
+            return self.tell(5, node, life, Event::PostmasterGone { why });
+        };
+        let (low, high) = match how {
+            Stop::Fast if self.rng.percent(5) => (2_000, 30_000),
+            Stop::Fast => (10, 250),
+            Stop::Immediate | Stop::Kill => (2, 60),
+        };
+        let delay = self.rng.range(low, high);
+        if how == Stop::Kill
+            && let Some(server) = &mut self.nodes[node].server
+        {
+            server.frozen = false;
+        }
+        let clean = how == Stop::Fast;
+        self.schedule(
+            delay,
+            Act::ServerStopped {
+                node,
+                generation,
+                clean,
+            },
+        );
     }
 
     /// One order after the other; a newer one replaces what has not begun.
