@@ -48,12 +48,13 @@ pub(super) async fn until_dead(pids: &str) {
     }
 }
 
-/// Hangs, hears no SIGTERM, and so does what it started in a session of its own.
+/// Hangs, hears no SIGTERM, and so does what it started in a session of its own, whose parent has
+/// ended since.
 pub(super) fn stubborn(pids: &Path) -> String {
     let at = pids.display();
     format!(
-        "trap '' TERM\necho $$ >> {at}\nsetsid sh -c 'trap \"\" TERM; echo $$ >> {at}; \
-         while :; do sleep 1; done' &\nwhile :; do sleep 1; done"
+        "trap '' TERM\necho $$ >> {at}\n( setsid sh -c 'trap \"\" TERM; echo $$ >> {at}; \
+         while :; do sleep 1; done' & )\nwhile :; do sleep 1; done"
     )
 }
 
