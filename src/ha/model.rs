@@ -179,6 +179,9 @@ pub struct Member {
     pub port: u16,
     /// Its REST address, ending in `/patroni`.
     pub api_url: String,
+    /// A proxy before its PostgreSQL: host and port, for clients only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<(String, u16)>,
     /// Patroni's state word: `running`, `starting`, `stopped`, …
     pub state: String,
     /// Patroni's role word: `primary`, `replica`, `demoted`, `uninitialized`.

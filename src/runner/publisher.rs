@@ -102,6 +102,11 @@ fn base(settings: &Settings) -> Member {
     Member {
         host: address.host.clone(),
         port: address.port,
+        proxy: settings
+            .postgresql
+            .proxy_address
+            .as_ref()
+            .map(|proxy| (proxy.host.clone(), proxy.port)),
         api_url: settings.restapi.api_url(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tags: settings.tags.clone(),

@@ -171,6 +171,8 @@ pub struct Postgresql {
     pub port: u16,
     /// How clients and replicas reach it.
     pub connect_address: HostPort,
+    /// A proxy before it, published for clients that ask.
+    pub proxy_address: Option<HostPort>,
     /// The data directory; absolute.
     pub data_dir: PathBuf,
     /// Where the programs are; `None`: they are looked for on `PATH`.

@@ -98,3 +98,28 @@ fn tags_that_switch_have_every_spelling_of_a_boolean_and_no_other() {
         "{LEAST}tags: {{zone: bogus value, failover_priority: 5}}\n"
     ));
 }
+
+#[test]
+fn the_address_of_a_proxy() {
+    let with = |address: &str| {
+        let file = LEAST.replace(
+            "postgresql:\n",
+            &format!("postgresql:\n  proxy_address: '{address}'\n"),
+        );
+        assert_ne!(file, LEAST);
+        file
+    };
+    let found = good(&with("10.0.0.9:6432")).postgresql.proxy_address;
+    assert_eq!(
+        found.map(|at| at.to_string()).as_deref(),
+        Some("10.0.0.9:6432")
+    );
+    let said = problems(&with("0.0.0.0:6432"));
+    has(
+        &said,
+        "error: postgresql.proxy_address:",
+        "expected the proxy's own",
+    );
+    let said = problems(&with("10.0.0.9:zero"));
+    has(&said, "error: postgresql.proxy_address:", "zero");
+}

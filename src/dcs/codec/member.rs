@@ -125,6 +125,7 @@ fn of_status(status: &Value) -> Member {
     Member {
         host,
         port,
+        proxy: address(&text("proxy_url")),
         api_url: text("api_url"),
         state: text("state"),
         role,
@@ -214,6 +215,15 @@ pub fn notes(member: &Member) -> Notes {
     ]
 }
 
+fn url(host: &str, port: u16) -> String {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    format!("postgres://{host}:{port}/postgres")
+}
+
 /// Patroni's annotation, compact; what is not known is left out.
 fn status_text(member: &Member) -> String {
     let mut status = Map::new();
@@ -221,16 +231,10 @@ fn status_text(member: &Member) -> String {
         status.insert(key.to_owned(), value);
     };
     if !member.host.is_empty() {
-        let v6 = member.host.contains(':');
-        let host = if v6 {
-            format!("[{}]", member.host)
-        } else {
-            member.host.clone()
-        };
-        put(
-            "conn_url",
-            json!(format!("postgres://{host}:{}/postgres", member.port)),
-        );
+        put("conn_url", json!(url(&member.host, member.port)));
+    }
+    if let Some((host, port)) = &member.proxy {
+        put("proxy_url", json!(url(host, *port)));
     }
     for (key, text) in [
         ("api_url", &member.api_url),

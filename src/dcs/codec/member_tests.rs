@@ -101,6 +101,7 @@ fn patroni_reads_our_status() {
     let member = Member {
         host: "fd00::1".to_owned(),
         port: 5432,
+        proxy: Some(("10.0.0.9".to_owned(), 6432)),
         state: "running".to_owned(),
         role: "primary".to_owned(),
         lsn: Some(Lsn(5)),
@@ -120,7 +121,7 @@ fn patroni_reads_our_status() {
     assert_eq!(
         status,
         json!({
-            "conn_url": "postgres://[fd00::1]:5432/postgres", "state": "running", "role": "primary",
+            "conn_url": "postgres://[fd00::1]:5432/postgres", "proxy_url": "postgres://10.0.0.9:6432/postgres", "state": "running", "role": "primary",
             "xlog_location": 5, "timeline": 1, "checkpoint_after_promote": false,
             "tags": { "nofailover": true, "zone": "a" },
         })

@@ -13,11 +13,7 @@ pub(super) const POSTGRESQL: &[Key] = &[
     key("postgresql", Section, Used),
     key("postgresql.listen", Text, Used),
     key("postgresql.connect_address", Text, Used),
-    key(
-        "postgresql.proxy_address",
-        Text,
-        Later("the address of a proxy is not published"),
-    ),
+    key("postgresql.proxy_address", Text, Used),
     key("postgresql.data_dir", Text, Used),
     key(
         "postgresql.config_dir",

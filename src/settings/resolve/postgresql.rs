@@ -46,6 +46,7 @@ pub(super) fn read(
         }
     });
     let connect_address = rest::connect_address(section, connect.as_ref(), pod_ip);
+    let proxy_address = rest::proxy_address(section, connect.as_ref());
     let authentication = authentication(&section.section("authentication"));
     let (replica_methods, methods) = hooks::methods(section);
     let recovery_conf = hooks::recovery_conf(section);
@@ -78,6 +79,7 @@ pub(super) fn read(
         listen_addresses: hosts.join(","),
         port,
         connect_address: connect_address?,
+        proxy_address,
         data_dir: data_dir?,
         bin_dir,
         bin_name,

@@ -255,6 +255,21 @@ pub(super) fn connect_address(
     }
 }
 
+/// Where a proxy before the server listens.
+pub(super) fn proxy_address(section: &Section<'_>, listen: Option<&HostPort>) -> Option<HostPort> {
+    let key = "proxy_address";
+    let text = section.text(key, "host:port, as 10.0.0.7:6432")?;
+    let why = match parse_host_port(&text, listen.map(|at| at.port)) {
+        Ok(at) if at.is_wildcard() => {
+            format!("{at} is not an address others can connect to; expected the proxy's own")
+        }
+        Ok(at) => return Some(at),
+        Err(error) => error,
+    };
+    section.error(key, why);
+    None
+}
+
 pub(super) fn authentication(section: &Section<'_>) -> Option<BasicAuth> {
     let auth = section.section("authentication");
     if !auth.present() {
