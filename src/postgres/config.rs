@@ -6,8 +6,8 @@
 //! The settings a whole cluster must agree on are not here but on the command line
 //! ([`super::start`]).
 
+pub use super::sync_file::{has_sync, set_sync, sync_setting};
 use super::{Credentials, Postgres, Source, quote, start, trial};
-use crate::ha::quorum::SyncSetting;
 use crate::sys::durable;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,9 +16,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const BASE: &str = "postgresql.base.conf";
-const SYNC: &str = "pgwarden.sync.conf";
+pub(super) const SYNC: &str = "pgwarden.sync.conf";
 const SINGLE: &str = "pgwarden.single.conf";
-const HEADER: &str = "# Written by pgwarden and overwritten by it: change the settings instead.\n";
+pub(super) const HEADER: &str =
+    "# Written by pgwarden and overwritten by it: change the settings instead.\n";
 
 /// Settings of recovery: one left in `postgresql.auto.conf` would win over what is written here.
 const RECOVERY_SETTINGS: [&str; 16] = [
@@ -126,7 +127,7 @@ pub fn write(pg: &Postgres, dir: &Path, follow: &Follow) -> Result<(), ConfigErr
     put(&dir.join("postgresql.conf"), &main)
 }
 
-fn put(path: &Path, content: &str) -> Result<(), ConfigError> {
+pub(super) fn put(path: &Path, content: &str) -> Result<(), ConfigError> {
     durable::write_atomic(path, content.as_bytes(), 0o600).map_err(io_at(path))
 }
 
@@ -331,34 +332,6 @@ fn rewrite(
     } else {
         put(path, &kept)
     }
-}
-
-/// Makes commits wait for these standbys. It takes effect at the next reload, and is *enforced* only
-/// once `pg_stat_replication` shows it and they have flushed past the reload.
-pub fn set_sync(data_dir: &Path, setting: &SyncSetting) -> Result<(), ConfigError> {
-    if let Some(bad) = setting.names.iter().find(|name| {
-        // "*" means everyone, quoted or not.
-        name.is_empty() || name.as_str() == "*" || name.contains(['\n', '\r', '\0'])
-    }) {
-        return Err(ConfigError::BadStandby(bad.clone()));
-    }
-    put(&data_dir.join(SYNC), &sync_file(setting))
-}
-
-fn sync_file(setting: &SyncSetting) -> String {
-    let value = quote::conf_value(&sync_setting(setting));
-    format!("{HEADER}synchronous_standby_names = {value}\n")
-}
-
-/// The file says so already; false where it cannot be read.
-pub fn has_sync(data_dir: &Path, setting: &SyncSetting) -> bool {
-    let text = std::fs::read_to_string(data_dir.join(SYNC));
-    text.is_ok_and(|text| text == sync_file(setting))
-}
-
-/// The setting's value, as a server shows it.
-pub fn sync_setting(setting: &SyncSetting) -> String {
-    quote::sync_names(setting)
 }
 
 /// Puts `standby.signal` there, durably, or takes it and `recovery.signal` away.

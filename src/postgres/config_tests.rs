@@ -106,7 +106,13 @@ fn names_and_lines_that_would_break_a_file_are_refused() {
     ));
     let broken = ["local all all trust\nhost all all all trust".to_owned()];
     assert!(lines("postgresql.pg_hba", &broken).is_err());
-    assert!(set_sync(Path::new("/nowhere"), &SyncSetting::all(["*".to_owned()])).is_err());
+    assert!(
+        set_sync(
+            Path::new("/nowhere"),
+            &crate::ha::quorum::SyncSetting::all(["*".to_owned()])
+        )
+        .is_err()
+    );
 }
 
 #[test]

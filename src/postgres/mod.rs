@@ -40,6 +40,7 @@ mod stage_filling;
 mod stage_note;
 pub mod stale;
 pub mod start;
+mod sync_file;
 pub mod trial;
 pub mod version;
 
