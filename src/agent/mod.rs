@@ -251,6 +251,8 @@ impl Agent {
         state.lock.greatest_epoch = notes::read_epoch(&epoch_file);
         let memory_file = notes::memory_file(&settings);
         state.lock.recall(notes::read_memory(&memory_file));
+        let slots_file = notes::slots_file(&settings);
+        state.slots.owned = notes::read_slots(&slots_file);
         let watching = dcs.watch(WatchOptions {
             renew_ms: budgets.renew_ms,
             queue: 64,
@@ -272,6 +274,7 @@ impl Agent {
             journal: journal.clone(),
             epoch_file,
             memory_file,
+            slots_file,
         };
         Ok(Self {
             parts,

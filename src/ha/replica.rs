@@ -166,6 +166,11 @@ impl Turn<'_> {
         if self.feed_starved() {
             return;
         }
+        self.reconcile_slots(&facts);
+        if self.tend_copies(&facts) {
+            return;
+        }
+        self.confirm_copies(&facts);
         self.suspect(&leader, facts.streaming);
         self.follow_leader(leader);
     }
@@ -259,6 +264,9 @@ impl Turn<'_> {
     pub(super) fn start_replica(&mut self, upstream: Option<Name>) {
         // G10: who voted receives nothing from the leader of before.
         let upstream = upstream.filter(|name| name == REMOTE || !self.has_voted());
+        if upstream.is_some() && self.copies_first() {
+            return;
+        }
         if self.may("StartReplica", self.s.budgets.renew_ms) {
             self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);

@@ -1,6 +1,6 @@
 //! Every effect has its `run_…` twin; this is the table that connects them.
 
-use super::{Postmaster, Runner, files, inspect, kube, lines, server, standbys};
+use super::{Postmaster, Runner, files, inspect, kube, lines, server, slots, standbys};
 use crate::api::{self, Reply, failsafe, vote};
 use crate::guardian::deadline::{Deadline, DeadlineError};
 use crate::ha::effect::Effect;
@@ -117,7 +117,25 @@ impl Runner {
                 let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;
                 self.spawn(standbys::run_set_sync(context, wanted, turn));
             }
-            Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
+            Effect::SetSlots { changes } => self.spawn(slots::run_set_slots(context, changes)),
+            Effect::FetchSlots {
+                from,
+                slots,
+                reached,
+            } => {
+                let source = self.source(&from).map(|source| (from, source));
+                self.spawn(slots::run_fetch_slots(context, source, slots, reached));
+            }
+            Effect::PutSlots { slots } => self.spawn(slots::run_put_slots(context, turn, slots)),
+            Effect::ConfirmSlots {
+                with,
+                through,
+                slots,
+            } => {
+                if let Some(source) = self.source(&with) {
+                    self.spawn(slots::run_confirm_slots(context, source, through, slots));
+                }
+            }
             Effect::Answer { id, done, text } => self.run_answer(id, done, text),
             Effect::Bye => self.bye = true,
         }
@@ -312,6 +330,7 @@ fn works_on_files(effect: &Effect) -> bool {
             | Effect::Clone { .. }
             | Effect::Rewind { .. }
             | Effect::CrashRecover
+            | Effect::PutSlots { .. }
     )
 }
 

@@ -32,6 +32,7 @@ pub mod secret;
 mod section;
 pub mod show;
 mod source;
+mod slots;
 mod standby;
 mod types;
 mod units;

@@ -88,6 +88,8 @@ impl World {
             state.sabotage = sabotage;
         }
         state.lock.recall(n.memory.clone());
+        state.slots.owned = n.owned_slots.clone();
+        n.fetched.clear();
         state.lease.next_nonce = n.clock(self.now) * 1_000;
         n.life += 1;
         n.published = Member::default();

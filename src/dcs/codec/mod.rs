@@ -14,6 +14,7 @@ pub mod member;
 pub mod object;
 pub mod pod;
 pub mod route;
+mod slots;
 pub mod subsets;
 pub mod sync;
 pub mod trouble;
