@@ -198,10 +198,14 @@ impl Turn<'_> {
         if slot.lost || broken || (!logical && slot.position.is_none()) {
             return self.renew_slot(slot, facts, changes);
         }
-        // What a standby of before has left in it holds vacuum back for nobody; one that streams
-        // says anew what it needs.
-        if !logical && slot.holds_xmin && !self.s.slots.used.contains(&name) {
-            changes.push(SlotChange::ClearXmin { name });
+        if !logical && slot.holds_xmin && self.is_left_over(&name, facts) {
+            if self.may_drop_slot(slot) {
+                let words = format!("the slot {name} holds vacuum back for nobody: made anew");
+                self.explain(Rule::Slots, words);
+                let kind = SlotKind::Physical;
+                changes.push(SlotChange::Drop { name: name.clone() });
+                changes.push(SlotChange::Create { name, kind });
+            }
         } else if let Some(to) = self.position_for(slot, facts) {
             let database = match &slot.kind {
                 SlotKind::Physical => None,
@@ -209,6 +213,17 @@ impl Turn<'_> {
             };
             changes.push(SlotChange::Advance { name, database, to });
         }
+    }
+
+    /// Nobody has used it since this server has its role: what a standby of before has left in it
+    /// (it cannot be taken out of a slot). A new leader first gives its standbys time to come.
+    fn is_left_over(&mut self, name: &str, facts: &PgFacts) -> bool {
+        let since = self.s.lease.held.as_ref().map(|held| held.since);
+        let due = since.map_or(0, |since| since + 2 * self.s.rules.ttl_ms);
+        if self.s.slots.used.contains(name) || (!facts.in_recovery && self.now < due) {
+            return false;
+        }
+        true
     }
 
     /// What it was to keep is gone: begin anew, and say so once.

@@ -157,11 +157,6 @@ pub enum SlotChange {
         /// Where to.
         to: Lsn,
     },
-    /// Make a physical slot hold no vacuum back, and keep its WAL.
-    ClearXmin {
-        /// Its name.
-        name: String,
-    },
 }
 
 impl SlotChange {
@@ -170,7 +165,7 @@ impl SlotChange {
         match self {
             Self::Create { kind, .. } => kind.is_logical(),
             Self::Advance { database, .. } => database.is_some(),
-            Self::Drop { .. } | Self::ClearXmin { .. } => false,
+            Self::Drop { .. } => false,
         }
     }
 }
@@ -181,7 +176,6 @@ impl fmt::Display for SlotChange {
             Self::Create { name, kind } => write!(f, "make {name} ({kind})"),
             Self::Drop { name } => write!(f, "drop {name}"),
             Self::Advance { name, to, .. } => write!(f, "move {name} to {to}"),
-            Self::ClearXmin { name } => write!(f, "free {name} of its xmin"),
         }
     }
 }

@@ -14,9 +14,6 @@ pub(super) const QUESTION: &str = "(SELECT coalesce(json_agg(row_to_json(s) ORDE
 
 /// Decoding what a logical slot passes over takes its time.
 const DECODING: Duration = Duration::from_mins(1);
-/// The name of the slot that stands in for another one for a moment.
-const STAND_IN: &str = "pgwarden_stand_in";
-
 /// A row of `pg_replication_slots`; later versions have more columns.
 #[derive(Deserialize)]
 pub(super) struct Row {
@@ -182,9 +179,6 @@ async fn carry_out(
             }
             decode(session, &sql, deadline).await
         }
-        SlotChange::ClearXmin { name } => {
-            clear_xmin(sessions.of(None).await?, name, deadline).await
-        }
     }
 }
 
@@ -193,27 +187,6 @@ async fn decode(session: &Session, sql: &str, deadline: Duration) -> Result<(), 
     let done = session.execute(sql, DECODING).await;
     let limited = session.limit(deadline, deadline).await;
     done.and(limited)
-}
-
-/// A copy of a physical slot keeps its WAL, and holds no vacuum back. The copy that stands in for
-/// the moment ends with the session, whatever happens to it.
-async fn clear_xmin(session: &Session, name: &str, deadline: Duration) -> Result<(), SqlError> {
-    let (name, stand_in) = (quote::literal(name), quote::literal(STAND_IN));
-    let idle = format!(
-        "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = {name} AND NOT active)"
-    );
-    if !session.value::<bool>(&idle, deadline).await? {
-        return Ok(());
-    }
-    for sql in [
-        format!("SELECT pg_copy_physical_replication_slot({name}, {stand_in}, true)"),
-        format!("SELECT pg_drop_replication_slot({name})"),
-        format!("SELECT pg_copy_physical_replication_slot({stand_in}, {name}, false)"),
-        format!("SELECT pg_drop_replication_slot({stand_in})"),
-    ] {
-        session.execute(&sql, deadline).await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

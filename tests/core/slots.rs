@@ -234,19 +234,21 @@ fn what_a_standby_of_before_left_in_a_slot_holds_no_vacuum_back() {
         holds_xmin: true,
         ..facts
     };
-    let cleared = SlotChange::ClearXmin { name: "b".into() };
+    let cleared = [discard("b"), create("b", SlotKind::Physical)];
     let (mut state, sent_at) = leader();
-    let slots = vec![holds(slot("b", 90)), holds(used("c", 90))];
-    let effects = see(&mut state, false, slots, sent_at + 20);
-    assert_eq!(changes(&effects), [cleared.clone()]);
-    carried_out(&mut state, sent_at + 30);
+    let slots = || vec![holds(slot("b", 90)), holds(used("c", 90))];
+    // Just promoted: its standbys are on their way.
+    assert_eq!(changes(&see(&mut state, false, slots(), sent_at + 20)), []);
+    let effects = see(&mut state, false, slots(), sent_at + 13_000);
+    assert_eq!(changes(&effects), cleared);
+    carried_out(&mut state, sent_at + 13_030);
     // Who has streamed from me and is away for a moment keeps its own.
     let slots = vec![used("b", 90), holds(slot("c", 90))];
-    assert_eq!(changes(&see(&mut state, false, slots, sent_at + 2_000)), []);
+    assert_eq!(changes(&see(&mut state, false, slots, sent_at + 20_000)), []);
     // A former leader that follows: the same.
     let mut replica = replica_of_b();
     let slots = vec![holds(slot("b", 90)), slot("c", 90), slot("d", 90)];
-    assert_eq!(changes(&see(&mut replica, true, slots, START + 200)), [cleared]);
+    assert_eq!(changes(&see(&mut replica, true, slots, START + 200)), cleared);
 }
 
 /// `b` leads and publishes; `a` and `c` follow.

@@ -86,19 +86,17 @@ fn slots_are_made_moved_freed_and_dropped_and_one_in_use_stays() {
         assert_eq!(slot(&leader, "feed").await.unwrap().position, Some(to));
 
         // In use: neither dropped nor freed, and no error.
-        let free = SlotChange::ClearXmin { name: "pg_b".into() };
-        changed(&leader, &[discard("pg_b"), free.clone()]).await;
+        changed(&leader, &[discard("pg_b")]).await;
         assert!(slot(&leader, "pg_b").await.unwrap().holds_xmin);
         replica.stop(Signal::SIGINT);
         eventually("its slot is free", async || {
             slot(&leader, "pg_b").await.is_some_and(|s| !s.active)
         })
         .await;
-        let kept = slot(&leader, "pg_b").await.unwrap();
-        assert!(kept.holds_xmin);
-        changed(&leader, &[free]).await;
-        let freed = slot(&leader, "pg_b").await.unwrap();
-        assert_eq!((freed.position, freed.holds_xmin), (kept.position, false));
+        assert!(slot(&leader, "pg_b").await.unwrap().holds_xmin);
+        let anew = [discard("pg_b"), create("pg_b", SlotKind::Physical)];
+        changed(&leader, &anew).await;
+        assert!(!slot(&leader, "pg_b").await.unwrap().holds_xmin);
 
         // One that fails holds up nothing.
         let nowhere = SlotKind::Logical {
@@ -174,6 +172,14 @@ async fn fetched(leader: &Node, replica: &Node, reached: Lsn) -> slot_copies::Fe
     slot_copies::fetch(&session, &pg.data_dir, &absent, reached, LONG).await.unwrap()
 }
 
+async fn caught_up(leader: &Node, replica: &Node) {
+    eventually("it has all", async || {
+        let end = leader.facts().await.flush_lsn;
+        replica.facts().await.replay_lsn >= end
+    })
+    .await;
+}
+
 #[test]
 fn a_copied_logical_slot_gives_its_consumer_all_after_a_promotion() {
     as_postgres(async |root, installation| {
@@ -193,13 +199,21 @@ fn a_copied_logical_slot_gives_its_consumer_all_after_a_promotion() {
         // A consumer that is ahead of what the replica has would miss what is written there later.
         let refused = fetched(&leader, &replica, Lsn(1)).await;
         assert!(refused.states.is_empty() && refused.failed[0].contains("ahead"), "{refused:?}");
+        // The clone's WAL begins later than the slot.
+        let refused = fetched(&leader, &replica, Lsn(u64::MAX)).await;
+        assert!(refused.states.is_empty() && refused.failed[0].contains("not here"), "{refused:?}");
         replica.start().await;
         streams(&leader, "pg-b").await;
-        let behind = async || {
-            let end = leader.facts().await.flush_lsn;
-            replica.facts().await.replay_lsn < end
-        };
-        eventually("it has all", async || !behind().await).await;
+        assert_eq!(read_feed(&leader, true).await, [5, 6, 7]);
+        eventually("the slot goes on", async || {
+            leader.run("CHECKPOINT").await;
+            read_feed(&leader, true).await;
+            let given = fetched(&leader, &replica, Lsn(u64::MAX)).await;
+            given.failed.is_empty()
+        })
+        .await;
+        insert(&leader, 8..10).await;
+        caught_up(&leader, &replica).await;
         let reached = replica.facts().await.durable_lsn().unwrap();
         let given = fetched(&leader, &replica, reached).await;
         assert!(given.failed.is_empty(), "{given:?}");
@@ -223,15 +237,15 @@ fn a_copied_logical_slot_gives_its_consumer_all_after_a_promotion() {
         assert!(none.unwrap().is_empty(), "nobody of that name has told what it needs");
 
         // The consumer goes on, and the copy with it.
-        assert_eq!(read_feed(&leader, true).await, [5, 6, 7]);
+        assert_eq!(read_feed(&leader, true).await, [8, 9]);
         let confirmed = slot(&leader, "feed").await.unwrap().position.unwrap();
-        insert(&leader, 8..10).await;
-        eventually("it has all", async || !behind().await).await;
+        insert(&leader, 10..12).await;
+        caught_up(&leader, &replica).await;
         changed(&replica, &[advance_feed(confirmed)]).await;
         assert_eq!(slot(&replica, "feed").await.unwrap().position, Some(confirmed));
         leader.stop(Signal::SIGKILL);
         promote(&replica).await;
-        insert(&replica, 10..12).await;
-        assert_eq!(read_feed(&replica, false).await, [8, 9, 10, 11]);
+        insert(&replica, 12..14).await;
+        assert_eq!(read_feed(&replica, false).await, [10, 11, 12, 13]);
     });
 }

@@ -197,6 +197,5 @@ fn change_slot(disk: &mut Disk, change: &SlotChange) {
                 slot.position = slot.position.max(to);
             }
         }
-        SlotChange::ClearXmin { .. } => {}
     }
 }
