@@ -10,6 +10,7 @@ use pgwarden::ha::model::{
 };
 use pgwarden::ha::quorum::SyncSetting;
 use pgwarden::ha::shared::{ConfigRecord, Initialize, Repair, Rules, Shared, SyncRules};
+use pgwarden::ha::slots::SlotRecord;
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
@@ -47,6 +48,10 @@ mod rebuilding;
 mod released;
 #[path = "core/remote.rs"]
 mod remote;
+#[path = "core/slot_copies.rs"]
+mod slot_copies;
+#[path = "core/slots.rs"]
+mod slots;
 #[path = "core/synchronous.rs"]
 mod synchronous;
 
@@ -80,6 +85,7 @@ fn rules() -> Rules {
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        slots: pgwarden::ha::slots::SlotRules::default(),
         repair: Repair::default(),
         pause: false,
         standby: None,
@@ -163,6 +169,7 @@ fn snapshot(state: LockState, version: u64) -> LockSnapshot {
         fields: format!("{state:?}"),
         state,
         optime: None,
+        slots: SlotRecord::default(),
     }
 }
 
@@ -336,6 +343,7 @@ fn absence_is_waited_for_from_its_first_sight() {
         fields: "absent".into(),
         state: LockState::Absent,
         optime: None,
+        slots: SlotRecord::default(),
     };
     let seen_at = START + 5_900;
     step(

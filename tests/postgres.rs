@@ -16,5 +16,7 @@ mod parameters;
 mod rewinding;
 #[path = "postgres/serving.rs"]
 mod serving;
+#[path = "postgres/slots.rs"]
+mod slots;
 #[path = "postgres/streaming.rs"]
 mod streaming;

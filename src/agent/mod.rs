@@ -249,6 +249,8 @@ impl Agent {
         state.overrides = wiring::overrides(&settings);
         state.lease.next_nonce = crate::sys::clock::boottime_us();
         let (epoch_file, memory_file) = notes::recall(&mut state.lock, &settings);
+        let slots_file = notes::slots_file(&settings);
+        state.slots.owned = notes::read_slots(&slots_file);
         let watching = dcs.watch(WatchOptions {
             renew_ms: budgets.renew_ms,
             queue: 64,
@@ -270,6 +272,7 @@ impl Agent {
             journal: journal.clone(),
             epoch_file,
             memory_file,
+            slots_file,
         };
         Ok(Self {
             parts,

@@ -1,10 +1,13 @@
 //! What a member keeps beside its data directory, past its agent's end: the epochs it has claimed
-//! (L1), and whose record does not grow old (G1).
+//! (L1), whose record does not grow old (G1), and which replication slots are its own.
 
 use crate::ha::lock::{EPOCH_MAX, LockBelief};
 use crate::ha::memory::Memory;
 use crate::settings::Settings;
 use crate::sys::{durable, host};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,19 +56,34 @@ pub fn memory_file(settings: &Settings) -> PathBuf {
     beside(settings, "holder")
 }
 
+/// Where this member keeps which slots of its server are its own.
+pub fn slots_file(settings: &Settings) -> PathBuf {
+    beside(settings, "slots")
+}
+
 /// What an agent before this one knew; nothing where there is none, or it cannot be read.
 pub fn read_memory(path: &Path) -> Memory {
+    read(path)
+}
+
+/// The slots that an agent before this one made; none where that cannot be read: they are then left
+/// to the record that the leader publishes.
+pub fn read_slots(path: &Path) -> BTreeSet<String> {
+    read(path)
+}
+
+fn read<T: Default + DeserializeOwned>(path: &Path) -> T {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Memory::default(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return T::default(),
         Err(error) => {
             tracing::error!(%error, "{} cannot be read", path.display());
-            return Memory::default();
+            return T::default();
         }
     };
     serde_json::from_str(&text).unwrap_or_else(|error| {
         tracing::error!(%error, "{} is not what was written there", path.display());
-        Memory::default()
+        T::default()
     })
 }
 
@@ -79,12 +97,21 @@ pub fn recall(belief: &mut LockBelief, settings: &Settings) -> (PathBuf, PathBuf
 
 /// Put it there durably.
 pub fn write_memory(path: &Path, memory: &Memory) -> io::Result<()> {
-    if memory.is_empty() {
+    write(path, memory, memory.is_empty())
+}
+
+/// Put them there durably.
+pub fn write_slots(path: &Path, slots: &BTreeSet<String>) -> io::Result<()> {
+    write(path, slots, slots.is_empty())
+}
+
+fn write(path: &Path, what: &impl Serialize, nothing: bool) -> io::Result<()> {
+    if nothing {
         return match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
     }
-    let text = serde_json::to_vec(memory)?;
+    let text = serde_json::to_vec(what)?;
     durable::write_atomic(path, &text, 0o600)
 }

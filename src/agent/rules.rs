@@ -2,6 +2,7 @@
 
 use crate::ha::remote::Standby;
 use crate::ha::shared::{Repair, Rules, SyncRules};
+use crate::ha::slots::SlotRules;
 use crate::settings::{Dynamic, Settings, SyncMode};
 
 /// The settings that decisions depend on: the dynamic ones, under what the local file says of them.
@@ -22,6 +23,11 @@ pub(super) fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
+        slots: SlotRules {
+            off: !dynamic.use_slots,
+            permanent: dynamic.slots.clone(),
+            ignore: dynamic.ignore_slots.clone(),
+        },
         pause: dynamic.pause,
         failsafe: dynamic.failsafe_mode,
         standby: dynamic.standby_cluster.as_ref().map(|remote| Standby {

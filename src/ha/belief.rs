@@ -92,6 +92,9 @@ impl Turn<'_> {
         }
         belief.greatest_epoch = belief.greatest_epoch.max(lock.epoch().unwrap_or(0));
         belief.optime = lock.optime.or(belief.optime);
+        if matches!(lock.state, LockState::Held(_)) {
+            belief.slots.clone_from(&lock.slots);
+        }
         belief.weigh_ttl(&lock.state);
         belief.note_mark(&lock.state);
         belief.note_map(&lock.state);

@@ -7,6 +7,7 @@ use super::lock::{FailsafeMap, LockWrite, Place};
 use super::model::{HistoryEntry, Identity, Lsn, Ms, Name, Timeline};
 use super::quorum::SyncSetting;
 use super::shared::SharedWrite;
+use super::slots::SlotChange;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -160,15 +161,34 @@ pub enum Effect {
         /// `synchronous_standby_names`.
         wanted: SyncSetting,
     },
-    /// Keep physical slots for exactly these members.
+    /// Change the server's slots, in this order → `SlotsSet`.
     SetSlots {
-        /// The members.
-        members: BTreeSet<Name>,
+        /// How.
+        changes: Vec<SlotChange>,
     },
-    /// Drop the slots of these members on a replica, where nobody uses them.
-    DropSlots {
-        /// The members.
-        members: BTreeSet<Name>,
+    /// Fetch the leader's logical slots that are not on this disk → `SlotsFetched`.
+    FetchSlots {
+        /// The leader.
+        from: Name,
+        /// Which.
+        slots: BTreeSet<String>,
+        /// How far my WAL goes: one whose consumer is further is of no use yet.
+        reached: Lsn,
+    },
+    /// Put fetched slots in place, while no server runs → `OpDone`.
+    PutSlots {
+        /// Which.
+        slots: BTreeSet<String>,
+    },
+    /// Ask the leader whether my feedback keeps what these slots need → `SlotsConfirmed`, or
+    /// silence.
+    ConfirmSlots {
+        /// The leader.
+        with: Name,
+        /// The slot through which it hears of me.
+        through: String,
+        /// Which.
+        slots: BTreeSet<String>,
     },
     /// Point the Service at me (L7), under this epoch.
     PublishRoute {
@@ -267,6 +287,8 @@ pub enum Rule {
     Pause,
     /// Following a primary of another cluster.
     StandbyCluster,
+    /// Replication slots.
+    Slots,
     /// Data that is not touched until a person has looked.
     Untouched,
 }
@@ -353,8 +375,19 @@ impl fmt::Display for Effect {
             Self::Checkpoint => write!(f, "write a checkpoint"),
             Self::Configure => write!(f, "write the settings and reload"),
             Self::SetSync { wanted } => write!(f, "enforce the synchronous set: {wanted}"),
-            Self::SetSlots { members } => write!(f, "keep slots for {members:?}"),
-            Self::DropSlots { members } => write!(f, "drop idle slots of {members:?}"),
+            Self::SetSlots { changes } => {
+                let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                write!(f, "keep slots: {}", changes.join(", "))
+            }
+            Self::FetchSlots { from, slots, .. } => {
+                write!(f, "fetch the logical slots of {from}: {slots:?}")
+            }
+            Self::PutSlots { slots } => {
+                write!(f, "put copies of logical slots in place: {slots:?}")
+            }
+            Self::ConfirmSlots { with, slots, .. } => {
+                write!(f, "ask {with} what it keeps for logical slots: {slots:?}")
+            }
             Self::PublishRoute { epoch } => write!(f, "point the Service at me, epoch {epoch}"),
             Self::Answer { id, done, text } => write!(f, "answer question {id}: {done}, {text}"),
             Self::Callback { action, role } => {

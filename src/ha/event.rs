@@ -7,7 +7,9 @@ use super::model::{DataDir, HistoryEntry, Identity, Lsn, Ms, Name, Timeline, Wal
 use super::quorum::SyncSetting;
 use super::remote::RemoteFacts;
 use super::shared::{Shared, SharedWrite};
+use super::slots::SlotFacts;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +90,25 @@ pub enum Event {
         lsn: Lsn,
         /// The setting as the server shows it from now on.
         shown: String,
+    },
+    /// Changes of slots ended.
+    SlotsSet {
+        /// Logical slots whose WAL turned out not to be here.
+        broken: BTreeSet<String>,
+        /// What went wrong, in words.
+        failed: Option<String>,
+    },
+    /// The leader's logical slots were fetched, or were not.
+    SlotsFetched {
+        /// Those that can be put in place.
+        slots: BTreeSet<String>,
+        /// What went wrong, in words.
+        failed: Option<String>,
+    },
+    /// The leader has my feedback about these logical slots, and where its own are.
+    SlotsConfirmed {
+        /// How far its own are.
+        positions: BTreeMap<String, Lsn>,
     },
     /// The WAL before my position was compared with the leader's.
     WalCompared {
@@ -270,6 +291,9 @@ pub struct PgFacts {
     /// something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starved: Option<String>,
+    /// The replication slots; `None`: they were not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Vec<SlotFacts>>,
 }
 
 impl PgFacts {
@@ -307,6 +331,8 @@ pub enum Op {
     Configure,
     /// Stop receiving WAL.
     StopReceiver,
+    /// Copies of logical slots put in place.
+    PutSlots,
 }
 
 /// What a peer says of itself: the race's question.

@@ -332,6 +332,7 @@ impl Turn<'_> {
             } else {
                 self.s.lock.optime
             },
+            slots: self.slot_record(),
             paused,
             failsafe: self.s.failsafe_map(),
         }

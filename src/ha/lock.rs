@@ -5,6 +5,7 @@
 //! interpreted.
 
 use super::model::{Identity, Lsn, Ms, Name, Timeline};
+use super::slots::SlotRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -147,6 +148,9 @@ pub struct LockSnapshot {
     pub state: LockState,
     /// The last position the leader published with its renewal (`optime`); no lock field.
     pub optime: Option<Lsn>,
+    /// What it published of its slots; no lock field.
+    #[serde(default, skip_serializing_if = "SlotRecord::is_empty")]
+    pub slots: SlotRecord,
 }
 
 impl LockSnapshot {
@@ -205,6 +209,9 @@ pub struct Claim {
     pub nonce: u64,
     /// The leader's position, published with the renewal.
     pub optime: Option<Lsn>,
+    /// Its slots, published with the renewal.
+    #[serde(default, skip_serializing_if = "SlotRecord::is_empty")]
+    pub slots: SlotRecord,
     /// With the mark of maintenance mode.
     #[serde(default)]
     pub paused: bool,
@@ -272,6 +279,9 @@ pub struct LockBelief {
     pub ttl_confirmed: bool,
     /// The last position that a leader published, whatever became of the record since.
     pub optime: Option<Lsn>,
+    /// What the last holder published of its slots.
+    #[serde(default)]
+    pub slots: SlotRecord,
     /// The greatest epoch ever seen, in the record or elsewhere.
     pub greatest_epoch: u64,
     /// The last quorum read's resourceVersion as a number, where it is one.

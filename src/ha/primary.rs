@@ -3,13 +3,12 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
 use super::failsafe::UNMAPPED;
-use super::model::{DataDir, DataFacts, Name};
+use super::model::{DataDir, DataFacts};
 use super::pause::MARKED;
 use super::remote::REMOTE;
 use super::shared::{Initialize, SharedWrite};
 use super::state::{Handover, HandoverPhase, Process};
 use super::step::Turn;
-use std::collections::BTreeSet;
 
 /// Starts that may fail before another member is preferred.
 const FAILED_STARTS_MAX: u32 = 3;
@@ -262,6 +261,7 @@ impl Turn<'_> {
                 Rule::Primary,
                 "promote: the claim is acknowledged, the guardian is armed",
             );
+            self.warn_of_copies();
             let sync = self.first_setting();
             self.s.sync.asked.clone_from(&sync);
             self.s.sync.in_force = None;
@@ -280,7 +280,7 @@ impl Turn<'_> {
         }
         self.publish_route();
         self.configure();
-        self.keep_slots();
+        self.keep_slots(facts);
         self.keep_sync(facts);
         self.tend_schedule();
         self.keep_records(facts);
@@ -291,27 +291,6 @@ impl Turn<'_> {
         if self.s.routed_epoch != Some(epoch) || self.may("route", 5 * self.s.budgets.renew_ms) {
             self.s.routed_epoch = Some(epoch);
             self.emit(Effect::PublishRoute { epoch });
-        }
-    }
-
-    /// A member whose Pod is being replaced needs its WAL when it comes back.
-    pub(super) fn keep_slots(&mut self) {
-        let shared = self.s.shared.as_ref();
-        let present: BTreeSet<Name> =
-            shared.map_or_else(BTreeSet::new, |s| s.members.keys().cloned().collect());
-        for name in present {
-            self.s.slots_wanted.insert(name, self.now);
-        }
-        let kept_ms = self.s.rules.member_slots_ttl_ms;
-        let (now, paused) = (self.now, self.s.rules.pause);
-        self.s
-            .slots_wanted
-            .retain(|_, seen_at| paused || now <= *seen_at + kept_ms);
-        let mut members: BTreeSet<Name> = self.s.slots_wanted.keys().cloned().collect();
-        members.remove(&self.s.me.name);
-        if self.s.slots != members || self.may("slots", 10 * self.s.budgets.renew_ms) {
-            self.s.slots.clone_from(&members);
-            self.emit(Effect::SetSlots { members });
         }
     }
 

@@ -139,7 +139,7 @@ impl Turn<'_> {
             self.note_admission();
         }
         self.publish_route();
-        self.keep_slots();
+        self.keep_slots(facts);
         self.tend_schedule();
         if self.feed_starved() || self.heed_remote(standby, facts) {
             return;

@@ -8,7 +8,6 @@ use super::rejoin::{Relation, Stand};
 use super::remote::REMOTE;
 use super::state::{Process, Succession};
 use super::step::Turn;
-use std::collections::BTreeSet;
 
 /// A replica that has not streamed for that long may be on another line than it seems.
 const UNSTREAMED_MS: Ms = 10_000;
@@ -168,24 +167,13 @@ impl Turn<'_> {
         if self.feed_starved() {
             return;
         }
-        if facts.in_recovery {
-            self.drop_slots();
+        self.reconcile_slots(&facts);
+        if self.tend_copies(&facts) {
+            return;
         }
+        self.confirm_copies(&facts);
         self.suspect(&leader, facts.streaming);
         self.follow_as_tagged(leader);
-    }
-
-    /// What I kept for others while I led, or a Patroni before me kept, holds WAL here for nobody:
-    /// everybody streams from the leader.
-    pub(super) fn drop_slots(&mut self) {
-        let shared = self.s.shared.as_ref();
-        let names = shared.into_iter().flat_map(|shared| shared.members.keys());
-        let others = names.filter(|name| **name != self.s.me.name);
-        let members: BTreeSet<Name> = others.cloned().collect();
-        let due = !members.is_empty() && !self.s.rules.pause;
-        if due && self.may("drop-slots", 10 * self.s.budgets.renew_ms) {
-            self.emit(Effect::DropSlots { members });
-        }
     }
 
     /// Two promotions from one position leave one timeline with two contents and equal histories. A
@@ -277,6 +265,9 @@ impl Turn<'_> {
     pub(super) fn start_replica(&mut self, upstream: Option<Name>) {
         // G10: who voted receives nothing from the leader of before.
         let upstream = upstream.filter(|name| name == REMOTE || !self.has_voted());
+        if upstream.is_some() && self.copies_first() {
+            return;
+        }
         if self.may("StartReplica", self.s.budgets.renew_ms) {
             self.s.pg.upstream_at = upstream.as_ref().and_then(|name| self.address_of(name));
             self.s.pg.upstream.clone_from(&upstream);

@@ -3,6 +3,7 @@
 use super::model::{HistoryEntry, Member, Name, Timeline};
 use super::quorum::Voters;
 use super::remote::Standby;
+use super::slots::SlotRules;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,9 @@ pub struct Rules {
     /// How long the slot of a member without a Pod is kept.
     #[serde(default = "half_an_hour_ms")]
     pub member_slots_ttl_ms: u64,
+    /// Which other slots there are, and which are left alone.
+    #[serde(default)]
+    pub slots: SlotRules,
     /// What becomes of data that are not the leader's.
     #[serde(default)]
     pub repair: Repair,

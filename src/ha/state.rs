@@ -11,9 +11,10 @@ use super::model::{DataDir, Identity, Lsn, Member, Ms, Name};
 use super::rebuild::Rebuild;
 use super::schedule::WallClock;
 use super::shared::{Rules, Shared, SyncRecord};
+use super::slots::SlotTask;
 use super::vote::Votes;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use super::asks::PendingAsk;
 pub use super::handover::{Handover, HandoverPhase, Succession};
@@ -86,10 +87,9 @@ pub struct State {
     pub lock_reads: u32,
     /// How long the request to hand over has been there, for the leader.
     pub asked_since: Option<Ms>,
-    /// When each member was there last, as the leader saw it.
-    pub slots_wanted: BTreeMap<Name, Ms>,
-    /// The slots last asked for.
-    pub slots: BTreeSet<Name>,
+    /// Replication slots.
+    #[serde(default)]
+    pub slots: SlotTask,
     /// The epoch whose route was published last.
     pub routed_epoch: Option<u64>,
     /// A rule that must stay quiet until its words change: what was explained last, by topic.
@@ -187,8 +187,7 @@ impl State {
             reading_lock: None,
             lock_reads: 0,
             asked_since: None,
-            slots_wanted: BTreeMap::new(),
-            slots: BTreeSet::new(),
+            slots: SlotTask::default(),
             routed_epoch: None,
             explained: BTreeMap::new(),
             restart: None,

@@ -155,6 +155,9 @@ impl Turn<'_> {
                     });
                 }
             }
+            Event::SlotsSet { broken, failed } => self.absorb_slots_set(broken, failed),
+            Event::SlotsFetched { slots, failed } => self.absorb_fetched(slots, failed),
+            Event::SlotsConfirmed { positions } => self.absorb_confirmed(positions),
             Event::RemoteSeen(facts) => self.absorb_remote(facts),
             Event::PeerAnswered {
                 round,
@@ -238,6 +241,7 @@ impl Turn<'_> {
         }
         self.s.sync.in_force = None;
         self.s.sync.asked = SyncSetting::default();
+        self.forget_copies();
         self.emit(Effect::Inspect);
     }
 

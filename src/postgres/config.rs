@@ -8,6 +8,7 @@
 
 pub use super::sync_file::{has_sync, set_sync, sync_setting};
 use super::{Credentials, Postgres, Source, quote, start, trial};
+use crate::ha::slots::slot_name;
 use crate::sys::durable;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -166,7 +167,7 @@ fn server_settings(pg: &Postgres, follow: &Follow) -> Result<String, ConfigError
         Follow::Leader(source) => {
             settings.insert("primary_conninfo", primary_conninfo(pg, &pg.name, source));
             if pg.use_slots {
-                settings.insert("primary_slot_name", quote::slot_name(&pg.name));
+                settings.insert("primary_slot_name", slot_name(&pg.name));
             }
         }
         Follow::Remote(remote) => {

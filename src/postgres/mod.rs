@@ -34,6 +34,7 @@ pub mod rewind;
 pub mod room;
 pub mod scratch;
 pub mod session;
+pub mod slot_copies;
 pub mod slots;
 pub mod stage;
 mod stage_filling;

@@ -7,9 +7,12 @@
 use super::Postgres;
 use super::pending::{self, Standing};
 use super::session::{Session, SqlError};
+use super::slots;
 use crate::ha::model::{Lsn, PendingRestart, Timeline, Walsender};
+use crate::ha::slots::SlotFacts;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// The reading of a running server.
@@ -55,6 +58,8 @@ pub struct Facts {
     pub receiver: Option<Receiver>,
     /// The WAL senders.
     pub walsenders: Vec<Walsender>,
+    /// The replication slots, but for temporary ones.
+    pub slots: Vec<SlotFacts>,
 }
 
 impl Facts {
@@ -82,7 +87,8 @@ pub struct Receiver {
 /// One JSON object in one row. Whether the server is in recovery is read once, since it may change
 /// between two calls; a primary's timeline comes from its WAL's name, because the control file
 /// lags behind a promotion until its first checkpoint.
-const QUESTION: &str = r"
+static QUESTION: LazyLock<String> = LazyLock::new(|| FORM.replace("$SLOTS", slots::QUESTION));
+const FORM: &str = r"
 WITH r AS MATERIALIZED (SELECT pg_is_in_recovery() AS r),
      w AS MATERIALIZED (SELECT status, sender_host, sender_port, latest_end_lsn, received_tli
                         FROM pg_stat_wal_receiver LIMIT 1)
@@ -116,7 +122,8 @@ SELECT json_build_object(
   'walsenders', (SELECT coalesce(json_agg(json_build_object('name', application_name,
       'client_addr', host(client_addr), 'state', state, 'sync_state', sync_state, 'sent_lsn', sent_lsn,
       'flush_lsn', flush_lsn, 'replay_lsn', replay_lsn)
-      ORDER BY application_name, pid), '[]') FROM pg_stat_replication)
+      ORDER BY application_name, pid), '[]') FROM pg_stat_replication),
+  'slots', $SLOTS
 )::text FROM r";
 
 /// The probe's own session.
@@ -140,11 +147,11 @@ impl Probe {
             None => Session::local(pg, deadline).await?,
         };
         let left = deadline.saturating_sub(begun.elapsed());
-        let text = match session.value::<String>(QUESTION, left).await {
+        let text = match session.value::<String>(&QUESTION, left).await {
             // The server left recovery between two of the question's calls.
             Err(SqlError::Other { sqlstate, .. }) if sqlstate == "55000" => {
                 let left = deadline.saturating_sub(begun.elapsed());
-                session.value::<String>(QUESTION, left).await?
+                session.value::<String>(&QUESTION, left).await?
             }
             other => other?,
         };
@@ -193,6 +200,7 @@ struct Raw {
     awaits_wal: bool,
     receiver: Option<RawReceiver>,
     walsenders: Vec<RawSender>,
+    slots: Vec<slots::Row>,
 }
 
 #[derive(Deserialize)]
@@ -250,6 +258,11 @@ fn parse(text: &str) -> Result<Facts, SqlError> {
         awaits_wal: raw.awaits_wal,
         receiver,
         walsenders,
+        slots: raw
+            .slots
+            .into_iter()
+            .map(SlotFacts::try_from)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -298,7 +311,7 @@ mod tests {
         "wal_waiters":1,"write_lsn":"0/3000148","flush_lsn":"0/3000100","receive_lsn":null,
         "replay_lsn":null,"replay_timestamp_ms":null,"replay_paused":false,"receiver":null,
         "walsenders":[{"name":"b","state":"startup","sync_state":"async","flush_lsn":null,
-        "replay_lsn":null}]}"#;
+        "replay_lsn":null}],"slots":[]}"#;
 
     #[test]
     fn a_stall_takes_a_waiter_in_both_readings_and_a_flush_that_stands_still() {

@@ -118,21 +118,6 @@ pub fn sync_names(setting: &SyncSetting) -> String {
     }
 }
 
-/// The slot of a member, as Patroni names it: lower case, `-` and `.` become `_`, anything else
-/// foreign becomes `u` and its number in at least four digits, cut at 63 bytes.
-pub fn slot_name(member: &str) -> String {
-    let mut slot = String::new();
-    for character in member.to_lowercase().chars() {
-        match character {
-            'a'..='z' | '0'..='9' | '_' => slot.push(character),
-            '-' | '.' => slot.push('_'),
-            other => slot = format!("{slot}u{:04}", u32::from(other)),
-        }
-    }
-    slot.truncate(63);
-    slot
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,12 +177,5 @@ mod tests {
         assert_eq!(sync_names(&all(&["a\"", "b"])), "2 (\"a\"\"\",\"b\")");
         let any = SyncSetting::any(all(&["b", "a"]).names, 1);
         assert_eq!(sync_names(&any), "ANY 1 (\"a\",\"b\")");
-    }
-
-    #[test]
-    fn slots_are_named_as_patroni_names_them() {
-        assert_eq!(slot_name("Demo-0.x"), "demo_0_x");
-        assert_eq!(slot_name("a b"), "au0032b");
-        assert_eq!(slot_name(&"x".repeat(80)).len(), 63);
     }
 }

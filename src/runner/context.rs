@@ -3,6 +3,7 @@
 use super::complaints::Complaints;
 use super::files::Files;
 use super::hooks;
+use super::slots::Shelf;
 use super::{Reloading, parameters};
 use crate::dcs::Dcs;
 use crate::dcs::codec::route::RouteTarget;
@@ -79,8 +80,8 @@ pub struct Context {
     /// The newest order to set the synchronous names, and who carries one out.
     pub(super) sync_turn: AtomicU64,
     pub(super) sync_setter: tokio::sync::Mutex<()>,
-    /// Members that ever got a slot from this process.
-    pub(super) slots_owned: tokio::sync::Mutex<std::collections::BTreeSet<String>>,
+    /// Slots on their way.
+    pub(super) shelf: Shelf,
     /// How often the files of a running server were written anew.
     pub(super) configured: AtomicU64,
     pub(super) files: Arc<Files>,

@@ -85,7 +85,9 @@ impl Runner {
             | Effect::Configure
             | Effect::SetSync { .. }
             | Effect::SetSlots { .. }
-            | Effect::DropSlots { .. }) => self.run_on_postgres(effect),
+            | Effect::FetchSlots { .. }
+            | Effect::PutSlots { .. }
+            | Effect::ConfirmSlots { .. }) => self.run_on_postgres(effect),
         }
     }
 

@@ -57,7 +57,7 @@ use crate::postgres::start;
 use crate::postgres::version::Installation;
 use crate::settings::{Dynamic, Live};
 use crate::sys::clock::boottime_ms;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -72,6 +72,8 @@ use troubles::Troubles;
 const INBOX: usize = 1024;
 /// The topic of a complaint.
 const FORGETFUL: &str = "the lock's holder cannot be noted beside the data directory";
+/// The topic of another.
+const OWNERLESS: &str = "the own slots cannot be noted beside the data directory";
 /// The longest time between two heartbeats.
 const BEAT_MS: Ms = 250;
 
@@ -109,6 +111,8 @@ pub struct Parts {
     pub epoch_file: std::path::PathBuf,
     /// Where it keeps whose record does not grow old.
     pub memory_file: std::path::PathBuf,
+    /// Where it keeps which slots are its own.
+    pub slots_file: std::path::PathBuf,
 }
 
 /// Why the loop ended.
@@ -139,6 +143,8 @@ pub struct Runner {
     epoch_file: std::path::PathBuf,
     memory_file: std::path::PathBuf,
     remembered: Memory,
+    slots_file: std::path::PathBuf,
+    slots_remembered: BTreeSet<String>,
     dcs_last_seen: u64,
     config_raw: Option<Arc<str>>,
     /// What PostgreSQL is configured with changed since the last step.
@@ -189,7 +195,7 @@ impl Runner {
             kick: Notify::new(),
             sync_turn: AtomicU64::new(0),
             sync_setter: tokio::sync::Mutex::default(),
-            slots_owned: tokio::sync::Mutex::default(),
+            shelf: slots::Shelf::default(),
             configured: AtomicU64::new(0),
             files: Arc::default(),
             complaints: Complaints::default(),
@@ -220,6 +226,8 @@ impl Runner {
         let runner = Self {
             context,
             remembered: parts.state.lock.memory(),
+            slots_remembered: parts.state.slots.owned.clone(),
+            slots_file: parts.slots_file,
             state: parts.state,
             inbox,
             work,
@@ -319,6 +327,7 @@ impl Runner {
 
     /// G1: on disk before anything that follows from it.
     fn remember(&mut self) {
+        self.remember_slots();
         if self.remembered.is_of(&self.state.lock) {
             return;
         }
@@ -330,6 +339,21 @@ impl Runner {
             }
             // Tried again with the next step.
             Err(error) => self.context.complaints.say(FORGETFUL, error.to_string()),
+        }
+    }
+
+    /// A slot has an owner before it is there.
+    fn remember_slots(&mut self) {
+        let owned = &self.state.slots.owned;
+        if self.slots_remembered == *owned {
+            return;
+        }
+        match crate::agent::notes::write_slots(&self.slots_file, owned) {
+            Ok(()) => {
+                self.context.complaints.settle(OWNERLESS);
+                self.slots_remembered.clone_from(owned);
+            }
+            Err(error) => self.context.complaints.say(OWNERLESS, error.to_string()),
         }
     }
 

@@ -65,8 +65,25 @@ impl Runner {
                 let turn = context.sync_turn.fetch_add(1, SeqCst) + 1;
                 self.spawn(standbys::run_set_sync(context, wanted, turn));
             }
-            Effect::SetSlots { members } => self.spawn(standbys::run_set_slots(context, members)),
-            Effect::DropSlots { members } => self.spawn(slots::run_drop_slots(context, members)),
+            Effect::SetSlots { changes } => self.spawn(slots::run_set_slots(context, changes)),
+            Effect::FetchSlots {
+                from,
+                slots,
+                reached,
+            } => {
+                let source = self.source(&from).map(|source| (from, source));
+                self.spawn(slots::run_fetch_slots(context, source, slots, reached));
+            }
+            Effect::PutSlots { slots } => self.spawn(slots::run_put_slots(context, turn, slots)),
+            Effect::ConfirmSlots {
+                with,
+                through,
+                slots,
+            } => {
+                if let Some(source) = self.source(&with) {
+                    self.spawn(slots::run_confirm_slots(context, source, through, slots));
+                }
+            }
             // The table of all effects sends no others here.
             other => tracing::error!("nothing carries out: {other}"),
         }
@@ -99,5 +116,6 @@ fn works_on_files(effect: &Effect) -> bool {
             | Effect::Clone { .. }
             | Effect::Rewind { .. }
             | Effect::CrashRecover
+            | Effect::PutSlots { .. }
     )
 }

@@ -308,6 +308,7 @@ fn as_event(context: &Context, facts: &Facts, history: &[HistoryEntry]) -> PgFac
         checkpointed: facts.in_recovery || !context.unchecked.load(SeqCst),
         sync_setting: facts.synchronous_standby_names.clone(),
         starved: facts.starved.clone(),
+        slots: Some(facts.slots.clone()),
         // What a receiver has flushed lies behind all that was there before it.
         drained: facts.receive_lsn.is_some() || facts.awaits_wal,
         ..PgFacts::default()

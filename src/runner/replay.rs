@@ -212,6 +212,7 @@ mod tests {
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
+            slots: crate::ha::slots::SlotRules::default(),
             repair: Repair::default(),
             pause: false,
             standby: None,

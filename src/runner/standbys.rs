@@ -1,13 +1,11 @@
-//! What the primary keeps for its standbys: the synchronous set, and their slots.
+//! What the primary keeps for its standbys: the synchronous set.
 
 use super::Context;
 use super::server::{CHECKPOINT, STATEMENT, blocking, words};
 use crate::ha::event::Event;
-use crate::ha::model::Name;
 use crate::ha::quorum::SyncSetting;
 use crate::postgres::session::Session;
-use crate::postgres::{config, control, slots};
-use std::collections::BTreeSet;
+use crate::postgres::{config, control};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -68,21 +66,4 @@ async fn reload_sync_names(session: &Session) -> Result<String, String> {
         .await
         .map_err(words)?;
     control::sync_names(session, STATEMENT).await.map_err(words)
-}
-
-pub(super) async fn run_set_slots(context: Arc<Context>, members: BTreeSet<Name>) {
-    let pg = context.postgres();
-    if !pg.use_slots {
-        return;
-    }
-    // One at a time: two that compare and create would trip over each other.
-    let mut owned = context.slots_owned.lock().await;
-    owned.extend(members.iter().cloned());
-    let changed = match Session::local(&pg, STATEMENT).await {
-        Ok(session) => slots::sync_member_slots(&session, &members, &owned, STATEMENT).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = changed {
-        tracing::warn!(%error, "the members' slots could not be kept");
-    }
 }

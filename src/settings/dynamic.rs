@@ -6,7 +6,9 @@ use super::problem::Problem;
 use super::raw::{self, Value};
 use super::resolve::hooks::recovery_conf;
 use super::section::{Problems, Section, as_bool};
+use super::slots;
 use super::standby::{StandbyCluster, standby_cluster};
+use crate::ha::slots::{Permanent, SlotPattern};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -39,6 +41,10 @@ pub struct Dynamic {
     pub primary_start_timeout_ms: u64,
     /// `member_slots_ttl`: how long the slot of a member without a Pod is kept.
     pub member_slots_ttl_ms: u64,
+    /// `slots`: permanent ones, by name.
+    pub slots: BTreeMap<String, Permanent>,
+    /// `ignore_slots`: never dropped.
+    pub ignore_slots: Vec<SlotPattern>,
     /// `primary_stop_timeout`: how long a stop may take before it is forced; `None`: no limit.
     pub primary_stop_timeout_ms: Option<u64>,
     /// `synchronous_mode`.
@@ -84,6 +90,8 @@ impl Default for Dynamic {
             maximum_lag_on_syncnode_bytes: None,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 30 * 60_000,
+            slots: BTreeMap::new(),
+            ignore_slots: Vec::new(),
             primary_stop_timeout_ms: None,
             synchronous_mode: SyncMode::Off,
             synchronous_mode_strict: false,
@@ -105,6 +113,11 @@ impl Default for Dynamic {
 }
 
 impl Dynamic {
+    /// Some permanent slot is a logical one.
+    pub fn has_logical_slots(&self) -> bool {
+        self.slots.values().any(|slot| slot.kind.is_logical())
+    }
+
     /// Where no standby is there, commits wait: strict synchronous mode, and not in a standby
     /// cluster, which commits nothing.
     pub fn waits_for_nobody(&self) -> bool {
@@ -177,11 +190,14 @@ pub(super) fn read(
             false,
         ),
         synchronous_node_count: node_count(section, fallback.synchronous_node_count),
+        slots: slots::permanent(section, &fallback.slots),
+        ignore_slots: slots::ignored(section, &fallback.ignore_slots),
         ..default
     };
     lags(section, fallback, &mut dynamic);
     timeouts(section, fallback, &mut dynamic);
     postgresql(&section.section("postgresql"), fallback, &mut dynamic);
+    slots::warn(section, &dynamic);
     dynamic
 }
 

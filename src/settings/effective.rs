@@ -92,6 +92,11 @@ impl Effective {
                 why,
             ));
         }
+        let mut parameters = parameters;
+        if dynamic.has_logical_slots() && dynamic.use_slots {
+            // Without it the primary vacuums away what a replica's copy of a logical slot needs.
+            parameters.insert("hot_standby_feedback".to_owned(), "on".to_owned());
+        }
         let effective = Self {
             parameters,
             pg_hba: pg

@@ -32,6 +32,7 @@ mod rest;
 pub mod secret;
 mod section;
 pub mod show;
+mod slots;
 mod source;
 mod standby;
 mod types;

@@ -2,6 +2,7 @@
 
 use super::raw::Value;
 use super::section::{Section, describe};
+use super::slots::is_slot_name;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,12 +26,6 @@ pub struct StandbyCluster {
 /// Settings of a standby leader's server.
 const RECOVERY: [&str; 3] = ["restore_command", "archive_cleanup_command", DELAY];
 const DELAY: &str = "recovery_min_apply_delay";
-
-/// PostgreSQL's rule for the name of a slot.
-fn is_slot_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    name.len() <= 63 && name.chars().all(fits)
-}
 
 /// A number of milliseconds, or with PostgreSQL's unit.
 fn is_delay(text: &str) -> bool {

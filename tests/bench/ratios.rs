@@ -147,6 +147,7 @@ fn decisions() -> (f64, f64) {
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        slots: pgwarden::ha::slots::SlotRules::default(),
         repair: Repair::default(),
         pause: false,
         standby: None,

@@ -318,32 +318,6 @@ fn what_does_not_serve_is_fenced_and_released_only_where_another_can_serve() {
     }
 }
 
-#[test]
-fn the_slot_of_a_member_that_is_gone_is_kept_for_a_while() {
-    let (mut state, sent_at) = leader();
-    let slots = |effects: &[Effect]| {
-        effects.iter().find_map(|effect| match effect {
-            Effect::SetSlots { members } => Some(members.contains("b")),
-            _ => None,
-        })
-    };
-    let mut shared = state.shared.clone().unwrap();
-    shared.members.remove("b");
-    shared_seen(&mut state, shared, true, sent_at + 10);
-    // The slots are looked after every now and then.
-    let mut last = None;
-    for minute in 1..40 {
-        state.lease.held.as_mut().unwrap().until = u64::MAX;
-        let seen = Event::PgSeen(facts(false));
-        let effects = step(&mut state, seen, sent_at + minute * 60_000);
-        last = slots(&effects).or(last);
-        if minute < 29 {
-            assert_ne!(last, Some(false), "given up after {minute} minutes");
-        }
-    }
-    assert_eq!(last, Some(false));
-}
-
 /// A former primary that holds the lock under epoch 5 and is about to start as the primary.
 fn starting_as_primary() -> (State, u64) {
     let mut state = replica();

@@ -58,6 +58,7 @@ fn the_allowed_lag_holds_when_the_record_is_gone() {
         fields: "absent".into(),
         state: LockState::Absent,
         optime: None,
+        slots: SlotRecord::default(),
     };
     read(&mut state, absent.clone(), START + 20);
     let wrote_at = run_until(&mut state, &absent, START + 20, START + 20_000);

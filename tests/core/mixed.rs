@@ -325,29 +325,3 @@ fn of_equals_nobody_waits_for_a_patroni() {
     );
     assert!(waits_for_an_equal(true).unwrap() < 500);
 }
-
-#[test]
-fn a_replica_keeps_no_slots_and_a_primary_does() {
-    let dropped = |effects: &[Effect]| {
-        effects.iter().find_map(|effect| match effect {
-            Effect::DropSlots { members } => Some(members.iter().cloned().collect::<Vec<_>>()),
-            _ => None,
-        })
-    };
-    let mut state = replica();
-    read(&mut state, patronis("b", 3, 50), START + 1);
-    let effects = with_patroni(&mut state, false, START + 5);
-    assert_eq!(
-        dropped(&effects),
-        Some(vec!["b".to_owned(), "c".to_owned()])
-    );
-    assert_eq!(
-        dropped(&tick(&mut state, START + 1_000)),
-        None,
-        "not at every step"
-    );
-    let (mut state, sent_at) = leader();
-    for at in (sent_at + 10..sent_at + 900).step_by(100) {
-        assert_eq!(dropped(&tick(&mut state, at)), None);
-    }
-}

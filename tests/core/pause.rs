@@ -134,6 +134,7 @@ fn a_marked_record_never_grows_old_and_nobody_races_while_it_is_paused() {
         fields: "absent".into(),
         state: LockState::Absent,
         optime: None,
+        slots: SlotRecord::default(),
     };
     let wrote_at = run_until(&mut state, &gone, START + 300_000, START + 400_000);
     assert_eq!(wrote_at, None, "a missing record is no resume");

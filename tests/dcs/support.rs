@@ -36,6 +36,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        slots: pgwarden::ha::slots::SlotRules::default(),
         repair: Repair::default(),
         pause: false,
         standby: None,
@@ -124,6 +125,7 @@ pub(crate) fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
         place: Place::default(),
         nonce,
         optime: Some(Lsn(nonce)),
+        slots: pgwarden::ha::slots::SlotRecord::default(),
         paused: false,
         failsafe: None,
     }

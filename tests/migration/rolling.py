@@ -99,7 +99,8 @@ class Rolling(Side):
         if leader is None:
             raise LookupError("nobody leads")
         replicas = [name for name in NAMES if name != leader and self.kinds[name] == "pgwarden"]
-        idle = "SELECT slot_name FROM pg_replication_slots WHERE NOT active AND NOT temporary"
+        idle = ("SELECT slot_name FROM pg_replication_slots WHERE NOT active AND NOT temporary "
+                "AND pg_wal_lsn_diff(pg_last_wal_replay_lsn(), restart_lsn) > 2 * 16777216")
         return {name: slots for name in replicas if (slots := self.sql(name, idle))}
 
     def is_said(self):
@@ -145,7 +146,7 @@ def forward(cluster, name):
 @step("look-while-mixed")
 def look(cluster):
     cluster.wait(f"ctl list says what is mixed: {cluster.kinds}", cluster.is_said)
-    cluster.wait("no slot keeps WAL on a replica for nobody", lambda: not cluster.idle_slots())
+    cluster.wait("no slot of a replica stays behind", lambda: not cluster.idle_slots())
 
 
 @step("go-back")

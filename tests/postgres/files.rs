@@ -1,15 +1,14 @@
 //! What a data directory holds, and how one comes to be without a half-made one in between.
 
 use crate::harness::{LONG, as_postgres, chmod, with_mounted_volume};
-use crate::members::{Node, compare_with_pg_controldata, streams};
+use crate::members::{Node, compare_with_pg_controldata, slot_for, streams};
 use nix::sys::signal::Signal;
 use pgwarden::ha::model::{ControlState, DataDir};
 use pgwarden::postgres::basebackup::{self, CloneProgress};
 use pgwarden::postgres::bootstrap::{self, BootstrapError};
 use pgwarden::postgres::control_data::ControlData;
 use pgwarden::postgres::stage::{ReplaceProof, StageError};
-use pgwarden::postgres::{ProgramOption, data_dir, slots};
-use std::collections::BTreeSet;
+use pgwarden::postgres::{ProgramOption, data_dir};
 use std::fs;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -161,10 +160,7 @@ fn a_mounted_volume_is_filled_and_replaced_in_place() {
         let progress = watch::Sender::new(CloneProgress::default());
         let proof = ReplaceProof::granted("the test says so");
         let source = leader.source();
-        let wanted = BTreeSet::from(["pg-b".to_owned()]);
-        slots::sync_member_slots(&leader.session().await, &wanted, &wanted, LONG)
-            .await
-            .unwrap();
+        slot_for(&leader, "pg-b").await;
         basebackup::clone(
             &node.pg,
             &installation,

@@ -4,6 +4,7 @@ use crate::harness::{LONG, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pgwarden::ha::model::ControlState;
+use pgwarden::ha::slots::{SlotChange, SlotKind, slot_name};
 use pgwarden::postgres::basebackup::{self, CloneProgress};
 use pgwarden::postgres::control_data::ControlData;
 use pgwarden::postgres::probe::{Facts, Probe};
@@ -13,7 +14,7 @@ use pgwarden::postgres::version::Installation;
 use pgwarden::postgres::{
     Credentials, Postgres, ProgramOption, Source, bootstrap, child, control, slots,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -215,11 +216,7 @@ impl Drop for Node {
 
 pub(crate) async fn clone_of(leader: &Node, root: &std::path::Path, name: &str) -> Node {
     let replica = Node::new(root, name, &leader.installation);
-    let wanted = BTreeSet::from([name.to_owned()]);
-    let session = leader.session().await;
-    slots::sync_member_slots(&session, &wanted, &wanted, LONG)
-        .await
-        .unwrap();
+    slot_for(leader, name).await;
     let progress = watch::Sender::new(CloneProgress::default());
     let (pg, source) = (&replica.pg, leader.source());
     basebackup::clone(pg, &replica.installation, &source, None, &progress, LONG)
@@ -231,6 +228,21 @@ pub(crate) async fn clone_of(leader: &Node, root: &std::path::Path, name: &str) 
         "{seen:?}"
     );
     replica
+}
+
+/// The leader keeps WAL for this member.
+pub(crate) async fn slot_for(leader: &Node, member: &str) {
+    let (name, kind) = (slot_name(member), SlotKind::Physical);
+    changed(leader, &[SlotChange::Create { name, kind }]).await;
+}
+
+/// Every one of these changes goes well.
+pub(crate) async fn changed(node: &Node, changes: &[SlotChange]) {
+    let outcome = slots::change(&node.pg, changes, LONG).await;
+    assert!(
+        outcome.failed.is_empty() && outcome.broken.is_empty(),
+        "{outcome:?}"
+    );
 }
 
 pub(crate) async fn streams(leader: &Node, name: &str) {

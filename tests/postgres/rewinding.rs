@@ -1,7 +1,7 @@
 //! Diverged members that follow again.
 
 use crate::harness::{LONG, as_postgres, eventually};
-use crate::members::{Node, clone_of, promote, streams};
+use crate::members::{Node, clone_of, promote, slot_for, streams};
 use nix::sys::signal::Signal;
 use pgwarden::ha::model::DataDir;
 use pgwarden::postgres::basebackup::{self, CloneProgress};
@@ -10,8 +10,7 @@ use pgwarden::postgres::config::{self, Follow};
 use pgwarden::postgres::probe::Facts;
 use pgwarden::postgres::stage::{self, ReplaceProof, StageError};
 use pgwarden::postgres::version::Installation;
-use pgwarden::postgres::{control, data_dir, history, lines, rewind, slots};
-use std::collections::BTreeSet;
+use pgwarden::postgres::{control, data_dir, history, lines, rewind};
 use std::fs;
 use tokio::sync::watch;
 
@@ -43,10 +42,7 @@ fn a_diverged_primary_is_rewound_whether_it_stopped_or_crashed() {
             rewind::rewind(&old.pg, &installation, &new.source(), LONG)
                 .await
                 .unwrap();
-            let wanted = BTreeSet::from(["pg-a".to_owned()]);
-            slots::sync_member_slots(&new.session().await, &wanted, &wanted, LONG)
-                .await
-                .unwrap();
+            slot_for(&new, "pg-a").await;
             old.start().await;
             streams(&new, "pg-a").await;
             eventually("the new leader's row is there", async || {
@@ -120,10 +116,7 @@ fn a_replica_ahead_of_the_new_leader_is_seen_and_rewound() {
         rewind::rewind(&ahead.pg, &installation, &behind.source(), LONG)
             .await
             .unwrap();
-        let wanted = BTreeSet::from(["pg-b".to_owned()]);
-        slots::sync_member_slots(&behind.session().await, &wanted, &wanted, LONG)
-            .await
-            .unwrap();
+        slot_for(&behind, "pg-b").await;
         ahead.start().await;
         streams(&behind, "pg-b").await;
         let lost = "SELECT count(*)::text FROM pg_class WHERE relname = 'lost'";
@@ -150,10 +143,7 @@ fn a_replica_without_a_stream_knows_the_timeline_of_its_wal() {
         streams(&old, "pg-c").await;
         old.stop(Signal::SIGKILL);
         promote(&new).await;
-        let wanted = BTreeSet::from(["pg-c".to_owned()]);
-        slots::sync_member_slots(&new.session().await, &wanted, &wanted, LONG)
-            .await
-            .unwrap();
+        slot_for(&new, "pg-c").await;
         let follow = Follow::Leader(new.source());
         config::write(&replica.pg, &replica.pg.data_dir, &follow).unwrap();
         control::reload(&replica.session().await, LONG)

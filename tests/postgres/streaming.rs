@@ -1,14 +1,13 @@
 //! Clones that stream, synchronous sets, slots, promotion.
 
 use crate::harness::{LONG, as_postgres, eventually};
-use crate::members::{Node, clone_of, compare_with_pg_controldata, promote, streams};
+use crate::members::{Node, clone_of, compare_with_pg_controldata, promote, slot_for, streams};
 use nix::sys::signal::Signal;
 use pgwarden::ha::model::{DataDir, Lsn};
 use pgwarden::ha::quorum::SyncSetting;
 use pgwarden::postgres::config::{self, Follow};
 use pgwarden::postgres::probe::Probe;
-use pgwarden::postgres::{control, data_dir, history, rewind, slots, start};
-use std::collections::BTreeSet;
+use pgwarden::postgres::{control, data_dir, history, rewind, start};
 
 #[test]
 fn a_clone_streams_is_enforced_and_shows_its_timeline_when_promoted() {
@@ -33,41 +32,11 @@ fn a_clone_streams_is_enforced_and_shows_its_timeline_when_promoted() {
             ("streaming", leader.pg.port)
         );
         assert_eq!(receiver.sender_host, "127.0.0.1");
-        assert_slots(&leader).await;
         enforce(&leader, &replica).await;
         fail_over_at_once(&mut leader, &replica, installation.major).await;
         replica.stop(Signal::SIGINT);
         compare_with_pg_controldata(&replica).await;
     });
-}
-
-async fn assert_slots(leader: &Node) {
-    let session = leader.session().await;
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let (wanted, owned) = (set(&["pg-b", "C.x"]), set(&["pg-b", "C.x", "gone"]));
-    leader
-        .run("SELECT pg_create_physical_replication_slot('strangers')")
-        .await;
-    leader
-        .run("SELECT pg_create_physical_replication_slot('gone')")
-        .await;
-    let changes = slots::sync_member_slots(&session, &wanted, &owned, LONG)
-        .await
-        .unwrap();
-    assert_eq!(
-        (changes.created, changes.dropped),
-        (vec!["c_x".into()], vec!["gone".into()])
-    );
-    let none = BTreeSet::new();
-    let changes = slots::sync_member_slots(&session, &none, &owned, LONG)
-        .await
-        .unwrap();
-    assert_eq!(
-        (changes.dropped, changes.in_use),
-        (vec!["c_x".into()], vec!["pg_b".into()])
-    );
-    let left = "SELECT string_agg(slot_name, ',' ORDER BY slot_name) FROM pg_replication_slots";
-    assert_eq!(leader.ask(left).await, "pg_b,strangers");
 }
 
 /// A synchronous set is enforced only once it is seen, and not while the standby stands still.
@@ -174,10 +143,7 @@ fn a_standby_starts_with_what_its_primary_had_and_follows_another_leader_by_relo
         streams(&leader, "pg-c").await;
         leader.stop(Signal::SIGINT);
         promote(&second).await;
-        let wanted = BTreeSet::from(["pg-c".to_owned()]);
-        slots::sync_member_slots(&second.session().await, &wanted, &wanted, LONG)
-            .await
-            .unwrap();
+        slot_for(&second, "pg-c").await;
         let follow = Follow::Leader(second.source());
         config::write(&third.pg, &third.pg.data_dir, &follow).unwrap();
         third.signal(Signal::SIGHUP);

@@ -6,6 +6,7 @@ use pgwarden::ha::remote::Standby;
 use pgwarden::ha::shared::{
     ConfigRecord, FailoverRecord, Initialize, Rules, Scheduled, Shared, SharedWrite, SyncRecord,
 };
+use pgwarden::ha::slots::SlotRecord;
 use std::collections::BTreeMap;
 
 /// No cluster's identifier.
@@ -37,6 +38,7 @@ pub(crate) struct StoredLock {
     writes: u64,
     pub(crate) state: LockState,
     optime: Option<pgwarden::ha::model::Lsn>,
+    slots: SlotRecord,
     /// The writer's wall clock at the last renewal.
     pub(crate) wall_ms: i64,
 }
@@ -68,12 +70,14 @@ impl Store {
                 fields: "absent".into(),
                 state: LockState::Absent,
                 optime: None,
+                slots: SlotRecord::default(),
             },
             Some(lock) => LockSnapshot {
                 resource_version: Some(lock.version.to_string()),
                 fields: format!("{}|{}|{:?}", lock.uid, lock.writes, lock.state),
                 state: lock.state.clone(),
                 optime: lock.optime,
+                slots: lock.slots.clone(),
             },
         }
     }
@@ -118,6 +122,11 @@ impl Store {
             }
         };
         self.put_lock(state, optime, wall_ms);
+        if let (LockWrite::Acquire(claim) | LockWrite::Renew { claim, .. }, Some(lock)) =
+            (write, &mut self.lock)
+        {
+            lock.slots = claim.slots.clone();
+        }
         Outcome::Done(self.lock_snapshot())
     }
 
@@ -128,6 +137,7 @@ impl Store {
         wall_ms: i64,
     ) {
         let version = self.next();
+        let slots = self.lock.as_ref().map(|lock| lock.slots.clone());
         let (uid, writes) = if let Some(lock) = &self.lock {
             (lock.uid, lock.writes + 1)
         } else {
@@ -140,6 +150,7 @@ impl Store {
             writes,
             state,
             optime,
+            slots: slots.unwrap_or_default(),
             wall_ms,
         });
     }

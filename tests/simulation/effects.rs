@@ -14,7 +14,17 @@ impl World {
     pub(crate) fn run_effect(&mut self, node: usize, effect: Effect) {
         let life = self.nodes[node].life;
         match effect {
-            Effect::Explain { .. } | Effect::SetSlots { .. } | Effect::DropSlots { .. } => {}
+            Effect::Explain { .. } => {}
+            Effect::SetSlots { changes } => self.set_slots(node, life, &changes),
+            Effect::FetchSlots {
+                from,
+                slots,
+                reached,
+            } => self.fetch_slots(node, life, &from, &slots, reached),
+            Effect::PutSlots { slots } => self.put_slots(node, &slots),
+            Effect::ConfirmSlots { with, slots, .. } => {
+                self.confirm_slots(node, life, &with, &slots);
+            }
             Effect::Answer { id, done, text } => self.answer_question(node, id, done, text),
             // It lies beyond this world, and never answers.
             Effect::AskRemote => {}

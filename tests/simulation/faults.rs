@@ -221,6 +221,7 @@ impl Fault {
         Self::kill_pod(world, node);
         world.nodes[node].dir = Dir::Empty;
         world.nodes[node].memory = Memory::default();
+        world.nodes[node].owned_slots.clear();
     }
 
     fn garble(world: &mut World) {

@@ -368,6 +368,7 @@ impl World {
 
     pub(crate) fn probe(&mut self, node: usize) {
         let now = self.now;
+        self.move_slots(node);
         let n = &self.nodes[node];
         let Some(server) = &n.server else { return };
         if server.frozen {

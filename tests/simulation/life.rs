@@ -90,6 +90,8 @@ impl World {
         }
         state.stream = votes::stream_tags(self.options.seed, node);
         state.lock.recall(n.memory.clone());
+        state.slots.owned = n.owned_slots.clone();
+        n.fetched.clear();
         state.lease.next_nonce = n.clock(self.now) * 1_000;
         n.life += 1;
         n.published = Member::default();

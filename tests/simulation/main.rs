@@ -25,6 +25,7 @@ mod node;
 mod oracle;
 mod rng;
 mod server;
+mod slots;
 mod votes;
 mod wal;
 mod world;

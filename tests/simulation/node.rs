@@ -3,6 +3,7 @@
 use crate::act::Act;
 use crate::rng::Rng;
 use crate::server::{Dir, Server};
+use crate::slots::Slots;
 use crate::world::{Bug, World};
 use pgwarden::ha::effect::Effect;
 use pgwarden::ha::event::Event;
@@ -11,6 +12,7 @@ use pgwarden::ha::model::{Member, Name};
 use pgwarden::ha::shared::Shared;
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
+use std::collections::BTreeSet;
 
 /// The number of an agent's life; events of an earlier life are lost.
 pub(crate) type Life = u64;
@@ -41,6 +43,9 @@ pub(crate) struct Node {
     pub(crate) dir: Dir,
     /// Beside the data directory.
     pub(crate) memory: Memory,
+    pub(crate) owned_slots: BTreeSet<String>,
+    /// Fetched from the leader by the agent that lives.
+    pub(crate) fetched: Slots,
     pub(crate) server: Option<Server>,
     pub(crate) server_frozen_since: Option<u64>,
     pub(crate) cut_api: bool,
@@ -79,6 +84,8 @@ impl Node {
             tick_generation: 0,
             dir: Dir::Empty,
             memory: Memory::default(),
+            owned_slots: BTreeSet::new(),
+            fetched: Slots::new(),
             server: None,
             server_frozen_since: None,
             cut_api: false,
@@ -214,11 +221,17 @@ impl World {
         } else {
             format!("{event:?}").chars().take(140).collect()
         };
-        let Node { state, memory, .. } = &mut self.nodes[node];
+        let Node {
+            state,
+            memory,
+            owned_slots,
+            ..
+        } = &mut self.nodes[node];
         let Some(state) = state else {
             return;
         };
         let effects = step(state, event, local);
+        owned_slots.clone_from(&state.slots.owned);
         if !memory.is_of(&state.lock) {
             *memory = state.lock.memory();
         }

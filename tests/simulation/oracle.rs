@@ -77,6 +77,7 @@ impl World {
                 return self.fail("writable again within a bound", words);
             }
         }
+        self.check_slots(leader);
         if self.options.synchronous {
             let missing = self.oracle.missing_from(&log);
             if let Some(first) = missing.first() {

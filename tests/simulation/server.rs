@@ -1,5 +1,6 @@
 //! PostgreSQL as the core can observe it: a log of records, a control file, recovery, streaming.
 
+use crate::slots::Slots;
 use pgwarden::ha::event::PgFacts;
 use pgwarden::ha::model::{ControlState, DataDir, DataFacts, HistoryEntry, Lsn, Name, Walsender};
 use pgwarden::ha::quorum::SyncSetting;
@@ -21,6 +22,7 @@ pub(crate) struct Disk {
     pub(crate) timeline: u32,
     pub(crate) state: ControlState,
     pub(crate) standby_signal: bool,
+    pub(crate) slots: Slots,
 }
 
 /// A data directory.
@@ -95,6 +97,7 @@ impl Disk {
             timeline: 1,
             state: ControlState::ShutDown,
             standby_signal: false,
+            slots: Slots::new(),
         }
     }
 
@@ -134,6 +137,8 @@ impl Disk {
     /// Take the log and the identity of another, whole.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         *self = other.clone();
+        // Slots are neither copied nor kept over a rewind.
+        self.slots.clear();
         self.state = ControlState::InArchiveRecovery;
         self.standby_signal = true;
     }
@@ -203,6 +208,7 @@ impl Server {
             },
             checkpointed: self.checkpointed,
             sync_setting: self.sync.to_string(),
+            slots: Some(self.slots(disk, now)),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::maintenance;
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
+use crate::slots;
 use crate::votes::{self, Candidate};
 use pgwarden::ha::shared::{Repair, Rules, SyncRules};
 use pgwarden::ha::state::Sabotage;
@@ -123,12 +124,14 @@ impl World {
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
             member_slots_ttl_ms: 1_800_000,
+            slots: pgwarden::ha::slots::SlotRules::default(),
             repair: Repair::default(),
             pause: false,
             standby: None,
             failsafe: options.failsafe,
         };
         votes::sync_rules(options.seed, &mut rules);
+        slots::rules(options.seed, &mut rules);
         let mut rng = Rng::new(options.seed);
         let members = votes::members(options.seed);
         let nodes = (0..members)

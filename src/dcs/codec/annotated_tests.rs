@@ -27,6 +27,7 @@ fn claim(nonce: u64) -> Claim {
         place: Place::default(),
         nonce,
         optime: Some(Lsn(67_108_960)),
+        slots: crate::ha::slots::SlotRecord::default(),
         paused: false,
         failsafe: None,
     }

@@ -19,6 +19,7 @@ fn resolve(value: &Value) -> Option<Rules> {
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
         member_slots_ttl_ms: 1_800_000,
+        slots: crate::ha::slots::SlotRules::default(),
         repair: Repair::default(),
         pause: false,
         standby: None,

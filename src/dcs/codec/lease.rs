@@ -12,6 +12,7 @@ use crate::ha::lock::{
     EPOCH_BELIEVED_MAX, EPOCH_MAX, Held, LockSnapshot, LockState, Place, Released, WalEnd,
 };
 use crate::ha::model::{BadLsn, Identity, Lsn, Name, Timeline};
+use crate::ha::slots::SlotRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -163,6 +164,7 @@ pub fn decode(dialect: Dialect, object: Option<&Value>) -> LockSnapshot {
             fields,
             state: LockState::Absent,
             optime: None,
+            slots: SlotRecord::default(),
         };
     };
     let bare = annotated::is_bare(dialect, object, &[IDENTITY, RELEASE]);
@@ -188,6 +190,7 @@ pub fn decode(dialect: Dialect, object: Option<&Value>) -> LockSnapshot {
             .note(OPTIME)
             .and_then(|text| text.parse().ok())
             .map(Lsn),
+        slots: super::slots::record(&meta),
     }
 }
 

@@ -47,6 +47,7 @@ fn any_claim() -> impl Strategy<Value = Claim> {
             place,
             nonce,
             optime: optime.map(Lsn),
+            slots: crate::ha::slots::SlotRecord::default(),
             paused,
             failsafe,
         },

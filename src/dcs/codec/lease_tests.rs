@@ -33,6 +33,7 @@ fn claim() -> Claim {
         },
         nonce: u64::MAX,
         optime: Some(Lsn(67_394_392)),
+        slots: crate::dcs::codec::slots::tests::some(),
         paused: true,
         failsafe: Some(map()),
     }
@@ -143,6 +144,7 @@ fn an_acquired_record_reads_back_whole() {
         place,
         nonce,
         optime,
+        slots,
         paused,
         failsafe,
     } = claim();
@@ -159,13 +161,10 @@ fn an_acquired_record_reads_back_whole() {
             failsafe,
         }
     );
-    let urls = json!({
-        "pg-0": "http://pg-0:8008/patroni",
-        "pg-1": "http://pg-1:8008/patroni",
-    });
+    let urls = json!({ "pg-0": "http://pg-0:8008/patroni", "pg-1": "http://pg-1:8008/patroni" });
     let shown = object["metadata"]["annotations"]["failsafe"].as_str();
     assert_eq!(shown, Some(urls.to_string().as_str()), "as Patroni's");
-    assert_eq!(snapshot.optime, optime);
+    assert_eq!((snapshot.optime, snapshot.slots), (optime, slots));
     assert_eq!(snapshot.resource_version.as_deref(), Some("10"));
     assert_eq!(
         object["metadata"]["labels"],

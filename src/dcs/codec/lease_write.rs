@@ -5,7 +5,7 @@ use super::lease::{
 };
 use super::lease::{decode, instant_of};
 use super::object::{Notes, create_body, patch_body};
-use super::{EncodeError, SCHEMA, annotated, failsafe};
+use super::{EncodeError, SCHEMA, annotated, failsafe, slots};
 use crate::dcs::dialect::Dialect;
 use crate::dcs::names::DcsNames;
 use crate::ha::lock::{Claim, EPOCH_MAX, LockSnapshot, LockState, LockWrite, Released};
@@ -85,6 +85,7 @@ fn claimed(
         place,
         nonce,
         optime,
+        slots,
         paused,
         failsafe: map,
     } = claim;
@@ -128,6 +129,7 @@ fn claimed(
         (RELEASE, None),
         (failsafe::ADDRESSES, map.as_ref().map(failsafe::addresses)),
     ];
+    notes.extend(slots::notes(slots));
     add_optime(&mut notes, *optime);
     let spec = json!({
         "holderIdentity": holder.name,

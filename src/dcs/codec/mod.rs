@@ -15,6 +15,7 @@ pub mod object;
 mod patronis;
 pub mod pod;
 pub mod route;
+mod slots;
 pub mod subsets;
 pub mod sync;
 pub mod trouble;

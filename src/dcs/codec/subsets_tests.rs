@@ -32,6 +32,7 @@ fn held(name: &str, uid: &str, epoch: u64) -> Value {
         place: Place::default(),
         nonce: 1,
         optime: None,
+        slots: crate::ha::slots::SlotRecord::default(),
         paused: false,
         failsafe: None,
     };
