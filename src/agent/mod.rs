@@ -248,9 +248,7 @@ impl Agent {
         state.stream = wiring::stream_tags(&settings);
         state.overrides = wiring::overrides(&settings);
         state.lease.next_nonce = crate::sys::clock::boottime_us();
-        let (epoch_file, memory_file) = notes::recall(&mut state.lock, &settings);
-        let slots_file = notes::slots_file(&settings);
-        state.slots.owned = notes::read_slots(&slots_file);
+        let (epoch_file, memory_file, slots_file) = notes::recall(&mut state, &settings);
         let watching = dcs.watch(WatchOptions {
             renew_ms: budgets.renew_ms,
             queue: 64,

@@ -1,8 +1,9 @@
 //! What a member keeps beside its data directory, past its agent's end: the epochs it has claimed
 //! (L1), whose record does not grow old (G1), and which replication slots are its own.
 
-use crate::ha::lock::{EPOCH_MAX, LockBelief};
+use crate::ha::lock::EPOCH_MAX;
 use crate::ha::memory::Memory;
+use crate::ha::state::State;
 use crate::settings::Settings;
 use crate::sys::{durable, host};
 use serde::Serialize;
@@ -87,12 +88,15 @@ fn read<T: Default + DeserializeOwned>(path: &Path) -> T {
     })
 }
 
-/// What this member knew before this agent; and the files of the epoch and of the memory.
-pub fn recall(belief: &mut LockBelief, settings: &Settings) -> (PathBuf, PathBuf) {
+/// What this member knew before this agent; and the files of the epoch, of the memory and of the
+/// slots.
+pub fn recall(state: &mut State, settings: &Settings) -> (PathBuf, PathBuf, PathBuf) {
     let (epochs, memory) = (epoch_file(settings), memory_file(settings));
-    belief.greatest_epoch = read_epoch(&epochs);
-    belief.recall(read_memory(&memory));
-    (epochs, memory)
+    let slots = slots_file(settings);
+    state.lock.greatest_epoch = read_epoch(&epochs);
+    state.lock.recall(read_memory(&memory));
+    state.slots.owned = read_slots(&slots);
+    (epochs, memory, slots)
 }
 
 /// Put it there durably.

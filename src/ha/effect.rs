@@ -6,6 +6,7 @@ use super::hooks::{Action, Guard, Role};
 use super::lock::{FailsafeMap, LockWrite, Place};
 use super::model::{HistoryEntry, Identity, Lsn, Ms, Name, Timeline};
 use super::quorum::SyncSetting;
+pub use super::rule::Rule;
 use super::shared::SharedWrite;
 use super::slots::SlotChange;
 use serde::{Deserialize, Serialize};
@@ -240,88 +241,13 @@ pub enum Stop {
     Kill,
 }
 
-/// The rules a decision cites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Rule {
-    /// The deadline moves only after an acknowledged write.
-    G1,
-    /// The budgets.
-    G2,
-    /// Stop before the deadline.
-    G3,
-    /// Adoption after an agent's restart.
-    G5,
-    /// Renew only while serving.
-    G9,
-    /// A leader that is frozen finds nobody to confirm its commits.
-    G10,
-    /// Identity.
-    L1,
-    /// Compare-and-swap on a quorum read.
-    L2,
-    /// The lock's age.
-    L3,
-    /// Absence is not release.
-    L4,
-    /// Proof.
-    L5,
-    /// The outcome of a request.
-    L6,
-    /// The route.
-    L7,
-    /// Bootstrap.
-    L9,
-    /// Mixed with Patroni.
-    L10,
-    /// The race for a free lock.
-    Election,
-    /// Promotion and the primary's duties.
-    Primary,
-    /// Following, rewinding, cloning.
-    Replica,
-    /// The synchronous set.
-    Sync,
-    /// Switchover, failover by hand, orderly stop.
-    Handover,
-    /// Maintenance mode.
-    Pause,
-    /// Following a primary of another cluster.
-    StandbyCluster,
-    /// Replication slots.
-    Slots,
-    /// Data that is not touched until a person has looked.
-    Untouched,
-}
-
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Explain { rule, words } => write!(f, "[{rule:?}] {words}"),
             Self::Wake { at } => write!(f, "wake at {at} ms"),
             Self::ReadLock => write!(f, "read the lock by quorum"),
-            Self::WriteLock { nonce, write, .. } => match write {
-                LockWrite::Acquire(claim) => {
-                    write!(
-                        f,
-                        "acquire the lock as epoch {} (attempt {nonce})",
-                        claim.epoch
-                    )
-                }
-                LockWrite::Renew { claim, .. } => {
-                    write!(
-                        f,
-                        "renew the lock of epoch {} (attempt {nonce})",
-                        claim.epoch
-                    )
-                }
-                LockWrite::Release { release, .. } => {
-                    write!(
-                        f,
-                        "release the lock of epoch {} (attempt {nonce})",
-                        release.epoch
-                    )
-                }
-            },
+            Self::WriteLock { nonce, write, .. } => write_lock(f, *nonce, write),
             Self::ReadShared => write!(f, "read the shared objects by quorum"),
             Self::WriteShared(what) => write!(f, "write {what}"),
             Self::MoveDeadline { to } => write!(f, "move the guardian's deadline to {to} ms"),
@@ -396,6 +322,32 @@ impl fmt::Display for Effect {
             Self::RunHook { guard, number } => write!(f, "run {guard} (run {number})"),
             Self::EndHook { guard, number } => write!(f, "end {guard} (run {number})"),
             Self::Bye => write!(f, "end the agent"),
+        }
+    }
+}
+
+fn write_lock(f: &mut fmt::Formatter<'_>, nonce: u64, write: &LockWrite) -> fmt::Result {
+    match write {
+        LockWrite::Acquire(claim) => {
+            write!(
+                f,
+                "acquire the lock as epoch {} (attempt {nonce})",
+                claim.epoch
+            )
+        }
+        LockWrite::Renew { claim, .. } => {
+            write!(
+                f,
+                "renew the lock of epoch {} (attempt {nonce})",
+                claim.epoch
+            )
+        }
+        LockWrite::Release { release, .. } => {
+            write!(
+                f,
+                "release the lock of epoch {} (attempt {nonce})",
+                release.epoch
+            )
         }
     }
 }

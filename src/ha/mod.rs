@@ -52,6 +52,7 @@ mod rejoin;
 mod released;
 pub mod remote;
 mod replica;
+mod rule;
 pub mod sabotage;
 pub mod schedule;
 pub mod shared;

@@ -190,13 +190,15 @@ impl Turn<'_> {
                 number,
                 result,
             } => self.absorb_hook(guard, number, result),
-            Event::Terminate => {
-                if !self.s.terminating {
-                    self.explain(Rule::Handover, "asked to terminate");
-                }
-                self.s.terminating = true;
-            }
+            Event::Terminate => self.absorb_terminate(),
         }
+    }
+
+    fn absorb_terminate(&mut self) {
+        if !self.s.terminating {
+            self.explain(Rule::Handover, "asked to terminate");
+        }
+        self.s.terminating = true;
     }
 
     fn absorb_gone(&mut self, why: &str) {

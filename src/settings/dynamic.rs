@@ -5,24 +5,14 @@ use super::budgets::{BudgetOverrides, Budgets, DEFAULT_TTL_MS, MAX_TTL_MS, MIN_T
 use super::problem::Problem;
 use super::raw::{self, Value};
 use super::resolve::hooks::recovery_conf;
-use super::section::{Problems, Section, as_bool};
+use super::section::{Problems, Section};
 use super::slots;
 use super::standby::{StandbyCluster, standby_cluster};
+pub use super::synchronous::SyncMode;
+use super::synchronous::{node_count, sync_mode};
 use crate::ha::slots::{Permanent, SlotPattern};
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// `synchronous_mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SyncMode {
-    /// No synchronous standby is asked for.
-    Off,
-    /// Named standbys confirm every commit; without a candidate commits go on alone.
-    On,
-    /// Any of the standbys do.
-    Quorum,
-}
 
 /// The dynamic settings in force. Times are integer milliseconds, as everywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -238,34 +228,6 @@ fn ttl(section: &Section<'_>, kept: u64, overrides: &BudgetOverrides) -> u64 {
                 " (the default, 30 s, applies)"
             };
             section.error("ttl", format!("{e}{note}"));
-            kept
-        }
-    }
-}
-
-fn node_count(section: &Section<'_>, kept: usize) -> usize {
-    if !section.has("synchronous_node_count") {
-        return 1;
-    }
-    let count = section.integer("synchronous_node_count", 1, 1_000);
-    count
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(kept)
-}
-
-fn sync_mode(section: &Section<'_>, kept: SyncMode) -> SyncMode {
-    let Some(node) = section.get("synchronous_mode") else {
-        return SyncMode::Off;
-    };
-    match (as_bool(&node.value), &node.value) {
-        (Some(true), _) => SyncMode::On,
-        (Some(false), _) => SyncMode::Off,
-        (None, Value::Text(text)) if text.eq_ignore_ascii_case("quorum") => SyncMode::Quorum,
-        (None, other) => {
-            section.error(
-                "synchronous_mode",
-                format!("found {}; expected on, off or quorum", other.kind()),
-            );
             kept
         }
     }

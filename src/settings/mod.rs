@@ -35,6 +35,7 @@ pub mod show;
 mod slots;
 mod source;
 mod standby;
+mod synchronous;
 mod types;
 mod units;
 mod yaml;

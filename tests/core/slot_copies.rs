@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::conditions::{acknowledge, directory, edit_rules, shared_seen, tick};
-use super::slots::{advance, changes, feed, logical, publish, replica_of_b, rules_with, see};
+use super::slots::{advance, changes, feed, logical, publish, replica_of_b, rules_with, see, slot};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Op;
@@ -270,4 +270,25 @@ fn a_promotion_says_which_logical_slots_may_not_be_trusted() {
             Some(told) => assert!(words.iter().any(|w| w.contains(told)), "{words:?}"),
         }
     }
+}
+#[test]
+fn slots_that_the_server_itself_brings_are_left_to_it() {
+    let mut state = replica_of_b();
+    state.rules.slots = rules_with(&[("feed", logical())]);
+    publish(
+        &mut state,
+        &[("b", 95), ("c", 60), ("feed", 90)],
+        51,
+        START + 15,
+    );
+    let own = SlotFacts {
+        by_server: true,
+        ..feed(10)
+    };
+    let there = vec![own, slot("b", 95), slot("c", 60), slot("d", 60)];
+    let effects = see(&mut state, true, there, START + 20);
+    assert_eq!(changes(&effects), []);
+    let stops = |effect: &Effect| matches!(effect, Effect::Stop { how: Stop::Fast });
+    assert!(!effects.iter().any(stops));
+    assert_eq!(state.pg.op, None::<Op>);
 }

@@ -5,8 +5,6 @@
 
 use super::conditions::{acknowledge, edit_rules, leader, member, shared_seen, tick};
 use super::*;
-use pgwarden::ha::effect::Stop;
-use pgwarden::ha::event::Op;
 use pgwarden::ha::slots::{
     ClusterType, Permanent, SlotChange, SlotFacts, SlotKind, SlotPattern, SlotRules,
 };
@@ -19,7 +17,7 @@ pub(crate) fn logical() -> SlotKind {
     }
 }
 
-fn slot(name: &str, position: u64) -> SlotFacts {
+pub(crate) fn slot(name: &str, position: u64) -> SlotFacts {
     SlotFacts {
         name: name.into(),
         kind: SlotKind::Physical,
@@ -484,26 +482,4 @@ fn a_member_that_another_one_feeds_holds_no_wal_back_here() {
     let there = vec![used("b", 97), slot("c", 40)];
     let effects = see(&mut state, false, there, sent_at + 20);
     assert_eq!(changes(&effects), [advance("c", 95)]);
-}
-
-#[test]
-fn slots_that_the_server_itself_brings_are_left_to_it() {
-    let mut state = replica_of_b();
-    state.rules.slots = rules_with(&[("feed", logical())]);
-    publish(
-        &mut state,
-        &[("b", 95), ("c", 60), ("feed", 90)],
-        51,
-        START + 15,
-    );
-    let own = SlotFacts {
-        by_server: true,
-        ..feed(10)
-    };
-    let there = vec![own, slot("b", 95), slot("c", 60), slot("d", 60)];
-    let effects = see(&mut state, true, there, START + 20);
-    assert_eq!(changes(&effects), []);
-    let stops = |effect: &Effect| matches!(effect, Effect::Stop { how: Stop::Fast });
-    assert!(!effects.iter().any(stops));
-    assert_eq!(state.pg.op, None::<Op>);
 }
