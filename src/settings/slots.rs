@@ -62,9 +62,8 @@ pub(super) fn permanent(section: &Section<'_>, kept: &Slots) -> Slots {
             reader.error("", entry, words);
             continue;
         }
-        match reader.slot().or_else(|| kept.get(name).cloned()) {
-            Some(slot) => drop(slots.insert(name.clone(), slot)),
-            None => continue,
+        if let Some(slot) = reader.slot().or_else(|| kept.get(name).cloned()) {
+            slots.insert(name.clone(), slot);
         }
     }
     slots

@@ -24,7 +24,7 @@ impl Dice {
     fn some_of(&mut self, names: &[&str]) -> Vec<String> {
         let picked = names
             .iter()
-            .filter(|_| self.0 % 3 != 0 && self.below(3) > 0);
+            .filter(|_| !self.0.is_multiple_of(3) && self.below(3) > 0);
         picked.map(|name| (*name).to_owned()).collect()
     }
 

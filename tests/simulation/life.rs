@@ -90,7 +90,7 @@ impl World {
         }
         state.stream = votes::stream_tags(self.options.seed, node);
         state.lock.recall(n.memory.clone());
-        state.slots.owned = n.owned_slots.clone();
+        state.slots.owned.clone_from(&n.owned_slots);
         n.fetched.clear();
         state.lease.next_nonce = n.clock(self.now) * 1_000;
         n.life += 1;

@@ -23,7 +23,7 @@ pub(crate) type Slots = BTreeMap<String, Slot>;
 
 /// With every third seed: one of somebody's, and one whose consumer reads all there is.
 pub(crate) fn rules(seed: u64, rules: &mut Rules) {
-    if seed % 3 != 0 {
+    if !seed.is_multiple_of(3) {
         return;
     }
     let feed = SlotKind::Logical {
@@ -55,7 +55,7 @@ impl Server {
                 active: used.is_some(),
                 position: Some(Lsn(used.unwrap_or(slot.position) as u64)),
                 lost: false,
-                holds_xmin: used.is_some() && now % 2 == 0,
+                holds_xmin: used.is_some() && now.is_multiple_of(2),
                 by_server: false,
             }
         });
