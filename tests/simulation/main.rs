@@ -35,9 +35,15 @@ use std::time::Instant;
 use world::{Bug, Failure, Options, World};
 
 /// How many seeds `make test` runs at least, for each mode of replication.
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 2_000;
 /// The seeds within which a bug put in on purpose must be found.
-const SABOTAGE_SEEDS: u64 = 5_000;
+const SABOTAGE_SEEDS: u64 = 20_000;
+
+/// The seeds in which most bugs are looked for: three members, one synchronous standby, no commands
+/// of the user's, no slots of others. There is less in them that happens instead.
+fn plain(number: u64) -> u64 {
+    number / 16 * 128 + number % 16
+}
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -141,7 +147,8 @@ fn one_seed() {
 
 /// A harness is trusted only after it caught bugs put in on purpose.
 fn is_caught(bug: Bug) {
-    for seed in 1..=SABOTAGE_SEEDS {
+    let seeds = (1..=SABOTAGE_SEEDS).map(plain);
+    for seed in seeds.filter(|seed| !seed.is_multiple_of(3)) {
         if let (Err(failure), _) = run(seed, bug, false) {
             println!(
                 "{bug:?} is seen by seed {seed}: {} ({})",
@@ -210,7 +217,12 @@ fn a_member_outside_the_map_that_races_is_caught() {
 
 #[test]
 fn a_candidate_of_a_quorum_without_votes_is_caught() {
-    is_caught(Bug::Core(Sabotage::VotesIgnored));
+    let bug = Bug::Core(Sabotage::VotesIgnored);
+    let caught = (1..=SABOTAGE_SEEDS).find_map(|seed| run(seed, bug, false).0.err());
+    assert!(
+        caught.is_some(),
+        "{bug:?} was not seen: the simulator is blind to it"
+    );
 }
 
 #[test]
