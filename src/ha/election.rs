@@ -311,17 +311,23 @@ impl Turn<'_> {
         self.far_enough(timeline, lsn)
     }
 
-    fn far_enough(&self, timeline: Timeline, lsn: Lsn) -> Result<(), String> {
-        if self.s.sabotaged(Sabotage::TimelineCheckOff) {
-            return Ok(());
-        }
+    /// No leader has noted a newer timeline than mine.
+    pub(super) fn not_left_behind(&self, timeline: Timeline) -> Result<(), String> {
         let shared = self.s.shared.as_ref();
         let cluster = shared.map_or(1, |shared| shared.config.newest_timeline());
-        if timeline < cluster {
+        if timeline < cluster && !self.s.sabotaged(Sabotage::TimelineCheckOff) {
             return Err(format!(
                 "my timeline {timeline} is behind the cluster's {cluster}"
             ));
         }
+        Ok(())
+    }
+
+    fn far_enough(&self, timeline: Timeline, lsn: Lsn) -> Result<(), String> {
+        if self.s.sabotaged(Sabotage::TimelineCheckOff) {
+            return Ok(());
+        }
+        self.not_left_behind(timeline)?;
         let optime = self.s.lock.optime;
         let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
         let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;

@@ -89,9 +89,9 @@ impl Turn<'_> {
         if !self.knows_cluster() {
             return false;
         }
-        if let Err(why) = self.admitted() {
+        if let Err((rule, why)) = self.admitted() {
             self.explain(
-                Rule::Sync,
+                rule,
                 format!("the lock is mine but I must not lead: {why}"),
             );
             if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
@@ -121,11 +121,17 @@ impl Turn<'_> {
         false
     }
 
-    fn admitted(&self) -> Result<(), String> {
-        if !self.failover_to_me() && !self.admits_me() {
-            return Err(self.not_in_the_set());
+    /// What made me a candidate may have changed while my claim was on its way.
+    fn admitted(&self) -> Result<(), (Rule, String)> {
+        if self.failover_to_me() {
+            return Ok(());
         }
-        Ok(())
+        if !self.admits_me() {
+            return Err((Rule::Sync, self.not_in_the_set()));
+        }
+        let (timeline, _) = self.s.position().unwrap_or_default();
+        self.not_left_behind(timeline)
+            .map_err(|why| (Rule::Election, why))
     }
 
     fn start_as_leader(&mut self) {
