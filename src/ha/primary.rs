@@ -90,10 +90,7 @@ impl Turn<'_> {
             return false;
         }
         if let Err((rule, why)) = self.admitted() {
-            self.explain(
-                rule,
-                format!("the lock is mine but I must not lead: {why}"),
-            );
+            self.explain(rule, format!("the lock is mine but I must not lead: {why}"));
             if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
                 && self.s.lease.in_flight.is_none()
             {

@@ -31,11 +31,12 @@ mod wal;
 mod world;
 
 use pgwarden::ha::state::Sabotage;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use world::{Bug, Failure, Options, World};
 
 /// How many seeds `make test` runs at least, for each mode of replication.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 4_000;
 /// The seeds within which a bug put in on purpose must be found.
 const SABOTAGE_SEEDS: u64 = 20_000;
 
@@ -60,10 +61,20 @@ fn run(seed: u64, bug: Bug, trace: bool) -> (Result<(), Failure>, u64) {
         freezes: false,
         bug,
         trace,
+        told: trace,
     };
+    tell(options)
+}
+
+/// Runs it, and what fails once more for its story.
+fn tell(options: Options) -> (Result<(), Failure>, u64) {
     let mut world = World::new(options);
     let result = world.run();
-    (result, world.now)
+    if result.is_ok() || options.told {
+        return (result, world.now);
+    }
+    let told = true;
+    tell(Options { told, ..options })
 }
 
 /// Containers that are frozen whole, in synchronous mode.
@@ -76,8 +87,9 @@ fn run_frozen(seed: u64, bug: Bug) -> Result<(), Failure> {
         freezes: true,
         bug,
         trace: from_env("PGWARDEN_TRACE").is_some(),
+        told: false,
     };
-    World::new(options).run()
+    tell(options).0
 }
 
 fn report(seed: u64, failure: &Failure) -> String {
@@ -92,14 +104,29 @@ fn report(seed: u64, failure: &Failure) -> String {
 fn seeds() {
     let count = from_env("PGWARDEN_SEEDS").unwrap_or(SEEDS);
     let first = from_env("PGWARDEN_FIRST_SEED").unwrap_or(1);
-    let (started, mut simulated_ms) = (Instant::now(), 0);
-    for seed in first..first + count {
-        let (result, ms) = run(seed, Bug::None, false);
-        simulated_ms += ms;
-        if let Err(failure) = result {
-            panic!("{}", report(seed, &failure));
+    let (started, next) = (Instant::now(), AtomicU64::new(first));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut simulated_ms = 0;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return simulated_ms;
+            }
+            let (result, ms) = run(seed, Bug::None, false);
+            simulated_ms += ms;
+            if let Err(failure) = result {
+                // The others have nothing left to do.
+                next.store(first + count, Ordering::Relaxed);
+                panic!("{}", report(seed, &failure));
+            }
         }
-    }
+    };
+    let simulated_ms: u64 = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = running.into_iter().map(|thread| thread.join());
+        ended.map(|ms| ms.expect("a seed broke an invariant")).sum()
+    });
     let hours = simulated_ms as f64 / 3_600_000.0;
     let seconds = started.elapsed().as_secs_f64();
     println!(

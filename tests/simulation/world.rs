@@ -75,7 +75,10 @@ pub(crate) struct Options {
     /// acknowledged may be lost.
     pub(crate) freezes: bool,
     pub(crate) bug: Bug,
+    /// Every line is printed as it happens.
     pub(crate) trace: bool,
+    /// The last lines are kept for the report.
+    pub(crate) told: bool,
 }
 
 /// A broken invariant.
@@ -179,7 +182,11 @@ impl World {
         self.next_id
     }
 
+    /// Words cost more than what they tell of: a run that fails is repeated with them.
     pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
+        if !self.options.told {
+            return;
+        }
         let line = format!("{:>7} {}", self.now, words());
         if self.options.trace {
             println!("{line}");
