@@ -124,7 +124,7 @@ fn seeds() {
     };
     let simulated_ms: u64 = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let ended = running.into_iter().map(|thread| thread.join());
+        let ended = running.into_iter().map(std::thread::ScopedJoinHandle::join);
         ended.map(|ms| ms.expect("a seed broke an invariant")).sum()
     });
     let hours = simulated_ms as f64 / 3_600_000.0;
