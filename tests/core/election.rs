@@ -1,6 +1,6 @@
 //! Who may take part in an election, and who waits for whom.
 
-use super::conditions::{member, shared_seen, tick};
+use super::conditions::{acknowledge, member, shared_seen, tick};
 use super::*;
 use pgwarden::ha::event::{Op, PeerStatus};
 
@@ -118,4 +118,30 @@ fn a_leader_of_the_same_name_at_another_address_is_followed_there() {
         read(&mut state, held("b", 4, 51 + now), START + now + 30);
     }
     assert_eq!(follows[1..], [false, true]);
+}
+
+#[test]
+fn who_learns_of_a_newer_timeline_after_its_claim_gives_the_lock_back() {
+    // Found by simulation (seed 1505): the claim was on its way when the news of another leader's
+    // promotion arrived, and timeline 3 was promoted where 5 was noted.
+    for newest in [1, 3] {
+        let mut state = replica();
+        let lock = held("b", 4, 50);
+        read(&mut state, lock.clone(), START + 10);
+        let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).expect("a claim");
+        let mut shared = state.shared.clone().unwrap();
+        shared.config.timeline = Some(newest);
+        shared_seen(&mut state, shared.clone(), false, sent_at + 5);
+        let mut effects = acknowledge(&mut state, 51, sent_at + 10);
+        effects.extend(shared_seen(&mut state, shared, true, sent_at + 20));
+        effects.extend(tick(&mut state, sent_at + 30));
+        let releases = lock_writes(&effects)
+            .iter()
+            .any(|write| matches!(write, LockWrite::Release { .. }));
+        assert_eq!(
+            (effects.contains(&promote()), releases),
+            (newest == 1, newest == 3),
+            "timeline {newest} is noted: {effects:?}"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use crate::act::Act;
 use crate::rng::Rng;
 use crate::server::{Dir, Server};
 use crate::slots::Slots;
-use crate::world::{Bug, World};
+use crate::world::{Bug, Story, World};
 use pgwarden::ha::effect::Effect;
 use pgwarden::ha::event::Event;
 use pgwarden::ha::memory::Memory;
@@ -216,7 +216,8 @@ impl World {
             self.believe_the_wall_clock(node, local);
         }
         let quiet = matches!(event, Event::Tick | Event::PgSeen(_));
-        let words = if quiet || !self.options.trace {
+        let printed = self.options.story == Story::Printed;
+        let words = if quiet || !printed {
             String::new()
         } else {
             format!("{event:?}").chars().take(140).collect()
@@ -235,7 +236,7 @@ impl World {
         if !memory.is_of(&state.lock) {
             *memory = state.lock.memory();
         }
-        if self.options.trace && (!quiet || effects.len() > 1) {
+        if printed && (!quiet || effects.len() > 1) {
             self.note(|| format!("node {node} <- {words}"));
         }
         for effect in effects {

@@ -75,10 +75,17 @@ pub(crate) struct Options {
     /// acknowledged may be lost.
     pub(crate) freezes: bool,
     pub(crate) bug: Bug,
-    /// Every line is printed as it happens.
-    pub(crate) trace: bool,
-    /// The last lines are kept for the report.
-    pub(crate) told: bool,
+    pub(crate) story: Story,
+}
+
+/// What becomes of the words about a run, which cost more than what they tell of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Story {
+    Untold,
+    /// The last lines, for the report.
+    Kept,
+    /// And every line as it happens.
+    Printed,
 }
 
 /// A broken invariant.
@@ -182,13 +189,12 @@ impl World {
         self.next_id
     }
 
-    /// Words cost more than what they tell of: a run that fails is repeated with them.
     pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
-        if !self.options.told {
+        if self.options.story == Story::Untold {
             return;
         }
         let line = format!("{:>7} {}", self.now, words());
-        if self.options.trace {
+        if self.options.story == Story::Printed {
             println!("{line}");
         }
         if self.trace.len() == TRACE_LINES_MAX {
