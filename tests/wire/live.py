@@ -173,6 +173,22 @@ def demoted(playground, leader, path):
     return answer
 
 
+def in_quorum(playground, leader, path):
+    """What the members answer while they commit by quorum."""
+    mode = lambda value: playground.ask(leader, "/config", method="PATCH", body={"synchronous_mode": value})
+    before = json.loads(playground.ask(leader, "/config")[2]).get("synchronous_mode")
+    answers = lambda: [playground.ask(name, path) for name in playground.names]
+    mode("quorum")
+    try:
+        until("a member of the quorum", lambda: any(status == 200 for status, _, _ in answers()), 30)
+    except Failure:
+        pass
+    found = answers()
+    mode(before)
+    until("the cluster is settled", playground.settled)
+    return found
+
+
 def endpoints(result, document, playground):
     leader = until("a leader", playground.leader)
     replicas = [name for name in playground.names if name != leader]
@@ -187,7 +203,8 @@ def endpoints(result, document, playground):
             answers = [demoted(playground, leader, path)]
             here = answers[0][0] == 200
         elif method == "GET":
-            answers = [playground.ask(name, path) for name in (leader, *replicas)]
+            ask = lambda: [playground.ask(name, path) for name in (leader, *replicas)]
+            answers = in_quorum(playground, leader, path) if path == "/quorum" else ask()
             here = any(status == 200 and status != unknown[0] for status, _, _ in answers)
         else:
             answers = [playground.ask(leader, path, method=method, body="[")]
