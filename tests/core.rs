@@ -84,6 +84,7 @@ fn rules() -> Rules {
         sync: SyncRules::default(),
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
+        primary_stop_timeout_ms: None,
         member_slots_ttl_ms: 1_800_000,
         slots: pgwarden::ha::slots::SlotRules::default(),
         repair: Repair::default(),
@@ -117,7 +118,7 @@ fn replica() -> State {
     step(
         &mut state,
         Event::SharedSeen {
-            shared,
+            shared: shared.into(),
             quorum: true,
         },
         START,
@@ -219,7 +220,7 @@ fn see_the_cluster_again(state: &mut State, now: u64) {
         ..Shared::default()
     };
     let event = Event::SharedSeen {
-        shared,
+        shared: shared.into(),
         quorum: true,
     };
     step(state, event, now);
@@ -420,7 +421,7 @@ fn synchronous_leader(member_state: &str, published: &[&str]) -> (State, u64) {
         record.nonce = attempt;
     }
     read(&mut state, mine, sent_at + 5);
-    let mut shared = state.shared.clone().expect("seen above");
+    let mut shared = state.shared.as_deref().cloned().expect("seen above");
     shared.config.rules = Some(Rules {
         synchronous_mode: true,
         ..rules()
@@ -436,7 +437,7 @@ fn synchronous_leader(member_state: &str, published: &[&str]) -> (State, u64) {
     step(
         &mut state,
         Event::SharedSeen {
-            shared,
+            shared: shared.into(),
             quorum: true,
         },
         sent_at + 6,

@@ -5,6 +5,7 @@
 //! and the REST API at once.
 
 mod endpoint;
+mod log_files;
 mod logging;
 mod namesake;
 pub mod notes;

@@ -22,6 +22,7 @@ pub(super) fn rules(dynamic: &Dynamic, settings: &Settings) -> Rules {
         },
         check_timeline: dynamic.check_timeline,
         primary_start_timeout_ms: dynamic.primary_start_timeout_ms,
+        primary_stop_timeout_ms: dynamic.primary_stop_timeout_ms,
         member_slots_ttl_ms: dynamic.member_slots_ttl_ms,
         slots: SlotRules {
             off: !dynamic.use_slots,

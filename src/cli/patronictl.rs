@@ -104,7 +104,7 @@ pub(super) fn perform(
     let (name, given) = matches.subcommand().unwrap_or(("", matches));
     let absent = ABSENT.contains(&name);
     if !absent && given.get_one::<String>("group").is_some() {
-        let what = "--group: groups of Citus are not in this version";
+        let what = "--group: there are no groups of Citus here; a Citus cluster stays with Patroni";
         return Err(Failure::new(Exit::Usage, what));
     }
     let clusters: Vec<String> = match &verb {

@@ -174,6 +174,9 @@ pub struct FailoverArgs {
     /// that an election can be held.
     #[arg(long, value_name = "MEMBER", conflicts_with = "candidate")]
     pub holder_is_dead: Option<String>,
+    /// Fail over though the candidate lacks commits; what it lacks is said without this.
+    #[arg(long)]
+    pub accept_data_loss: bool,
     /// How to carry it out.
     #[command(flatten)]
     pub act: Act,

@@ -83,10 +83,10 @@ impl Turn<'_> {
 
     /// Write the questions down, and answer those that are decided.
     pub(super) fn answer_asks(&mut self) {
-        let Some(shared) = self.s.shared.clone() else {
+        let Some(mut ask) = self.s.asks.first().cloned() else {
             return;
         };
-        let Some(mut ask) = self.s.asks.first().cloned() else {
+        let Some(shared) = self.s.shared.clone() else {
             return;
         };
         let record = &shared.failover;

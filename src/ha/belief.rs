@@ -8,6 +8,7 @@ use super::lock::{Held, LockBelief, LockSnapshot, LockState, Proof, ProofKind};
 use super::model::Ms;
 use super::state::Sabotage;
 use super::step::Turn;
+use std::sync::Arc;
 
 /// Whether the lock may be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl LockBelief {
     /// G2: whoever lowers D has lowered its own deadline before. A hand at the object has not, so
     /// that a D counts only when a renewal has followed it; until then the longest one known does.
     fn weigh_ttl(&mut self, state: &LockState) {
-        let before = self.snapshot.as_ref().and_then(LockSnapshot::held);
+        let before = self.snapshot.as_deref().and_then(LockSnapshot::held);
         match state {
             LockState::Held(held) => {
                 let renewed = |before: &Held| {
@@ -50,9 +51,14 @@ impl LockBelief {
     }
 }
 
+/// L4: one absence looks like another, and so does damage: its age runs only while it is looked at.
+pub(super) fn is_nameless(state: &LockState) -> bool {
+    matches!(state, LockState::Absent | LockState::Garbled { .. })
+}
+
 impl Turn<'_> {
     pub(super) fn absorb_lock(&mut self, lock: LockSnapshot, quorum: bool) {
-        let lock = self.s.as_seen(lock);
+        let lock = Arc::new(self.s.as_seen(lock));
         let sent_at = self.s.reading_lock.unwrap_or(self.now);
         if quorum {
             self.lock_read_ended();
@@ -61,7 +67,7 @@ impl Turn<'_> {
         let number = |lock: &LockSnapshot| lock.resource_version.as_ref()?.parse::<u64>().ok();
         let (new, known) = (
             number(&lock),
-            self.s.lock.snapshot.as_ref().and_then(number),
+            self.s.lock.snapshot.as_deref().and_then(number),
         );
         if new.is_some() && new < known && !quorum {
             return; // A watch that lags behind a write or a read of mine.
@@ -79,13 +85,16 @@ impl Turn<'_> {
         if new > known {
             belief.version_at = self.now;
         }
-        if belief
-            .snapshot
-            .as_ref()
-            .is_none_or(|known| known.fields != lock.fields)
-        {
+        let known = belief.snapshot.as_ref();
+        let changed = known.is_none_or(|known| known.fields != lock.fields);
+        let unseen_ms = self.now - belief.looked_at;
+        let blind = is_nameless(&lock.state) && unseen_ms > 2 * self.s.budgets.renew_ms;
+        if changed || (quorum && blind) {
             belief.changed_at = self.now;
             belief.proof = None;
+        }
+        if changed || quorum {
+            belief.looked_at = self.now;
         }
         if belief.voted.as_ref() != Some(&lock.fields) {
             belief.voted = None;
@@ -100,7 +109,7 @@ impl Turn<'_> {
         belief.note_map(&lock.state);
         self.note_predecessor(&lock.state);
         let belief = &mut self.s.lock;
-        belief.snapshot = Some(lock.clone());
+        belief.snapshot = Some(Arc::clone(&lock));
         if let Some(race) = &mut self.s.race
             && quorum
             && race.confirming
@@ -113,10 +122,31 @@ impl Turn<'_> {
         self.compare_with_mine(&lock);
     }
 
+    /// L4: a leadership that I have not seen lies between what is missing now and what was missing
+    /// before.
+    pub(super) fn note_epoch(&mut self, epoch: u64) {
+        let belief = &mut self.s.lock;
+        let nameless = belief
+            .snapshot
+            .as_ref()
+            .map(|lock| is_nameless(&lock.state));
+        if epoch > belief.greatest_epoch {
+            belief.greatest_epoch = epoch;
+            if nameless == Some(true) {
+                belief.changed_at = self.now;
+            }
+        }
+    }
+
     /// L4: versions or epochs that shrink between two quorum reads mean a restored store.
     fn went_backwards(&self, lock: &LockSnapshot, version: Option<u64>) -> bool {
         let older = version.is_some() && version < self.s.lock.last_quorum_version;
-        let shown = self.s.lock.snapshot.as_ref().and_then(LockSnapshot::epoch);
+        let shown = self
+            .s
+            .lock
+            .snapshot
+            .as_deref()
+            .and_then(LockSnapshot::epoch);
         older || (lock.epoch().is_some() && lock.epoch() < shown)
     }
 

@@ -172,7 +172,11 @@ impl Turn<'_> {
             return;
         }
         if race.confirming {
-            return;
+            // What the others said is too old to act on by then.
+            if self.now >= race.until {
+                self.s.race = None;
+            }
+            return self.wake_at(race.until);
         }
         let waiting = race
             .answers
@@ -188,6 +192,7 @@ impl Turn<'_> {
                 self.seal_ballot(&race.answers);
                 if let Some(race) = &mut self.s.race {
                     race.confirming = true;
+                    race.until = self.now + self.s.budgets.call_ms;
                 }
                 self.read_lock_again();
             }
@@ -209,7 +214,7 @@ impl Turn<'_> {
             .collect();
         let heard = said.len();
         if self.failover_to_me() {
-            return Ok("a person asked for a failover to me".into());
+            return Ok(self.word_of_failover());
         }
         if let Some((name, _)) = said.iter().find(|(_, status)| status.primary) {
             return Err(format!("{name} answers as a running primary"));
@@ -249,6 +254,17 @@ impl Turn<'_> {
             "nobody of {heard} who answered (of {} asked) is ahead",
             answers.len()
         ))
+    }
+
+    fn word_of_failover(&self) -> String {
+        let asked = "a person asked for a failover to me";
+        let mine = self.s.position().map(|(_, lsn)| lsn);
+        match (mine, self.s.lock.optime) {
+            (Some(mine), Some(end)) if end > mine => {
+                format!("{asked}: what the leader wrote from {mine} to {end} is given up")
+            }
+            _ => asked.into(),
+        }
     }
 
     /// A more advanced member gets a whole D to act; one that only sorts first, a moment.

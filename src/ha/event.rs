@@ -10,6 +10,7 @@ use super::shared::{Shared, SharedWrite};
 use super::slots::SlotFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,7 +39,7 @@ pub enum Event {
     /// The shared objects and the members, as a whole.
     SharedSeen {
         /// The whole view.
-        shared: Shared,
+        shared: Arc<Shared>,
         /// It was read by quorum, not taken from the watches' caches.
         quorum: bool,
     },

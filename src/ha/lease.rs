@@ -3,6 +3,7 @@
 //! A success is believed from the acknowledgement of the very request, or from a record that
 //! carries that request's number; either way it counts from before the request left.
 
+use super::belief::is_nameless;
 use super::budgets::Budgets;
 use super::effect::{Effect, Rule, Stop};
 use super::lock::{Claim, EPOCH_MAX, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
@@ -66,7 +67,9 @@ impl Turn<'_> {
         let mine = self.s.lease.held.as_ref();
         // What peers have promised since goes on: this record names them too.
         let kept = mine.filter(|mine| mine.epoch == held.epoch && mine.until < FOREVER);
-        let until = match attempt.sent_at + budgets.kill_ms {
+        let late = self.s.sabotaged(Sabotage::CreditFromAnswer);
+        let from = if late { self.now } else { attempt.sent_at };
+        let until = match from + budgets.kill_ms {
             _ if paused => FOREVER,
             until => kept.map_or(until, |mine| mine.until.max(until)),
         };
@@ -180,9 +183,8 @@ impl Turn<'_> {
             }
             return;
         };
-        if self.now >= self.s.lock.changed_at + 2 * self.s.budgets.renew_ms
-            && self.may("read", self.s.budgets.renew_ms)
-        {
+        let quiet = self.now >= self.s.lock.changed_at + 2 * self.s.budgets.renew_ms;
+        if (quiet || is_nameless(&lock.state)) && self.may("read", self.s.budgets.renew_ms) {
             self.read_lock();
         }
         if self.s.lease.in_flight.is_some() {
@@ -191,7 +193,7 @@ impl Turn<'_> {
         if self.now < self.s.lease.retry_at {
             return self.wake_at(self.s.lease.retry_at);
         }
-        let Some(held) = self.s.lease.held.clone() else {
+        let Some(held) = &self.s.lease.held else {
             return self.adopt(&lock);
         };
         let releasing = self
@@ -201,11 +203,12 @@ impl Turn<'_> {
             .is_some_and(|h| h.phase == HandoverPhase::Releasing);
         match &lock.state {
             LockState::Held(record) if self.s.is_me(record) => {
-                let due = self.renewal_due(&held);
+                let due = self.renewal_due(held);
                 if self.now < due {
                     self.wake_at(due);
                 } else if !releasing && (self.s.rules.pause || self.s.pg.not_serving.is_none()) {
-                    self.renew(&lock, held.epoch, held.acquire_time);
+                    let (epoch, acquire_time) = (held.epoch, held.acquire_time.clone());
+                    self.renew(&lock, epoch, acquire_time);
                 }
             }
             LockState::Absent | LockState::Garbled { .. } if !releasing => {

@@ -8,6 +8,7 @@ use super::model::{Identity, Lsn, Ms, Name, Timeline};
 use super::slots::SlotRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The greatest epoch that can be written: counters of a Lease are 32 bits wide.
 pub const EPOCH_MAX: u64 = i32::MAX as u64;
@@ -267,9 +268,12 @@ impl<T> Outcome<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LockBelief {
     /// The newest sight.
-    pub snapshot: Option<LockSnapshot>,
+    pub snapshot: Option<Arc<LockSnapshot>>,
     /// When this process saw the lock fields change last, on its own clock.
     pub changed_at: Ms,
+    /// When it was last seen to have these fields, by quorum or as a change.
+    #[serde(default)]
+    pub looked_at: Ms,
     /// When a newer version than any before was learnt.
     pub version_at: Ms,
     /// The longest D that a holder may still count on: of the last record that could be understood,

@@ -6,9 +6,10 @@ use super::lock::Outcome;
 use super::quorum::Voters;
 use super::shared::{Shared, SharedWrite};
 use super::step::Turn;
+use std::sync::Arc;
 
 impl Turn<'_> {
-    pub(super) fn absorb_shared(&mut self, mut shared: Shared, quorum: bool) {
+    pub(super) fn absorb_shared(&mut self, mut shared: Arc<Shared>, quorum: bool) {
         if quorum {
             self.s.shared_read_at = Some(self.now);
         }
@@ -17,7 +18,7 @@ impl Turn<'_> {
         let recent = self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms;
         if let Some(known) = &self.s.shared
             && (!quorum || recent)
-            && shared.keep_newer(known)
+            && keep_newer(&mut shared, known)
             && (quorum || !recent)
             && self.may("look-again", self.s.budgets.renew_ms)
         {
@@ -26,7 +27,7 @@ impl Turn<'_> {
         if let Some(rules) = &shared.config.rules {
             self.s.rules = rules.clone();
         }
-        self.s.lock.greatest_epoch = self.s.lock.greatest_epoch.max(shared.config.epoch);
+        self.note_epoch(shared.config.epoch);
         self.s.shared = Some(shared);
         self.remember_set();
     }
@@ -38,7 +39,7 @@ impl Turn<'_> {
             Outcome::Done(version) => {
                 self.s.shared_written_at = self.now;
                 if let Some(shared) = &mut self.s.shared {
-                    shared.apply(what, version);
+                    Arc::make_mut(shared).apply(what, version);
                 }
                 self.remember_set();
             }
@@ -83,4 +84,32 @@ impl Turn<'_> {
         }
         self.emit(Effect::WriteShared(what));
     }
+}
+
+/// Keep what is known to be newer than this sight; whether anything was.
+fn keep_newer(seen: &mut Arc<Shared>, known: &Shared) -> bool {
+    let config = is_older(
+        &seen.config.resource_version,
+        &known.config.resource_version,
+    );
+    let sync = is_older(&seen.sync.resource_version, &known.sync.resource_version);
+    let failover = is_older(
+        &seen.failover.resource_version,
+        &known.failover.resource_version,
+    );
+    if config {
+        Arc::make_mut(seen).config.clone_from(&known.config);
+    }
+    if sync {
+        Arc::make_mut(seen).sync.clone_from(&known.sync);
+    }
+    if failover {
+        Arc::make_mut(seen).failover.clone_from(&known.failover);
+    }
+    config || sync || failover
+}
+
+fn is_older(seen: &Option<String>, known: &Option<String>) -> bool {
+    let number = |version: &Option<String>| version.as_ref()?.parse::<u64>().ok();
+    matches!((number(seen), number(known)), (Some(seen), Some(known)) if seen < known)
 }

@@ -7,6 +7,7 @@ use super::quorum::{SyncSetting, Voters};
 use super::remote::RemoteFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// PostgreSQL as this member knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct Pg {
     /// The data directory, when read since the last change.
     pub data: Option<DataDir>,
     /// The last answer of the probe; cleared when the process changes.
-    pub facts: Option<PgFacts>,
+    pub facts: Option<Arc<PgFacts>>,
     /// When it came.
     pub facts_at: Ms,
     /// The operation in progress.

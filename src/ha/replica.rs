@@ -118,12 +118,12 @@ impl Turn<'_> {
                          restart, or resume";
             return self.explain_once("left", Rule::Pause, words);
         }
+        if let Process::Running { .. } = self.s.pg.process {
+            self.s.pg.left_to_people = None;
+            return self.keep_streaming();
+        }
         match (self.s.pg.process, self.s.pg.data.clone()) {
-            (Process::Unknown, _) => {}
-            (Process::Running { .. }, _) => {
-                self.s.pg.left_to_people = None;
-                self.keep_streaming();
-            }
+            (Process::Unknown | Process::Running { .. }, _) => {}
             (Process::Down, None) => {
                 if self.may("inspect", 1_000) {
                     self.emit(Effect::Inspect);
@@ -200,7 +200,7 @@ impl Turn<'_> {
     pub(super) fn explain_silence(&mut self) {
         let waits = |facts: &PgFacts| facts.in_recovery && !facts.streaming && !facts.archived;
         let upstream = self.s.pg.upstream.clone();
-        let Some(upstream) = upstream.filter(|_| self.s.pg.facts.as_ref().is_some_and(waits))
+        let Some(upstream) = upstream.filter(|_| self.s.pg.facts.as_deref().is_some_and(waits))
         else {
             self.s.pg.mute_since = None;
             return self.settled(MUTE);

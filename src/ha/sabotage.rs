@@ -30,6 +30,10 @@ pub enum Sabotage {
     MapIgnored,
     /// A candidate of a quorum leads without the votes of the others.
     VotesIgnored,
+    /// G1 off: the deadline counts from the answer, not from before the request left.
+    CreditFromAnswer,
+    /// A set is published before PostgreSQL enforces it.
+    PublishedFirst,
     /// G10 off: who voted goes on receiving WAL from the leader of before.
     VoterGoesOn,
 }

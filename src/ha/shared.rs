@@ -24,6 +24,9 @@ pub struct Rules {
     pub check_timeline: bool,
     /// How long a crashed primary may take to start again before a candidate is preferred.
     pub primary_start_timeout_ms: u64,
+    /// In synchronous mode: how long a stop of the primary may take before it is killed.
+    #[serde(default)]
+    pub primary_stop_timeout_ms: Option<u64>,
     /// How long the slot of a member without a Pod is kept.
     #[serde(default = "half_an_hour_ms")]
     pub member_slots_ttl_ms: u64,
@@ -320,14 +323,6 @@ impl fmt::Display for SharedWrite {
 }
 
 impl Shared {
-    /// Keep what is known to be newer than this sight; whether anything was.
-    pub(super) fn keep_newer(&mut self, known: &Self) -> bool {
-        let config = keep(&mut self.config, &known.config, |r| &r.resource_version);
-        let sync = keep(&mut self.sync, &known.sync, |r| &r.resource_version);
-        let failover = keep(&mut self.failover, &known.failover, |r| &r.resource_version);
-        config || sync || failover
-    }
-
     /// What an acknowledged write made of the record.
     pub(super) fn apply(&mut self, what: SharedWrite, version: String) {
         let version = Some(version);
@@ -378,13 +373,4 @@ impl Shared {
             }
         }
     }
-}
-
-fn keep<T: Clone>(seen: &mut T, known: &T, version: impl Fn(&T) -> &Option<String>) -> bool {
-    let number = |record: &T| version(record).as_ref().and_then(|v| v.parse::<u64>().ok());
-    let older = matches!((number(seen), number(known)), (Some(new), Some(old)) if new < old);
-    if older {
-        *seen = known.clone();
-    }
-    older
 }

@@ -15,6 +15,7 @@ use super::slots::SlotTask;
 use super::vote::Votes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use super::asks::PendingAsk;
 pub use super::handover::{Handover, HandoverPhase, Succession};
@@ -47,7 +48,7 @@ pub struct State {
     /// The guardian's deadline as moved last; none after a verified stop.
     pub armed_until: Option<Ms>,
     /// The shared objects, once seen.
-    pub shared: Option<Shared>,
+    pub shared: Option<Arc<Shared>>,
     /// When they were read by quorum last.
     pub shared_read_at: Option<Ms>,
     /// When a write of mine was acknowledged last.

@@ -10,6 +10,7 @@ use super::model::{DataDir, Ms};
 use super::quorum::SyncSetting;
 use super::schedule::WallClock;
 use super::state::{InForce, Process, State};
+use std::sync::Arc;
 
 /// The longest time without a step.
 const IDLE_MS: Ms = 1_000;
@@ -252,7 +253,7 @@ impl Turn<'_> {
             return;
         }
         self.settled("silent");
-        self.s.pg.facts = Some(facts);
+        self.s.pg.facts = Some(Arc::new(facts));
         self.s.pg.facts_at = self.now;
         self.note_lead();
         self.note_stream();
@@ -351,6 +352,13 @@ impl Turn<'_> {
         let (Some(asked), since) = (self.s.pg.stopping, self.s.pg.stopping_since) else {
             return;
         };
+        if let Some(until) = self.stop_limit(since).filter(|_| asked != Stop::Kill) {
+            if self.now >= until {
+                let why = "the stop takes longer than primary_stop_timeout";
+                return self.stop(Stop::Kill, Rule::Handover, why);
+            }
+            self.wake_at(until);
+        }
         let next = match asked {
             Stop::Fast => since + STOP_FAST_MAX_MS,
             Stop::Immediate => since + STOP_FAST_MAX_MS + STOP_IMMEDIATE_MAX_MS,
@@ -365,6 +373,14 @@ impl Turn<'_> {
             Stop::Kill
         };
         self.stop(how, Rule::Handover, "the stop takes too long");
+    }
+
+    /// `primary_stop_timeout`: where nothing acknowledged is lost by it, whoever waits for another
+    /// primary need not wait longer for this one's last checkpoint.
+    fn stop_limit(&self, since: Ms) -> Option<Ms> {
+        let rules = &self.s.rules;
+        let limit_ms = rules.primary_stop_timeout_ms?;
+        (rules.synchronous_mode && self.s.may_be_writable()).then_some(since + limit_ms)
     }
 
     /// Ask for a stop, or a stronger one than asked so far.

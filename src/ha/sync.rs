@@ -10,6 +10,7 @@ use super::lock::Outcome;
 use super::model::Name;
 use super::quorum::{Change, SyncSetting, Voters, next_change};
 use super::shared::SharedWrite;
+use super::state::Sabotage;
 use super::step::Turn;
 
 impl Turn<'_> {
@@ -60,7 +61,7 @@ impl Turn<'_> {
             Change::Enforce(setting) => self.enforce(setting),
             Change::EnforceThenPublish(setting, voters) => {
                 self.enforce(setting.clone());
-                if self.is_enforced(&setting) {
+                if self.is_enforced(&setting) || self.s.sabotaged(Sabotage::PublishedFirst) {
                     let words = format!("publish {voters}: enforced is {setting}");
                     self.explain_once("sync", Rule::Sync, words);
                     self.publish(voters);

@@ -84,7 +84,7 @@ impl Runner {
             }
         }
         Event::SharedSeen {
-            shared: view.shared,
+            shared: view.shared.into(),
             quorum,
         }
     }

@@ -37,7 +37,7 @@ pub(super) async fn run_read_shared(context: Arc<Context>, call_ms: Ms) {
         Ok(view) => {
             context
                 .tell(Event::SharedSeen {
-                    shared: view.shared,
+                    shared: view.shared.into(),
                     quorum: true,
                 })
                 .await;

@@ -211,6 +211,7 @@ mod tests {
             sync: crate::ha::shared::SyncRules::default(),
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
+            primary_stop_timeout_ms: None,
             member_slots_ttl_ms: 1_800_000,
             slots: crate::ha::slots::SlotRules::default(),
             repair: Repair::default(),

@@ -81,7 +81,7 @@ pub(super) fn build(
         epoch: state
             .lock
             .snapshot
-            .as_ref()
+            .as_deref()
             .and_then(crate::ha::lock::LockSnapshot::epoch),
         server_version: facts.map(|facts| facts.server_version),
         postmaster_start_time: facts.and_then(|facts| timestamp(facts.postmaster_start_ms)),

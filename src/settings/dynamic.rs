@@ -35,7 +35,8 @@ pub struct Dynamic {
     pub slots: BTreeMap<String, Permanent>,
     /// `ignore_slots`: never dropped.
     pub ignore_slots: Vec<SlotPattern>,
-    /// `primary_stop_timeout`: how long a stop may take before it is forced; `None`: no limit.
+    /// `primary_stop_timeout`: how long the stop of a primary in synchronous mode may take before
+    /// it is killed; `None`: a minute until it is pressed, as elsewhere.
     pub primary_stop_timeout_ms: Option<u64>,
     /// `synchronous_mode`.
     pub synchronous_mode: SyncMode,

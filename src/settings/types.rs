@@ -260,6 +260,23 @@ pub struct Log {
     pub level: LogLevel,
     /// One line of text or one JSON object per entry.
     pub format: LogFormat,
+    /// `static_fields`: what every JSON object has besides.
+    pub static_fields: BTreeMap<String, String>,
+    /// Lines go to files instead of standard error.
+    pub file: Option<LogFile>,
+}
+
+/// `log.dir` and what belongs to it: `patroni.log`, and the older ones with a number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogFile {
+    /// `dir`: where they lie; made if it is not there.
+    pub dir: PathBuf,
+    /// `mode`: the permissions of a file, as of `chmod`.
+    pub mode: u32,
+    /// `file_num`: how many older ones are kept.
+    pub kept: u32,
+    /// `file_size`: a file that would grow beyond it is put aside.
+    pub max_bytes: u64,
 }
 
 /// `log.level`; Python's names are understood (`CRITICAL` is `error`, `WARNING` is `warn`).

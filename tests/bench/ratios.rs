@@ -146,6 +146,7 @@ fn decisions() -> (f64, f64) {
         sync: pgwarden::ha::shared::SyncRules::default(),
         check_timeline: true,
         primary_start_timeout_ms: 300_000,
+        primary_stop_timeout_ms: None,
         member_slots_ttl_ms: 1_800_000,
         slots: pgwarden::ha::slots::SlotRules::default(),
         repair: Repair::default(),

@@ -140,3 +140,50 @@ async fn refusals_are_told_and_nothing_is_waited_for() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_failover_gives_up_is_said_and_has_to_be_accepted() {
+    let fake = crate::fake::Fake::with_cluster(|body| {
+        let members = body["members"].as_array_mut().unwrap();
+        // Nobody leads, and pg-1 lacks what the last leader published.
+        for member in members {
+            member["role"] = "replica".into();
+            member["state"] = "running".into();
+            member["timeline"] = 1.into();
+            member["receive_lsn"] = "0/5000000".into();
+            member["receive_lag"] = 256.into();
+        }
+    })
+    .await;
+    fake.answer(
+        "GET /config",
+        200,
+        serde_json::json!({ "synchronous_mode": true }),
+    );
+    fake.answer(
+        "POST /failover",
+        200,
+        "Successfully failed over to \"pg-1\"",
+    );
+    let api = fake.api();
+    let args = [
+        "ctl",
+        &api,
+        "failover",
+        "--candidate=pg-1",
+        "--force",
+        "--wait=0",
+    ];
+    let ended = run(&args).await;
+    assert_eq!(ended.code, 104, "{ended:?}");
+    let lost = "0/5000000 to 0/5000100, are given up; pg-1 is not in the synchronous set";
+    assert!(ended.err.contains(lost), "{ended:?}");
+    assert!(ended.err.contains("--accept-data-loss"), "{ended:?}");
+    assert!(fake.changes().is_empty(), "nothing was asked for");
+    let mut accepts = args.to_vec();
+    accepts.push("--accept-data-loss");
+    let ended = run(&accepts).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains(lost), "{ended:?}");
+    assert_eq!(fake.changes().len(), 1);
+}

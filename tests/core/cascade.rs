@@ -31,7 +31,7 @@ fn under(tags: StreamTags, c: Member) -> (State, Vec<Effect>) {
     let mut state = replica();
     state.pg.upstream = None;
     state.stream = tags;
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let leader = Member {
         pod_uid: "uid-b".into(),
         ..member("primary", 1)

@@ -9,7 +9,7 @@ use pgwarden::ha::event::Op;
 
 /// `b` leads this epoch.
 fn led_by_b(state: &mut State, epoch: u64, now: u64) -> Vec<Effect> {
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let b = Member {
         pod_uid: identity("b").pod_uid,
         timeline: Some(1),

@@ -18,7 +18,14 @@ pub(crate) fn shared_seen(
     quorum: bool,
     now: u64,
 ) -> Vec<Effect> {
-    step(state, Event::SharedSeen { shared, quorum }, now)
+    step(
+        state,
+        Event::SharedSeen {
+            shared: shared.into(),
+            quorum,
+        },
+        now,
+    )
 }
 
 /// The stored configuration is another from now on.
@@ -27,7 +34,7 @@ pub(crate) fn edit_rules(
     now: u64,
     edit: impl FnOnce(&mut Rules),
 ) -> Vec<Effect> {
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     edit(shared.config.rules.get_or_insert_with(rules));
     let version = shared.config.resource_version.as_deref().unwrap_or("1");
     let version: u64 = version.parse().unwrap();
@@ -71,7 +78,7 @@ pub(crate) fn leader() -> (State, u64) {
     read(&mut state, lock.clone(), START + 10);
     let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
     acknowledge(&mut state, 51, sent_at + 5);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     (shared.config.epoch, shared.config.ttl_ms) = (5, 6_000);
     for name in ["b", "c"] {
         let replica = member("running", "replica");
@@ -154,7 +161,7 @@ fn nothing_writable_starts_behind_a_release_that_may_still_land() {
     let outcome = Outcome::Unknown { why };
     now += 750;
     let mut effects = step(&mut state, Event::LockWritten { nonce, outcome }, now);
-    let lock = state.lock.snapshot.clone().unwrap();
+    let lock = state.lock.snapshot.as_deref().cloned().unwrap();
     for _ in 0..40 {
         now += 50;
         effects.extend(read(&mut state, lock.clone(), now));
@@ -209,7 +216,7 @@ fn a_replica_that_does_not_start_under_the_lock_gives_it_up() {
 fn a_new_ttl_is_noted_beside_the_lock() {
     // Whoever first sees the lock missing waits for the D noted there (L4).
     let (mut state, sent_at) = leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let mut raised = rules();
     raised.ttl_ms = 15_000;
     shared.config.rules = Some(raised);
@@ -263,7 +270,7 @@ fn a_replica_that_does_not_stream_compares_its_wal_with_the_leaders() {
             timeline: Some(1),
             ..member("running", "primary")
         };
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         shared.members.insert("b".into(), leader);
         shared_seen(&mut state, shared, true, START + 20);
         let mut now = START + 20;
@@ -297,7 +304,7 @@ fn what_does_not_serve_is_fenced_and_released_only_where_another_can_serve() {
     for candidate in [false, true] {
         let (mut state, sent_at) = leader();
         if !candidate {
-            let mut shared = state.shared.clone().unwrap();
+            let mut shared = state.shared.as_deref().cloned().unwrap();
             shared.members.clear();
             shared_seen(&mut state, shared, true, sent_at + 10);
         }
@@ -340,11 +347,15 @@ fn starting_as_primary() -> (State, u64) {
     };
     step(&mut state, written, now);
     read(&mut state, mine, now);
-    let shared = state.shared.clone().expect("the cluster is known");
+    let shared = state
+        .shared
+        .as_deref()
+        .cloned()
+        .expect("the cluster is known");
     step(
         &mut state,
         Event::SharedSeen {
-            shared,
+            shared: shared.into(),
             quorum: true,
         },
         now,
@@ -413,7 +424,7 @@ fn the_lock_is_not_released_under_a_start_that_is_on_its_way() {
 fn a_request_waits_a_moment_for_a_standby_that_is_about_to_stream() {
     // Found by the exercise: the standby streamed again, and the leader's last look was older.
     let (mut state, sent_at) = leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.failover.from = Some("a".into());
     shared.failover.to = Some("b".into());
     shared.failover.resource_version = Some("70".into());

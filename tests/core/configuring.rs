@@ -172,7 +172,7 @@ fn nobody_is_promoted_while_replay_stands_still_at_a_target() {
     for pause in [false, true] {
         let mut state = replica();
         edit_rules(&mut state, START + 1, |rules| rules.pause = pause);
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         shared.failover.to = Some("a".into());
         shared.failover.resource_version = Some("9".into());
         shared_seen(&mut state, shared, false, START + 2);

@@ -103,7 +103,7 @@ fn follows_b_on(timeline: u32, told: Option<u32>, history: Vec<HistoryEntry>) ->
         ..Shared::default()
     };
     let event = Event::SharedSeen {
-        shared,
+        shared: shared.into(),
         quorum: true,
     };
     step(&mut state, event, START + 20);

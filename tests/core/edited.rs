@@ -30,7 +30,7 @@ fn what_a_hand_wrote_into_the_cluster_s_own_record_is_written_back() {
             at: None,
             new_leader: None,
         }];
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         shared_seen(&mut state, shared.clone(), true, sent_at + 10);
         let mut now = sent_at + 20;
         let mut effects = step(&mut state, Event::PgSeen(own.clone()), now);
@@ -43,7 +43,7 @@ fn what_a_hand_wrote_into_the_cluster_s_own_record_is_written_back() {
             let outcome = Outcome::Done(format!("{now}"));
             effects = step(&mut state, Event::SharedWritten { what, outcome }, now);
         }
-        shared.config = state.shared.clone().unwrap().config;
+        shared.config = state.shared.as_deref().cloned().unwrap().config;
         assert_eq!(shared.config.history.len(), 1);
         edit(&mut shared.config);
         shared.config.resource_version = Some(format!("{}", now + 1));
@@ -70,7 +70,7 @@ fn a_history_that_is_not_there_yet_is_not_published_as_empty() {
         at: None,
         new_leader: None,
     };
-    let mut shared = state.shared.clone().expect("seen");
+    let mut shared = state.shared.as_deref().cloned().expect("seen");
     shared.config.history = vec![fork(1, 50)];
     super::conditions::shared_seen(&mut state, shared, true, sent_at + 9);
     let histories = |effects: &[Effect]| -> Vec<usize> {
@@ -143,7 +143,7 @@ fn a_long_history_is_published_by_its_end_and_written_once() {
 fn a_timeline_may_have_any_older_one_for_its_parent_and_a_request_is_cleared_meanwhile() {
     // An archive that knows more timelines than the cluster: the promotion took the number after.
     let (mut state, sent_at) = super::conditions::leader();
-    let mut shared = state.shared.clone().expect("seen");
+    let mut shared = state.shared.as_deref().cloned().expect("seen");
     shared.failover.to = Some("a".into());
     shared.failover.resource_version = Some("70".into());
     state.writing_shared = false;

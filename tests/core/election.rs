@@ -7,7 +7,7 @@ use pgwarden::ha::event::{Op, PeerStatus};
 #[test]
 fn patience_with_a_better_member_is_counted_anew_in_every_race() {
     let mut state = replica();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let mut c = member("running", "replica");
     c.api_url = "http://c".into();
     shared.members.insert("c".into(), c);
@@ -90,7 +90,7 @@ fn a_leader_of_the_same_name_at_another_address_is_followed_there() {
     read(&mut state, held("b", 4, 50), START + 10);
     let mut follows = Vec::new();
     for (now, host) in [(20, "10.0.0.1"), (5_000, "10.0.0.1"), (9_000, "10.0.0.2")] {
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         let leader = Member {
             pod_uid: "uid-b".into(),
             host: host.into(),
@@ -101,7 +101,10 @@ fn a_leader_of_the_same_name_at_another_address_is_followed_there() {
         let quorum = false;
         let mut effects = step(
             &mut state,
-            Event::SharedSeen { shared, quorum },
+            Event::SharedSeen {
+                shared: shared.into(),
+                quorum,
+            },
             START + now,
         );
         effects.extend(step(
@@ -129,7 +132,7 @@ fn who_learns_of_a_newer_timeline_after_its_claim_gives_the_lock_back() {
         let lock = held("b", 4, 50);
         read(&mut state, lock.clone(), START + 10);
         let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).expect("a claim");
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         shared.config.timeline = Some(newest);
         shared_seen(&mut state, shared.clone(), false, sent_at + 5);
         let mut effects = acknowledge(&mut state, 51, sent_at + 10);
@@ -143,5 +146,77 @@ fn who_learns_of_a_newer_timeline_after_its_claim_gives_the_lock_back() {
             (newest == 1, newest == 3),
             "timeline {newest} is noted: {effects:?}"
         );
+    }
+}
+
+fn absent() -> LockSnapshot {
+    LockSnapshot {
+        resource_version: None,
+        fields: "absent".into(),
+        state: LockState::Absent,
+        optime: None,
+        slots: SlotRecord::default(),
+    }
+}
+
+#[test]
+fn an_absence_grows_old_only_while_it_is_looked_at() {
+    // Found by simulation: cut off from the API between two looks, a member took the second absence
+    // for the first, though another had led in between.
+    for (blind, taken) in [(false, true), (true, false)] {
+        let mut state = replica();
+        read(&mut state, held("b", 4, 50), START + 10);
+        read(&mut state, absent(), START + 100);
+        let until = START + 6_200;
+        let gap = if blind {
+            START + 1_000..START + 4_000
+        } else {
+            0..0
+        };
+        let mut claims = false;
+        for now in (START + 150..until).step_by(50) {
+            let effects = tick(&mut state, now);
+            claims |= !lock_writes(&effects).is_empty();
+            if effects.contains(&Effect::ReadLock) && !gap.contains(&now) {
+                let effects = read(&mut state, absent(), now + 10);
+                claims |= !lock_writes(&effects).is_empty();
+            }
+        }
+        assert_eq!(claims, taken, "blind {blind}");
+    }
+}
+
+#[test]
+fn an_epoch_that_is_heard_of_starts_the_wait_anew() {
+    let mut state = replica();
+    read(&mut state, held("b", 4, 50), START + 10);
+    read(&mut state, absent(), START + 100);
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    shared.config.epoch = 5;
+    shared_seen(&mut state, shared, false, START + 5_000);
+    assert_eq!(state.lock.changed_at, START + 5_000);
+}
+
+#[test]
+fn a_race_whose_last_look_is_not_answered_is_run_again() {
+    let mut state = replica();
+    read(&mut state, held("b", 4, 50), START + 10);
+    let mut now = START + 10;
+    while state.race.as_ref().is_none_or(|race| !race.confirming) {
+        now += 50;
+        assert!(now < START + 9_000, "no race is won");
+        tick(&mut state, now);
+    }
+    let (round, call_ms) = (state.rounds, state.budgets.call_ms);
+    tick(&mut state, now + call_ms - 1);
+    assert!(state.race.is_some());
+    tick(&mut state, now + call_ms);
+    // The answer of before counts for nothing.
+    let effects = read(&mut state, held("b", 4, 50), now + call_ms + 1);
+    assert!(lock_writes(&effects).is_empty(), "{effects:?}");
+    while state.rounds == round {
+        now += 50;
+        assert!(now < START + 12_000, "it is not run again");
+        tick(&mut state, now);
     }
 }

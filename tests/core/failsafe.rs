@@ -35,7 +35,7 @@ fn mapped(by: &str, names: &[&str], version: u64) -> LockSnapshot {
 
 /// The members as their Pods show them, and failsafe mode.
 fn with_members(state: &mut State, names: &[&str], now: u64) -> Vec<Effect> {
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members = BTreeMap::new();
     for name in names {
         let published = Member {
@@ -313,7 +313,7 @@ fn a_member_outside_the_map_waits_for_proof_or_a_person() {
             Effect::WriteShared(SharedWrite::Dead { holder, .. }) => Some(holder.clone()),
             _ => None,
         });
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         shared.failover.dead = Some(word.expect("it is written down"));
         shared_seen(&mut state, shared, true, START + 230_002);
         let claimed = run_until(&mut state, &shown, START + 230_002, START + 240_000);
@@ -408,7 +408,7 @@ fn acknowledge_d(state: &mut State, ttl_ms: u64, now: u64) {
 fn a_name_that_stands_for_two_pods_ends_it() {
     // Found by review: only one of them would be asked.
     let (mut state, from) = failsafe_leader(&["a", "b"]);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.get_mut("b").unwrap().pod_uid = "another uid".into();
     shared_seen(&mut state, shared, false, from + 10);
     let stopped = outage(&mut state, from, |_, _| Some(None));

@@ -66,7 +66,7 @@ fn claimant(wanted: Wanted) -> (State, u64, Vec<Effect>) {
     read(&mut state, lock.clone(), START + 10);
     let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
     acknowledge(&mut state, 51, sent_at + 5);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     (shared.config.epoch, shared.config.ttl_ms) = (5, 6_000);
     for name in ["b", "c"] {
         let replica = member("running", "replica");

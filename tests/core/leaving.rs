@@ -3,9 +3,10 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::{acknowledge, leader, member, shared_seen, tick};
+use super::conditions::{acknowledge, edit_rules, leader, member, shared_seen, tick};
 use super::synchronous::{enforces_b, probe, published, written};
 use super::*;
+use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::{Ask, Op, PeerStatus};
 use pgwarden::ha::lock::Outcome;
 use pgwarden::ha::shared::SharedWrite;
@@ -22,7 +23,7 @@ fn pod(created: &str, revision: &str) -> Member {
 fn with_pods(b: Member, c: Member) -> (State, u64) {
     let (mut state, what, sent_at) = enforces_b();
     written(&mut state, what, Outcome::Done("61".into()), sent_at + 20);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.insert("a".into(), pod("1", "old"));
     shared.members.insert("b".into(), b);
     shared.members.insert("c".into(), c);
@@ -171,7 +172,7 @@ fn of_equals_the_one_that_stays_goes_first() {
     ];
     for (mine, theirs, defers) in cases {
         let mut state = replica();
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         let words = format!("mine {mine:?}, theirs {theirs:?}");
         shared.members.insert("a".into(), mine);
         let api_url = "http://c".to_owned();
@@ -229,7 +230,7 @@ fn who_hands_over_stays_until_its_successor_is_reached() {
         assert!(!effects.contains(&Effect::Bye), "{effects:?}");
         if comes {
             read(&mut state, held("b", 6, 61), released_at + 100);
-            let mut shared = state.shared.clone().unwrap();
+            let mut shared = state.shared.as_deref().cloned().unwrap();
             shared
                 .members
                 .insert("b".into(), member("running", "primary"));
@@ -250,7 +251,7 @@ fn who_hands_over_stays_until_its_successor_is_reached() {
 fn a_slot_outlives_its_pod_as_long_as_asked() {
     let (mut state, sent_at) = with_pods(pod("1", "old"), pod("1", "old"));
     probe(&mut state, &["b", "c"], sent_at + 40);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.remove("c");
     shared.config.rules.as_mut().unwrap().member_slots_ttl_ms = 1_000;
     shared_seen(&mut state, shared, true, sent_at + 50);
@@ -311,4 +312,25 @@ fn a_failover_that_nobody_could_carry_out_is_taken_back() {
     assert!(text.contains("being taken back"), "{text}");
     let cleared = cleared.or_else(|| asked(&tick(&mut state, START + 200_000)));
     assert_eq!(cleared, Some(None));
+}
+
+#[test]
+fn the_stop_of_a_primary_has_a_limit_of_its_own_in_synchronous_mode() {
+    for (synchronous, pressed) in [(true, true), (false, false)] {
+        let (mut state, sent_at) = leader();
+        step(&mut state, Event::Terminate, sent_at + 20);
+        let (op, result) = (Op::Checkpoint, Ok(()));
+        step(&mut state, Event::OpDone { op, result }, sent_at + 30);
+        edit_rules(&mut state, sent_at + 40, |rules| {
+            rules.synchronous_mode = synchronous;
+            rules.primary_stop_timeout_ms = Some(2_000);
+        });
+        let stops = |effects: &[Effect], how: Stop| effects.contains(&Effect::Stop { how });
+        assert_eq!(state.pg.stopping, Some(Stop::Fast));
+        let since = state.pg.stopping_since;
+        let effects = tick(&mut state, since + 1_999);
+        assert!(!stops(&effects, Stop::Kill), "{effects:?}");
+        let effects = tick(&mut state, since + 2_000);
+        assert_eq!(stops(&effects, Stop::Kill), pressed, "{effects:?}");
+    }
 }

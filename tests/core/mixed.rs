@@ -52,7 +52,7 @@ fn given_up(epoch: u64, version: u64) -> LockSnapshot {
 
 /// `a` knows the members `b` (a Patroni) and `c`.
 fn with_patroni(state: &mut State, failsafe: bool, now: u64) -> Vec<Effect> {
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     for (name, patroni) in [("b", true), ("c", false)] {
         let published = Member {
             pod_uid: format!("uid-{name}"),
@@ -215,7 +215,7 @@ fn a_switchover_to_a_patroni_goes_through_the_object_that_it_reads() {
         ..facts(false)
     };
     step(&mut state, Event::PgSeen(seen), sent_at + 10);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.get_mut("b").unwrap().patroni = true;
     shared.failover.from = Some("a".into());
     shared.failover.to = Some("b".into());
@@ -249,7 +249,7 @@ fn a_mixed_cluster_is_said_once_and_not_of_my_own_pod() {
     read(&mut state, patronis("b", 3, 50), START + 1);
     assert_eq!(mixed(&with_patroni(&mut state, false, START + 5)), 1);
     assert_eq!(mixed(&tick(&mut state, START + 500)), 0);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.get_mut("b").unwrap().patroni = false;
     // What the Patroni before me published in this Pod.
     let before = Member {
@@ -266,7 +266,7 @@ fn a_mixed_cluster_is_said_once_and_not_of_my_own_pod() {
 /// How long `a` waits for an equal that sorts before it, once the lock is released.
 fn waits_for_an_equal(patroni: bool) -> Option<u64> {
     let mut state = replica();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let equal = Member {
         api_url: "http://0:8008/patroni".into(),
         patroni,

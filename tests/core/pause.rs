@@ -114,7 +114,7 @@ fn a_new_agent_keeps_the_mark_until_it_knows_the_settings() {
     let now = from + 50_000;
     step(&mut state, Event::PostmasterRuns { as_primary: true }, now);
     step(&mut state, Event::DeadlineMoved { to: FOREVER }, now);
-    let record = old.lock.snapshot.clone().unwrap();
+    let record = old.lock.snapshot.as_deref().cloned().unwrap();
     let effects = read(&mut state, record, now + 1);
     assert_eq!(marks(&effects), Some(true), "{effects:?}");
     let moves = |effect: &Effect| matches!(effect, Effect::MoveDeadline { .. });
@@ -157,7 +157,7 @@ fn in_maintenance_mode_nobody_takes_over_but_who_is_named() {
     for (to, races) in [(None, false), (Some("a"), true), (Some("c"), false)] {
         let mut state = replica();
         set_pause(&mut state, true, START + 5);
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         shared.failover.to = to.map(str::to_owned);
         shared.failover.resource_version = Some("9".into());
         shared_seen(&mut state, shared, false, START + 6);
@@ -204,7 +204,7 @@ fn proof_or_a_persons_word_ends_the_wait_for_a_marked_holder() {
         Effect::WriteShared(SharedWrite::Dead { holder, .. }) => Some(holder.clone()),
         _ => None,
     });
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.failover.dead = Some(word.expect("it is written down"));
     shared_seen(&mut state, shared, true, START + 30_003);
     assert!(run_until(&mut state, &lock, START + 30_003, START + 40_000).is_some());
@@ -268,7 +268,7 @@ fn what_somebody_stopped_is_left_until_a_person_asks_for_it() {
 #[test]
 fn a_server_that_does_not_answer_is_left_and_the_lock_kept() {
     let (mut state, from) = paused_leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let replica = member("running", "replica");
     shared.members.insert("b".into(), replica);
     shared_seen(&mut state, shared, false, from + 1);

@@ -11,7 +11,7 @@ fn planned(from: &str, in_ms: i64) -> (State, u64, Vec<Effect>) {
     let (mut state, sent_at) = leader();
     let now = sent_at + 10;
     step(&mut state, Event::WallClock { wall_ms: WALL }, now);
-    let mut shared = state.shared.clone().expect("seen");
+    let mut shared = state.shared.as_deref().cloned().expect("seen");
     let at_wall_ms = WALL.strict_add_signed(in_ms);
     shared.failover.scheduled = Some(Scheduled {
         from: Some(from.into()),

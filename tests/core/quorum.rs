@@ -174,7 +174,7 @@ fn voter(votes: usize) -> (State, u64) {
     let mut state = replica();
     let lock = held("b", 4, 50);
     read(&mut state, lock, START + 10);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.config.rules = Some(Rules {
         synchronous_mode: true,
         sync: SyncRules {
@@ -278,7 +278,7 @@ fn votes_count_for_the_claim_that_they_were_cast_for() {
     );
     acknowledge(&mut state, 51, now + 5);
     // The last word of the leader before: another vote is needed.
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.sync.quorum = 2;
     shared.sync.resource_version = Some("61".into());
     let mut later = state.clone();

@@ -8,7 +8,7 @@ use pgwarden::ha::event::{Ask, Op};
 /// A replica `a` that streams from the running primary `b`, which holds the lock.
 fn follower() -> (State, u64) {
     let mut state = replica();
-    let mut shared = state.shared.clone().expect("seen");
+    let mut shared = state.shared.as_deref().cloned().expect("seen");
     let leader = Member {
         pod_uid: "uid-b".into(),
         timeline: Some(1),
@@ -95,7 +95,7 @@ fn the_server_stops_and_the_leader_is_copied() {
 fn without_a_leader_to_copy_the_old_data_go_on() {
     let (mut state, now) = follower();
     reinitialize(&mut state, false, now + 10);
-    let mut shared = state.shared.clone().expect("seen");
+    let mut shared = state.shared.as_deref().cloned().expect("seen");
     shared
         .members
         .insert("b".into(), member("stopped", "demoted"));

@@ -96,7 +96,7 @@ fn what_was_released_admits_after_the_claim_too() {
     read(&mut state, lock.clone(), START + 50);
     let sent_at = run_until(&mut state, &lock, START + 50, START + 20_000).expect("a claim");
     let mut effects = acknowledge(&mut state, 52, sent_at + 5);
-    let shared = state.shared.clone().unwrap();
+    let shared = state.shared.as_deref().cloned().unwrap();
     effects.extend(shared_seen(&mut state, shared, true, sent_at + 10));
     let sync = effects.iter().find_map(|effect| match effect {
         Effect::WriteShared(what @ SharedWrite::Sync { .. }) => Some(what.clone()),

@@ -34,7 +34,7 @@ fn standby_leader() -> (State, u64) {
     let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
     let effects = acknowledge(&mut state, 51, sent_at + 5);
     assert!(!arms(&effects), "nothing is writable: {effects:?}");
-    let shared = state.shared.clone().unwrap();
+    let shared = state.shared.as_deref().cloned().unwrap();
     let effects = shared_seen(&mut state, shared, true, sent_at + 6);
     let upstream = REMOTE.to_owned();
     let follow = Effect::Follow { upstream };
@@ -151,7 +151,7 @@ fn another_cluster_is_not_followed_and_nothing_is_given_up_for_it() {
 #[test]
 fn a_cluster_does_not_follow_a_member_of_its_own() {
     let (mut state, sent_at) = standby_leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let own = Member {
         host: "10.0.0.7".into(),
         port: 5432,

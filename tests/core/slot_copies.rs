@@ -141,7 +141,7 @@ fn replicas_restart_one_after_the_other_and_the_only_synchronous_one_last() {
     assert_eq!(restarts_after(&mut first, 100), Some(0));
 
     let mut second = replica_without_feed();
-    let mut shared = second.shared.clone().unwrap();
+    let mut shared = second.shared.as_deref().cloned().unwrap();
     let other = shared.members.remove("c").unwrap();
     shared.members.insert("Z".into(), other);
     shared_seen(&mut second, shared, true, START + 16);
@@ -149,7 +149,7 @@ fn replicas_restart_one_after_the_other_and_the_only_synchronous_one_last() {
     assert!((15..=20).contains(&after), "after {after} s");
 
     let mut alone = replica_without_feed();
-    let mut shared = alone.shared.clone().unwrap();
+    let mut shared = alone.shared.as_deref().cloned().unwrap();
     shared.sync.leader = Some("b".into());
     shared.sync.standbys = vec!["a".into()];
     let rules = shared.config.rules.as_mut().unwrap();
@@ -163,7 +163,7 @@ fn replicas_restart_one_after_the_other_and_the_only_synchronous_one_last() {
 fn nobody_restarts_while_another_is_down_a_failover_is_asked_for_or_all_is_paused() {
     let restarts = |change: fn(&mut Shared)| {
         let mut state = replica_without_feed();
-        let mut shared = state.shared.clone().unwrap();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
         change(&mut shared);
         shared_seen(&mut state, shared, true, START + 16);
         restarts_after(&mut state, 100).is_some()
@@ -252,7 +252,7 @@ fn a_promotion_says_which_logical_slots_may_not_be_trusted() {
         let effects = read(&mut state, released, START + 505);
         assert!(!lock_writes(&effects).is_empty(), "{effects:?}");
         acknowledge(&mut state, 999_001, START + 510);
-        let shared = state.shared.clone().unwrap();
+        let shared = state.shared.as_deref().cloned().unwrap();
         let effects = shared_seen(&mut state, shared, true, START + 515);
         assert!(effects.contains(&promote()), "{effects:?}");
         let words: Vec<&String> = effects

@@ -149,7 +149,7 @@ fn a_leader_makes_what_is_missing_and_touches_nothing_of_others() {
 #[test]
 fn the_slot_of_a_member_that_is_gone_is_kept_for_a_while() {
     let (mut state, sent_at) = leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.remove("b");
     let there = || vec![slot("b", 50), used("c", 90)];
     see(&mut state, false, there(), sent_at + 10);
@@ -281,7 +281,7 @@ fn what_a_standby_of_before_left_in_a_slot_holds_no_vacuum_back() {
 /// `b` leads and publishes; `a` and `c` follow.
 pub(crate) fn replica_of_b() -> State {
     let mut state = replica();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     (shared.config.epoch, shared.config.ttl_ms) = (4, 6_000);
     for (name, role) in [("a", "replica"), ("b", "primary"), ("c", "replica")] {
         let facts = Member {
@@ -342,7 +342,7 @@ fn a_replica_has_the_slots_of_the_others_and_moves_them_where_the_leader_says() 
     assert_eq!(changes(&effects), [advance("b", 100), advance("c", 60)]);
     carried_out(&mut state, START + 2_100);
     // Gone from the record and from the members.
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.remove("c");
     shared_seen(&mut state, shared, true, START + 2_200);
     let mut lock = held("b", 4, 52);
@@ -384,10 +384,7 @@ fn a_leader_publishes_how_far_each_slot_is_and_its_own_position() {
         lost,
         slot("strangers", 5),
     ];
-    state
-        .shared
-        .as_mut()
-        .unwrap()
+    std::sync::Arc::make_mut(state.shared.as_mut().unwrap())
         .members
         .insert("a".into(), member("running", "primary"));
     see(&mut state, false, slots, sent_at + 20);
@@ -453,7 +450,7 @@ fn names_that_clash_are_told_and_a_member_comes_first() {
     let (mut state, sent_at) = leader();
     let slots = rules_with(&[("b", logical())]);
     edit_rules(&mut state, sent_at + 9, |rules| rules.slots = slots);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared
         .members
         .insert("C".into(), member("running", "replica"));
@@ -473,7 +470,7 @@ fn names_that_clash_are_told_and_a_member_comes_first() {
 #[test]
 fn a_member_that_another_one_feeds_holds_no_wal_back_here() {
     let (mut state, sent_at) = leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     let fed = shared.members.get_mut("c").unwrap();
     fed.tags.insert("replicatefrom".into(), "b".into());
     fed.replication_state = Some("streaming".into());

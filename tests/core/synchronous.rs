@@ -45,7 +45,7 @@ fn relaxes(effects: &[Effect]) -> bool {
 /// `a` leads in synchronous mode, enforces `b`, and is about to publish it.
 pub(super) fn enforces_b() -> (State, SharedWrite, u64) {
     let (mut state, sent_at) = leader();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.config.rules = Some(Rules {
         synchronous_mode: true,
         ..rules()
@@ -104,7 +104,7 @@ fn a_set_whose_publication_may_still_land_is_not_relaxed() {
 #[test]
 fn a_sight_that_lags_does_not_undo_what_was_published() {
     let (mut state, what, sent_at) = enforces_b();
-    let before = state.shared.clone().unwrap();
+    let before = state.shared.as_deref().cloned().unwrap();
     let done = Outcome::Done("61".to_owned());
     written(&mut state, what, done, sent_at + 20);
     // The watch of the pods goes on, that of the shared objects is stalled.
@@ -124,7 +124,7 @@ fn a_set_of_before_is_unpublished_before_the_promotion() {
     read(&mut state, lock.clone(), START + 10);
     let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
     acknowledge(&mut state, 51, sent_at + 5);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.config.rules = Some(Rules {
         synchronous_mode: true,
         ..rules()
@@ -238,7 +238,7 @@ pub(super) fn after_the_leader(sync: &SyncRecord, deleted: bool) -> (State, Lock
     let mut state = replica();
     let lock = held("b", 4, 50);
     read(&mut state, lock.clone(), START + 10);
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.config.rules = Some(Rules {
         synchronous_mode: true,
         ..rules()
@@ -333,7 +333,7 @@ fn a_standby_that_vanished_without_a_word_is_given_up_long_before_the_server_not
 #[test]
 fn another_standby_takes_the_place_of_one_that_vanished() {
     let (mut state, what, sent_at) = enforces_b();
-    let mut shared = state.shared.clone().unwrap();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
     shared
         .members
         .insert("c".into(), super::conditions::member("running", "replica"));

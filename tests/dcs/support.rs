@@ -35,6 +35,7 @@ pub(crate) fn rules(value: &Value) -> Option<Rules> {
         sync: pgwarden::ha::shared::SyncRules::default(),
         check_timeline: false,
         primary_start_timeout_ms: 300_000,
+        primary_stop_timeout_ms: None,
         member_slots_ttl_ms: 1_800_000,
         slots: pgwarden::ha::slots::SlotRules::default(),
         repair: Repair::default(),

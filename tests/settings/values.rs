@@ -123,3 +123,49 @@ fn the_address_of_a_proxy() {
     let said = problems(&with("10.0.0.9:zero"));
     has(&said, "error: postgresql.proxy_address:", "zero");
 }
+
+#[test]
+fn log_files_are_patronis() {
+    use pgwarden::settings::LogFile;
+    let none = good(LEAST).log;
+    assert_eq!(none.file, None);
+    let usual = good(&format!("{LEAST}log: {{dir: /var/log/pg}}\n")).log;
+    let file = |mode, kept, max_bytes| {
+        Some(LogFile {
+            dir: "/var/log/pg".into(),
+            mode,
+            kept,
+            max_bytes,
+        })
+    };
+    assert_eq!(usual.file, file(0o644, 4, 25_000_000));
+    // As people write it: a number of YAML 1.1 and of 1.2, a text, a text of Python.
+    for mode in ["0660", "\"0660\"", "'660'", "0o660"] {
+        let text = format!(
+            "{LEAST}log: {{dir: /var/log/pg, mode: {mode}, file_num: 2, file_size: 1000000, \
+             type: json, static_fields: {{app: patroni, n: 1}}}}\n"
+        );
+        let log = good(&text).log;
+        assert_eq!(log.file, file(0o660, 2, 1_000_000), "{mode}");
+        let fields: Vec<_> = log.static_fields.into_iter().collect();
+        let wanted = [("app", "patroni"), ("n", "1")].map(|(k, v)| (k.into(), v.into()));
+        assert_eq!(fields, wanted);
+    }
+    let said = problems(&format!(
+        "{LEAST}log: {{dir: logs, mode: rw, file_num: -1, file_size: 0}}\n"
+    ));
+    has(&said, "error: log.dir:", "expected an absolute path");
+    has(&said, "error: log.mode:", "expected octal digits");
+    has(&said, "error: log.file_num:", "expected");
+    has(&said, "error: log.file_size:", "expected");
+}
+
+#[test]
+fn the_kerberos_service_is_for_whoever_copies() {
+    let settings = good(&format!("{LEAST}  krbsrvname: pg\n"));
+    let user = &settings.postgresql.authentication;
+    let named = |user: &pgwarden::settings::PgUser| user.conninfo.get("krbsrvname").cloned();
+    assert_eq!(named(&user.replication).as_deref(), Some("pg"));
+    assert_eq!(named(&user.rewind).as_deref(), Some("pg"));
+    assert_eq!(named(&user.superuser), None);
+}

@@ -171,6 +171,11 @@ pub(crate) enum Act {
     KillAgent {
         node: usize,
     },
+    /// The agent stands still.
+    Freeze {
+        node: usize,
+        ms: u64,
+    },
     /// Maintenance mode ends; every other time the leader is cut off just then.
     Resume {
         cut_for: Option<u64>,

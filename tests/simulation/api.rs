@@ -8,6 +8,7 @@ use pgwarden::ha::shared::{
 };
 use pgwarden::ha::slots::SlotRecord;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// No cluster's identifier.
 const FALSE_ID: &str = "4711";
@@ -18,8 +19,8 @@ pub(crate) struct Store {
     pub(crate) version: u64,
     pub(crate) lock: Option<StoredLock>,
     /// Config, sync and failover; members beside them.
-    pub(crate) shared: Shared,
-    pub(crate) members: BTreeMap<Name, Member>,
+    shared: Shared,
+    members: BTreeMap<Name, Member>,
     /// What the agents' local files would store.
     pub(crate) local_rules: Rules,
     pub(crate) ignore_versions: bool,
@@ -28,6 +29,7 @@ pub(crate) struct Store {
     true_id: Initialize,
     /// The record of the synchronous set that was deleted last.
     deleted_sync: Option<SyncRecord>,
+    view: Option<Arc<Shared>>,
 }
 
 /// The lock object.
@@ -36,6 +38,8 @@ pub(crate) struct StoredLock {
     uid: u64,
     version: u64,
     writes: u64,
+    /// What the fields of the lock look like, for comparison.
+    fields: String,
     pub(crate) state: LockState,
     optime: Option<pgwarden::ha::model::Lsn>,
     slots: SlotRecord,
@@ -55,11 +59,13 @@ impl Store {
             objects: 0,
             true_id: Initialize::Never,
             deleted_sync: None,
+            view: None,
         }
     }
 
     fn next(&mut self) -> u64 {
         self.version += 1;
+        self.view = None;
         self.version
     }
 
@@ -74,7 +80,7 @@ impl Store {
             },
             Some(lock) => LockSnapshot {
                 resource_version: Some(lock.version.to_string()),
-                fields: format!("{}|{}|{:?}", lock.uid, lock.writes, lock.state),
+                fields: lock.fields.clone(),
                 state: lock.state.clone(),
                 optime: lock.optime,
                 slots: lock.slots.clone(),
@@ -82,11 +88,27 @@ impl Store {
         }
     }
 
-    pub(crate) fn shared_view(&self) -> Shared {
-        Shared {
+    pub(crate) fn members_mut(&mut self) -> &mut BTreeMap<Name, Member> {
+        self.view = None;
+        &mut self.members
+    }
+
+    pub(crate) fn shared_mut(&mut self) -> &mut Shared {
+        self.view = None;
+        &mut self.shared
+    }
+
+    /// As it is now; made anew only after a change.
+    pub(crate) fn shared_view(&mut self) -> Arc<Shared> {
+        if let Some(view) = &self.view {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(Shared {
             members: self.members.clone(),
             ..self.shared.clone()
-        }
+        });
+        self.view = Some(Arc::clone(&view));
+        view
     }
 
     pub(crate) fn write_lock(
@@ -148,6 +170,7 @@ impl Store {
             uid,
             version,
             writes,
+            fields: format!("{uid}|{writes}|{state:?}"),
             state,
             optime,
             slots: slots.unwrap_or_default(),

@@ -2,8 +2,8 @@
 
 use crate::act::Act;
 use crate::node::Life;
-use crate::server::Server;
-use crate::world::World;
+use crate::server::{Disk, Server};
+use crate::world::{Bug, World};
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
@@ -199,6 +199,9 @@ impl World {
             Stop::Immediate | Stop::Kill => (2, 60),
         };
         let delay = self.rng.range(low, high);
+        if self.options.bug == Bug::DisarmedEarly {
+            self.nodes[node].deadline = None;
+        }
         if how == Stop::Kill
             && let Some(server) = &mut self.nodes[node].server
         {
@@ -250,7 +253,13 @@ impl World {
     }
 
     /// The guardian forks, or refuses.
-    pub(crate) fn begin_server(&mut self, node: usize, as_primary: bool, server: Server) {
+    pub(crate) fn begin_server(&mut self, node: usize, mut as_primary: bool, mut server: Server) {
+        if self.options.bug == Bug::StartsUnlocked {
+            let was_primary = |disk: &Disk| !disk.standby_signal;
+            as_primary |= self.nodes[node].dir.whole().is_some_and(was_primary);
+            server.as_primary = as_primary;
+            server.in_recovery = !as_primary;
+        }
         let generation = server.generation;
         let life = self.nodes[node].life;
         let runs = self.nodes[node].server.is_some();

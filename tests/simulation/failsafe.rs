@@ -139,7 +139,7 @@ pub(crate) fn late_joiner(world: &mut World, node: usize) {
     world.note(|| format!("FAULT the pod of {node} is replaced while the leader is cut off"));
     world.kill_pod(node);
     let name = other_name(world, node);
-    world.store.members.remove(&name);
+    world.store.members_mut().remove(&name);
     world.shared_changed();
     let (delay, ms) = (world.rng.range(1_200, 1_600), 30_000);
     world.schedule(

@@ -4,12 +4,15 @@ use crate::act::Act;
 use crate::failsafe;
 use crate::maintenance;
 use crate::node::Life;
-use crate::server::Dir;
-use crate::world::{TTL_MS, WALL_MS, World};
+use crate::server::{Dir, Server};
+use crate::world::{Faults, TTL_MS, WALL_MS, World};
 use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::lock::LockState;
 use pgwarden::ha::memory::Memory;
 use pgwarden::ha::shared::Scheduled;
+
+/// Beyond every run.
+const NEVER_MS: u64 = 1_000_000_000;
 
 pub(crate) struct Fault;
 
@@ -22,8 +25,15 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        if world.options.freezes && world.rng.percent(40) {
-            return world.freeze_container();
+        match world.options.faults {
+            Faults::Frozen if world.rng.percent(40) => return world.freeze_container(),
+            Faults::BriefPause => return maintenance::brief(world),
+            Faults::HastyResume => return maintenance::hasty(world),
+            Faults::Hung => return Self::hang(world),
+            Faults::LockLost => return Self::lose_the_lock(world, target),
+            Faults::LateAnswer => return Self::answer_late(world, target),
+            Faults::DiesStopping => return Self::die_stopping(world, target),
+            Faults::Mixed | Faults::Frozen => {}
         }
         match world.rng.range(0, 57) {
             0 | 1 => Self::kill_pod(world, target),
@@ -108,6 +118,38 @@ impl Fault {
         }
     }
 
+    fn lose_the_lock(world: &mut World, holder: usize) {
+        Self::cut(world, holder, TTL_MS, true);
+        world.note(|| "FAULT the lock object is deleted".into());
+        world.store.delete_lock();
+        world.lock_changed();
+    }
+
+    fn answer_late(world: &mut World, node: usize) {
+        world.note(|| "FAULT the API is slow".into());
+        world.slow_until = world.now + TTL_MS / 2;
+        let (api, ms) = (true, 2 * TTL_MS);
+        let delay = world.rng.range(500, TTL_MS / 2);
+        world.schedule(delay, Act::Cut { node, api, ms });
+        world.schedule(delay, Act::Freeze { node, ms });
+    }
+
+    fn die_stopping(world: &mut World, node: usize) {
+        Self::cut(world, node, 2 * TTL_MS, true);
+        let delay = world.rng.range(TTL_MS * 2 / 3, TTL_MS);
+        world.schedule(delay, Act::KillAgent { node });
+    }
+
+    /// Nothing wakes it up again.
+    fn hang(world: &mut World) {
+        let frozen = |server: &Server| server.frozen;
+        let mut servers = world.nodes.iter().filter_map(|n| n.server.as_ref());
+        if let Some(leader) = world.leader().filter(|_| !servers.any(frozen)) {
+            world.note(|| format!("FAULT postmaster of {leader} stands still for good"));
+            world.freeze_server(leader, NEVER_MS);
+        }
+    }
+
     /// What people do to a cluster.
     fn by_hand(world: &mut World, what: u64, (any, target): (usize, usize), long: u64) {
         match what {
@@ -161,7 +203,7 @@ impl Fault {
         world.note(|| format!("FAULT pod of {node} is deleted, SIGTERM"));
         world.nodes[node].pod.leaving = true;
         let (life, name) = (world.nodes[node].life, world.nodes[node].name.clone());
-        if let Some(member) = world.store.members.get_mut(&name) {
+        if let Some(member) = world.store.members_mut().get_mut(&name) {
             member.leaving = true;
             world.shared_changed();
         }
@@ -202,7 +244,7 @@ impl Fault {
     /// The watch of the shared objects is silent, that of the pods is not.
     fn stall(world: &mut World, node: usize, ms: u64) {
         world.note(|| format!("FAULT {node} sees the shared objects late, for {ms} ms"));
-        let before = world.store.shared.clone();
+        let before = world.store.shared_view();
         world.nodes[node].stalled = Some((world.now + ms, before));
         world.schedule(ms, Act::WatchShared { node });
     }
@@ -271,7 +313,7 @@ impl Fault {
     /// A hand writes another position into the published history.
     fn falsify_history(world: &mut World) {
         let by = world.rng.range(1, 3);
-        if let Some(entry) = world.store.shared.config.history.last_mut() {
+        if let Some(entry) = world.store.shared_mut().config.history.last_mut() {
             entry.switch_lsn.0 = entry.switch_lsn.0.saturating_sub(by);
             world.note(|| "FAULT a position in the history is edited".into());
             world.store.touch_config();
@@ -423,7 +465,9 @@ impl Fault {
             world.heal(node, true);
             world.heal(node, false);
             world.schedule(0, Act::Thaw { node, agent: true });
-            world.schedule(0, Act::Thaw { node, agent: false });
+            if world.options.faults != Faults::Hung {
+                world.schedule(0, Act::Thaw { node, agent: false });
+            }
             let own = format!("pg-{node}");
             if world.nodes[node].name != own {
                 world.kill_pod(node);

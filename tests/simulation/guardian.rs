@@ -3,7 +3,7 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::server::{Dir, Disk, Record, Server};
-use crate::world::{TTL_MS, World};
+use crate::world::{Bug, TTL_MS, World};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::model::{ControlState, Lsn};
 use pgwarden::ha::pause::FOREVER;
@@ -125,7 +125,8 @@ impl World {
 
     pub(crate) fn guardian_looks(&mut self, node: usize, guardian: u64) {
         let n = &self.nodes[node];
-        if n.guardian != guardian || n.guardian == 0 {
+        let idle = self.options.bug == Bug::GuardianIdle;
+        if n.guardian != guardian || n.guardian == 0 || idle {
             return;
         }
         if self.now < n.guardian_frozen_until {
@@ -165,8 +166,8 @@ impl World {
 
     pub(crate) fn armed(&self, node: usize) -> bool {
         let n = &self.nodes[node];
-        n.deadline
-            .is_some_and(|deadline| n.clock(self.now) < deadline)
+        let runs = |deadline| n.clock(self.now) < deadline;
+        n.deadline.is_some_and(runs) || self.options.bug == Bug::StartsUnlocked
     }
 
     pub(crate) fn server_of(&mut self, node: usize, generation: u64) -> Option<&mut Server> {
@@ -373,9 +374,9 @@ impl World {
         let Some(server) = &n.server else { return };
         if server.frozen {
             // G9's own measure: max(D, 10 s) without an answer.
-            if n.server_frozen_since
-                .is_some_and(|since| now >= since + TTL_MS.max(10_000))
-            {
+            let silent = |since| now >= since + TTL_MS.max(10_000);
+            let noticed = self.options.bug != Bug::SilenceIgnored;
+            if n.server_frozen_since.is_some_and(silent) && noticed {
                 let event = Event::Serving {
                     ok: false,
                     why: "no answer".into(),

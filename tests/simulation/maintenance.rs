@@ -10,14 +10,28 @@ use pgwarden::ha::state::State;
 /// How often a person looks after a cluster that does not come back.
 const LOOK_MS: u64 = 3_000;
 
-/// Maintenance mode begins, and ends after a while.
-pub(crate) fn pause(world: &mut World, long: u64) {
+fn begin(world: &mut World) {
     world.note(|| "FAULT maintenance mode begins".into());
     world.store.edit_rules(|rules| rules.pause = true);
     world.shared_changed();
+}
+
+pub(crate) fn brief(world: &mut World) {
+    begin(world);
+    briefly(world);
+}
+
+pub(crate) fn hasty(world: &mut World) {
+    begin(world);
+    hastily(world);
+}
+
+/// Maintenance mode begins, and ends after a while.
+pub(crate) fn pause(world: &mut World, long: u64) {
+    begin(world);
     match world.rng.range(0, 9) {
-        0..=2 => return brief(world),
-        3..=5 => return hasty(world),
+        0..=2 => return briefly(world),
+        3..=5 => return hastily(world),
         _ => {}
     }
     if world.rng.percent(30) {
@@ -43,7 +57,7 @@ pub(crate) fn pause(world: &mut World, long: u64) {
 
 /// Who leads has heard of it and is cut off before its mark arrives, or just after; meanwhile it
 /// ends.
-fn brief(world: &mut World) {
+fn briefly(world: &mut World) {
     let target = world.leader().unwrap_or_default();
     let delay = world.rng.range(5, 60);
     let ms = world.rng.range(8_000, 15_000);
@@ -58,7 +72,7 @@ fn brief(world: &mut World) {
 }
 
 /// It ends while the mark is on its way; then who leads is cut off and loses its agent.
-fn hasty(world: &mut World) {
+fn hastily(world: &mut World) {
     let node = world.leader().unwrap_or_default();
     let lasts_ms = world.rng.range(1, 40);
     world.schedule(lasts_ms, Act::Resume { cut_for: None });

@@ -3,11 +3,12 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::votes;
-use crate::world::World;
+use crate::world::{Bug, World};
 use pgwarden::ha::event::Event;
 use pgwarden::ha::lock::{LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
 use pgwarden::ha::shared::{Shared, SharedWrite};
+use std::sync::Arc;
 
 impl World {
     /// With Endpoints the route is a part of the lock object; elsewhere it is an object of its own.
@@ -126,20 +127,20 @@ impl World {
         Event::LockSeen { lock, quorum }
     }
 
-    pub(crate) fn shared_seen(&self, quorum: bool) -> Event {
+    pub(crate) fn shared_seen(&mut self, quorum: bool) -> Event {
         let shared = self.store.shared_view();
         Event::SharedSeen { shared, quorum }
     }
 
-    fn shared_watched(&self, node: usize) -> Event {
+    fn shared_watched(&mut self, node: usize) -> Event {
         let mut shared = self.store.shared_view();
         if let Some((until, before)) = &self.nodes[node].stalled
             && self.now < *until
         {
-            shared = Shared {
-                members: shared.members,
-                ..before.clone()
-            };
+            shared = Arc::new(Shared {
+                members: shared.members.clone(),
+                ..Shared::clone(before)
+            });
         }
         let quorum = false;
         Event::SharedSeen { shared, quorum }
@@ -225,6 +226,10 @@ impl World {
         write: Box<LockWrite>,
     ) {
         let life = self.nodes[node].life;
+        let expect = match self.options.bug {
+            Bug::VersionOfNow => self.store.lock_snapshot().resource_version,
+            _ => expect,
+        };
         let (there, answer_at) = self.request(node);
         if let Some(delay) = there {
             let act = Act::ApplyLock {

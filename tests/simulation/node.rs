@@ -13,6 +13,7 @@ use pgwarden::ha::shared::Shared;
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The number of an agent's life; events of an earlier life are lost.
 pub(crate) type Life = u64;
@@ -55,7 +56,7 @@ pub(crate) struct Node {
     pub(crate) watch_lock_due: bool,
     pub(crate) watch_shared_due: bool,
     /// Its watch of the shared objects, not of the pods, is stalled until then, at this.
-    pub(crate) stalled: Option<(u64, Shared)>,
+    pub(crate) stalled: Option<(u64, Arc<Shared>)>,
     /// Its rewind found a leader: from then on it works on the directory.
     pub(crate) rewinds: bool,
     /// Containers of mine that the kubelet has reported as terminated.

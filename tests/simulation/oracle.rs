@@ -1,7 +1,7 @@
 //! What must hold, whatever happens: judged from outside, with the knowledge of the whole world.
 
 use crate::server::{Record, Server};
-use crate::world::{FAULTS_END_MS, HEAL_MS, World};
+use crate::world::{FAULTS_END_MS, Faults, HEAL_MS, World};
 use std::collections::HashSet;
 
 /// An acknowledged commit.
@@ -42,12 +42,17 @@ pub(crate) fn writable_conflict(writable: &[(usize, String)]) -> Option<String> 
 
 impl World {
     pub(crate) fn check(&mut self) {
-        let writable = self.writable();
-        let conflict = writable_conflict(&writable);
-        if let Some(words) = conflict.filter(|_| !self.options.freezes) {
+        let writable = self.servers().filter(|server| server.is_writable());
+        let (count, serving) = writable.fold((0, false), |(count, serving), server| {
+            (count + 1, serving || !server.frozen)
+        });
+        if count > 1
+            && self.options.faults != Faults::Frozen
+            && let Some(words) = writable_conflict(&self.writable())
+        {
             self.fail("at most one writable", words);
         }
-        if self.healed && self.writable_since_heal.is_none() && !writable.is_empty() {
+        if self.healed && self.writable_since_heal.is_none() && serving {
             self.writable_since_heal = Some(self.now);
         }
         if self.healed && self.writable_since_heal.is_none() && self.now > FAULTS_END_MS + HEAL_MS {
@@ -136,6 +141,10 @@ impl World {
                 format!("node {node} holds the acknowledged {record:?}, its source does not");
             self.fail("no last copy destroyed", words);
         }
+    }
+
+    fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.nodes.iter().filter_map(|node| node.server.as_ref())
     }
 
     pub(crate) fn writable(&self) -> Vec<(usize, String)> {

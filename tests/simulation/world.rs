@@ -35,6 +35,38 @@ pub(crate) enum Bug {
     CompareAndSwapOff,
     /// L3 off: the age of a lock is the local wall clock minus the writer's.
     WallClockAge,
+    /// L2 off: a write expects the version of now, not that of the record that was judged.
+    VersionOfNow,
+    /// G1 off: the guardian never kills.
+    GuardianIdle,
+    /// G1 off: an order to stop takes the deadline back before anything has stopped.
+    DisarmedEarly,
+    /// G4 off: what was a primary starts as one, without the lock.
+    StartsUnlocked,
+    /// G9 off: that PostgreSQL does not answer is told nobody.
+    SilenceIgnored,
+}
+
+/// What befalls the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Faults {
+    /// Everything, as the seed says.
+    Mixed,
+    /// Containers are frozen whole as well (G10): two may be writable for a moment, and nothing
+    /// that was acknowledged may be lost.
+    Frozen,
+    /// Maintenance mode is over before the leader could write that it has heard of it.
+    BriefPause,
+    /// It ends while that word is on its way.
+    HastyResume,
+    /// The postmaster of the leader stands still, for good.
+    Hung,
+    /// The leader is cut off from the API and its lock is deleted.
+    LockLost,
+    /// The API answers late, then the leader is cut off and its agent stands still.
+    LateAnswer,
+    /// The leader is cut off, and its agent dies while PostgreSQL stops.
+    DiesStopping,
 }
 
 impl Bug {
@@ -52,11 +84,18 @@ impl Bug {
             "map" => Self::Core(Sabotage::MapIgnored),
             "votes" => Self::Core(Sabotage::VotesIgnored),
             "voter" => Self::Core(Sabotage::VoterGoesOn),
+            "credit" => Self::Core(Sabotage::CreditFromAnswer),
+            "publish" => Self::Core(Sabotage::PublishedFirst),
+            "version" => Self::VersionOfNow,
+            "guardian" => Self::GuardianIdle,
+            "disarm" => Self::DisarmedEarly,
+            "unlocked" => Self::StartsUnlocked,
+            "silence" => Self::SilenceIgnored,
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, version, guardian, disarm, unlocked, silence, cas, wallclock"
                 )
             }
         }
@@ -71,9 +110,7 @@ pub(crate) struct Options {
     pub(crate) route_in_lock: bool,
     /// Failsafe mode is on from the beginning.
     pub(crate) failsafe: bool,
-    /// Containers are frozen whole (G10): two may be writable for a moment, and nothing that was
-    /// acknowledged may be lost.
-    pub(crate) freezes: bool,
+    pub(crate) faults: Faults,
     pub(crate) bug: Bug,
     pub(crate) story: Story,
 }
@@ -133,6 +170,7 @@ impl World {
             sync: SyncRules::default(),
             check_timeline: true,
             primary_start_timeout_ms: 300_000,
+            primary_stop_timeout_ms: None,
             member_slots_ttl_ms: 1_800_000,
             slots: pgwarden::ha::slots::SlotRules::default(),
             repair: Repair::default(),
@@ -280,6 +318,12 @@ impl World {
                 if !self.healed {
                     self.note(|| format!("FAULT agent of {node} killed"));
                     self.kill_agent(node);
+                }
+            }
+            Act::Freeze { node, ms } => {
+                if !self.healed {
+                    self.note(|| format!("FAULT agent of {node} frozen for {ms} ms"));
+                    self.freeze_agent(node, ms);
                 }
             }
             Act::Resume { cut_for } => maintenance::resume(self, cut_for),

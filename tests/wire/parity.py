@@ -33,7 +33,7 @@ HEADINGS = {
     "patronictl": "patronictl",
     "Kubernetes objects": "kubernetes",
 }
-STATES = ("yes", "different", "not yet")
+STATES = ("yes", "different")
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]*) \| ([^|]*) \|$")
 BIN_DIR = max(map(str, Path("/usr/lib/postgresql").glob("*/bin")), default="/usr/bin")
 # Values that a key's type alone does not tell.
@@ -281,9 +281,7 @@ def key_states(found, key):
         return STATES, "nothing"
     if not said:
         return ("yes", "different"), "nothing"
-    if all(text.startswith("it has no effect") for text in said):
-        return ("different", "not yet"), said[0]
-    return ("not yet", "different"), said[0]
+    return ("different",), said[0]
 
 
 def configuration(key, state):
@@ -294,7 +292,7 @@ def configuration(key, state):
         found = judge(directory, config)
         states, said = key_states(found, written)
         if "<method>" in key and found["settings"] is None:
-            states, said = ("not yet", "different"), "the method is refused"
+            states, said = ("different",), "the method is refused"
         return state in states, f"configuration: `{key}` is {state!r}, check says: {said}"
 
 
@@ -353,7 +351,7 @@ def verb(name, state):
     refused |= "in this version" in said or "do not do over REST" in said
     # Known, and refused by the members.
     refused |= words[-1] == "--group" and "--nonsense" in said
-    allowed = ("not yet", "different") if refused else ("yes", "different")
+    allowed = ("different",) if refused else ("yes", "different")
     return state in allowed, f"patronictl: `{name}` is {state!r}, the program says: {said}"
 
 

@@ -4,6 +4,7 @@ use super::Remote;
 use super::ask::agree;
 use super::choose::stranger;
 use super::list::fetch;
+use super::loss::given_up;
 use super::remote::refused;
 use super::when;
 use crate::api::client::Answer;
@@ -80,13 +81,34 @@ pub(super) async fn failover(
     };
     let before = fetch(remote).await?;
     known(&before, Some(candidate))?;
+    let lost = given_up(&before, candidate, is_synchronous(remote).await);
+    let mut question = format!("Fail over to {candidate}? Transactions may be lost.");
+    if let Some(lost) = lost {
+        // Scripts made for patronictl do not know the word; they are told all the same.
+        if !args.accept_data_loss && !remote.manner().is_patronictl() {
+            let what = format!("{lost}; if that is to be: --accept-data-loss");
+            return Err(Failure::new(Exit::Refused, what));
+        }
+        writeln!(out, "{lost}")?;
+        question = format!("Fail over to {candidate} all the same?");
+    }
     let plan = Plan {
         path: "/failover",
         body: json!({ "candidate": candidate }),
-        question: format!("Fail over to {candidate}? Transactions may be lost."),
+        question,
         act: &args.act,
     };
     carry_out(remote, &before, &plan, out).await
+}
+
+/// Whether commits wait for standbys. What cannot be read is not known to be so.
+async fn is_synchronous(remote: &Remote) -> bool {
+    let config = remote.get("/config").await.unwrap_or_default();
+    match &config["synchronous_mode"] {
+        Value::Bool(on) => *on,
+        Value::String(mode) => !matches!(mode.as_str(), "off" | "false"),
+        _ => false,
+    }
 }
 
 /// Say what only a person can know.

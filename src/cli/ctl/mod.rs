@@ -10,6 +10,7 @@ mod dsn;
 mod flush;
 mod history;
 mod list;
+mod loss;
 mod pause;
 mod pgpass;
 mod query;

@@ -68,11 +68,7 @@ pub(super) const POSTGRESQL: &[Key] = &[
     ),
     key("postgresql.pre_promote", Text, Used),
     key("postgresql.before_stop", Text, Used),
-    key(
-        "postgresql.krbsrvname",
-        Text,
-        Later("Kerberos is not configured"),
-    ),
+    key("postgresql.krbsrvname", Text, Used),
     key(
         "postgresql.rewind",
         Any,

@@ -14,7 +14,6 @@ const fn key(path: &'static str, kind: Kind, status: Status) -> Key {
     Key::new(path, kind, status)
 }
 
-const STOP: &str = "a fast stop that takes a minute becomes an immediate one";
 const OTHER_DCS: &str = "the lock lives in Kubernetes only; remove the section";
 
 const TOP: &[Key] = &[
@@ -76,20 +75,16 @@ const LOG: &[Key] = &[
     ),
     key("log.format", Any, Ignored("the format follows log.type")),
     key("log.dateformat", Text, Ignored("times are RFC 3339")),
-    key(
-        "log.static_fields",
-        Open,
-        Later("add them where the lines are collected"),
-    ),
+    key("log.static_fields", Open, Used),
     key(
         "log.max_queue_size",
         Int,
         Ignored("lines are written at once"),
     ),
-    key("log.dir", Text, Later("lines go to standard error")),
-    key("log.mode", Any, Later("lines go to standard error")),
-    key("log.file_num", Int, Later("lines go to standard error")),
-    key("log.file_size", Int, Later("lines go to standard error")),
+    key("log.dir", Text, Used),
+    key("log.mode", Any, Used),
+    key("log.file_num", Int, Used),
+    key("log.file_size", Int, Used),
     key(
         "log.loggers",
         Open,
@@ -189,8 +184,8 @@ const BOOTSTRAP: &[Key] = &[
     ),
     key("bootstrap.dcs.primary_start_timeout", Int, Used),
     key("bootstrap.dcs.master_start_timeout", Int, Used),
-    key("bootstrap.dcs.primary_stop_timeout", Int, Later(STOP)),
-    key("bootstrap.dcs.master_stop_timeout", Int, Later(STOP)),
+    key("bootstrap.dcs.primary_stop_timeout", Int, Used),
+    key("bootstrap.dcs.master_stop_timeout", Int, Used),
     key(
         "bootstrap.dcs.primary_race_backoff",
         Int,

@@ -8,10 +8,11 @@ mod postgresql;
 mod rest;
 
 use super::dynamic;
-use super::raw::Node;
-use super::section::{Problems, Section};
-use super::types::{Access, Bootstrap, Log, LogFormat, LogLevel, Pgwarden, Settings};
+use super::raw::{Node, Value};
+use super::section::{Problems, Section, describe, plain_text};
+use super::types::{Access, Bootstrap, Log, LogFile, LogFormat, LogLevel, Pgwarden, Settings};
 use super::{BudgetOverrides, dynamic::Dynamic};
+use std::path::PathBuf;
 
 /// The environment, as a function so that tests need not change the process's own.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -203,5 +204,51 @@ fn log(section: &Section<'_>) -> Log {
             LogFormat::Plain
         }
     };
-    Log { level, format }
+    Log {
+        level,
+        format,
+        static_fields: section.text_map("static_fields", false),
+        file: log_file(section),
+    }
+}
+
+/// Patroni's defaults are 4 old files of 25 MB.
+fn log_file(section: &Section<'_>) -> Option<LogFile> {
+    let file = LogFile {
+        mode: log_mode(section),
+        kept: section
+            .integer("file_num", 0, 1_000)
+            .map_or(4, |n| n as u32),
+        max_bytes: section
+            .integer("file_size", 1, i64::MAX)
+            .map_or(25_000_000, i64::cast_unsigned),
+        dir: PathBuf::new(),
+    };
+    let dir = PathBuf::from(section.text("dir", "an absolute path")?);
+    if !dir.is_absolute() {
+        let words = format!("found {}; expected an absolute path", dir.display());
+        section.error("dir", words);
+        return None;
+    }
+    Some(LogFile { dir, ..file })
+}
+
+fn log_mode(section: &Section<'_>) -> u32 {
+    const USUAL: u32 = 0o644;
+    let Some(node) = section.get("mode") else {
+        return USUAL;
+    };
+    // A number has its base from YAML.
+    let mode = match &node.value {
+        Value::Int(mode) => u32::try_from(*mode).ok(),
+        value => plain_text(value, false).and_then(|text| u32::from_str_radix(&text, 8).ok()),
+    };
+    mode.filter(|mode| *mode <= 0o777).unwrap_or_else(|| {
+        let found = describe(&node.value);
+        section.error(
+            "mode",
+            format!("found {found}; expected octal digits as \"0640\""),
+        );
+        USUAL
+    })
 }

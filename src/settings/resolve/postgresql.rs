@@ -47,7 +47,13 @@ pub(super) fn read(
     });
     let connect_address = rest::connect_address(section, connect.as_ref(), pod_ip);
     let proxy_address = rest::proxy_address(section, connect.as_ref());
-    let authentication = authentication(&section.section("authentication"));
+    let mut authentication = authentication(&section.section("authentication"));
+    if let Some(service) = section.text("krbsrvname", "the name of a Kerberos service") {
+        for user in [&mut authentication.replication, &mut authentication.rewind] {
+            let key = "krbsrvname".to_owned();
+            user.conninfo.insert(key, service.clone());
+        }
+    }
     let (replica_methods, methods) = hooks::methods(section);
     let recovery_conf = hooks::recovery_conf(section);
     let hooks = hooks::read(section);
