@@ -17,6 +17,8 @@ mod good;
 mod hooks;
 #[path = "settings/rest.rs"]
 mod rest;
+#[path = "settings/slots.rs"]
+mod slots;
 #[path = "settings/support.rs"]
 mod support;
 #[path = "settings/values.rs"]

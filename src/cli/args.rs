@@ -68,6 +68,9 @@ pub struct PlaygroundArgs {
     /// TTL.
     #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..=7200))]
     pub outage: Option<u64>,
+    /// A consumer of a permanent logical slot, which may miss nothing.
+    #[arg(long, hide = true)]
+    pub consumer: bool,
     /// Keep the members' logs and journals although nothing failed.
     #[arg(long, hide = true)]
     pub keep_logs: bool,

@@ -2,6 +2,7 @@
 
 use super::accident::Accident;
 use super::cluster::Cluster;
+use super::consumer::{self, Consumer};
 use super::heal::{self, Whole};
 use super::ledger::{Ledger, Us};
 use super::member::Member;
@@ -23,6 +24,8 @@ const WHOLE_WITHIN: Duration = Duration::from_mins(2);
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 /// How long reading all rows may take.
 const READ_WITHIN: Duration = Duration::from_mins(1);
+/// How long the members may take until all have a logical slot: they restart one after the other.
+const SLOTS_WITHIN: Duration = Duration::from_mins(4);
 /// Statements that may be on their way when the last id is read.
 const IN_FLIGHT: i64 = 64;
 
@@ -35,6 +38,7 @@ pub(super) async fn run(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Exit> 
         members: cluster.members().cloned().collect(),
         checked_to: 0,
         lost: BTreeSet::new(),
+        consumer: None,
     };
     let whole = heal::until_whole(cluster, BEGUN_WITHIN).await;
     let begun = match whole {
@@ -51,7 +55,8 @@ pub(super) async fn run(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Exit> 
         ))?;
         return Ok(Exit::ExerciseFailed);
     }
-    // Ends with the exercise.
+    // Both end with the exercise.
+    exercise.consumer = plan.consumer.then(|| Consumer::start(&exercise.members));
     let _writers = writer::start(&exercise.members, &exercise.ledger);
     let rows = exercise.all(plan).await?;
     let at_last = exercise.at_last().await;
@@ -109,6 +114,7 @@ struct Exercise<'a> {
     checked_to: i64,
     /// Acknowledged rows that are known to be gone.
     lost: BTreeSet<i64>,
+    consumer: Option<Consumer>,
 }
 
 impl Exercise<'_> {
@@ -176,7 +182,12 @@ impl Exercise<'_> {
     async fn ready(&self) -> Result<Whole, String> {
         let whole = self.healed(boottime_us()).await?;
         heal::until_recorded(self.cluster, whole.primary).await;
-        Ok(whole)
+        if self.consumer.is_none() {
+            return Ok(whole);
+        }
+        consumer::until_everywhere(&self.members, SLOTS_WITHIN).await?;
+        // Who did not have it was restarted for it.
+        self.healed(boottime_us()).await
     }
 
     /// Whole, and the primary has acknowledged something since.
@@ -228,13 +239,25 @@ impl Exercise<'_> {
                 "{late} acknowledged rows are missing that had been there"
             ));
         }
+        let consumed = self.consumed(whole.primary).await?;
         let text = format!(
             "at the end: whole on timeline {}; {acked} rows acknowledged, {lost} of them missing, \
-             two writers: {}",
+             two writers: {}{consumed}",
             whole.timeline,
             if two.is_empty() { "never" } else { "yes" },
         );
         Ok(text)
+    }
+
+    /// Every row that is there has been seen by the consumer, if there is one.
+    async fn consumed(&self, primary: usize) -> Result<String, String> {
+        let Some(consumer) = &self.consumer else {
+            return Ok(String::new());
+        };
+        let rows = rows_from(&self.members[primary], 0).await;
+        let rows = rows.map_err(|error| format!("{error:#}"))?;
+        let seen = consumer.until_seen(&rows, READ_WITHIN).await?;
+        Ok(format!("; the consumer saw all {seen} rows"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One member: where it lives, how it is reached, and the configuration it is started with.
 
 use super::Plan;
+use super::consumer::SLOT;
 use super::stage::Stage;
 use crate::dcs::Dialect;
 use std::net::{IpAddr, SocketAddr};
@@ -106,6 +107,9 @@ impl Member {
             Dialect::Endpoints => "use_endpoints: true",
             Dialect::ConfigMap => "use_endpoints: false",
         };
+        let feed = format!("{SLOT}: {{type: logical, database: postgres, plugin: test_decoding}}");
+        let slots = if plan.consumer { feed } else { String::new() };
+        let level = if plan.consumer { "logical" } else { "replica" };
         let api = SocketAddr::new(*ip, *api_port);
         let pg = SocketAddr::new(*ip, *pg_port);
         format!(
@@ -126,11 +130,13 @@ bootstrap:
     ttl: {ttl_s}
     synchronous_mode: {sync}
     maximum_lag_on_failover: 1048576
+    slots: {{{slots}}}
     postgresql:
       use_pg_rewind: true
       remove_data_directory_on_rewind_failure: true
       remove_data_directory_on_diverged_timelines: true
       parameters:
+        wal_level: {level}
         max_connections: 50
         max_wal_senders: 10
         max_replication_slots: 10

@@ -16,6 +16,7 @@
 mod accident;
 mod byhand;
 mod cluster;
+mod consumer;
 mod exercise;
 mod heal;
 mod journal;
@@ -65,6 +66,8 @@ struct Plan {
     addresses: Vec<IpAddr>,
     /// The kubelet reports the end of a container.
     terminated: bool,
+    /// A permanent logical slot has a consumer.
+    consumer: bool,
     keep_logs: bool,
 }
 
@@ -111,6 +114,7 @@ impl Plan {
             kubeconfig: args.kubeconfig.clone(),
             addresses,
             terminated: !args.no_terminated,
+            consumer: args.consumer,
             keep_logs: args.keep_logs,
         })
     }

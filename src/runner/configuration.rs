@@ -10,6 +10,7 @@ use crate::agent::wiring;
 use crate::api::{ConfigChange, Reply};
 use crate::ha::lock::Outcome;
 use crate::ha::model::{Member, Name};
+use crate::ha::slots::{Permanent, slot_name};
 use crate::postgres::parameters;
 use crate::settings::hba::{self, Visitor};
 use crate::settings::{Dynamic, effective};
@@ -113,6 +114,7 @@ async fn refusal(
         .collect();
     news.extend(shut_out(context, &old, &new));
     news.extend(follows_itself(members, &old, &new));
+    news.extend(takes_a_members_slot(members, &old, &new));
     news.extend(refused_parameters(context, &old, &new).await?);
     Ok((!news.is_empty()).then(|| news.join("; ")))
 }
@@ -153,6 +155,22 @@ fn follows_itself(members: &Members, old: &Dynamic, new: &Dynamic) -> Option<Str
             "standby_cluster: host and port are those of {name}, a member of this very cluster: \
              name the primary of another one"
         )
+    })
+}
+
+/// Members stream through slots with names of their own; a logical one in such a place would leave
+/// one of the two without.
+fn takes_a_members_slot(members: &Members, old: &Dynamic, new: &Dynamic) -> Option<String> {
+    let logical = |(name, slot): &(&String, &Permanent)| {
+        slot.kind.is_logical() && old.slots.get(*name) != Some(*slot)
+    };
+    let mut added = new.slots.iter().filter(logical);
+    added.find_map(|(slot, _)| {
+        let (member, _) = members.iter().find(|(name, _)| slot_name(name) == *slot)?;
+        Some(format!(
+            "slots.{slot}: a logical slot with the name of that of the member {member}; expected \
+             another name"
+        ))
     })
 }
 

@@ -33,11 +33,26 @@ async fn what_would_take_the_cluster_down_or_lose_commits_is_refused() {
     let own = json!({ "standby_cluster": { "host": "::ffff:127.0.0.1", "port": sql } });
     let target = |name: &str| json!({ "postgresql": { "parameters": { name: "0/5000000" } } });
     let lines = |lines: &[&str]| json!({ "postgresql": { "pg_hba": lines } });
+    let slots = |name: &str| {
+        let feed = json!({ "type": "logical", "database": "postgres", "plugin": "pgoutput" });
+        json!({ "slots": { name: feed } })
+    };
     for (change, word) in [
         (own, "a member of this very cluster"),
         (target("recovery_target_lsn"), "lose them"),
         (target("recovery_target"), "lose them"),
         (target("promote_trigger_file"), "sets it itself"),
+        (slots("feed-1"), "it is not the name of a slot"),
+        (slots("Feed"), "it is not the name of a slot"),
+        (slots("pg_0"), "that of the member pg-0"),
+        (
+            json!({ "slots": { "feed": { "type": "logical", "plugin": "pgoutput" } } }),
+            "slots.feed.database: a logical slot without it",
+        ),
+        (
+            json!({ "ignore_slots": { "name": "a" } }),
+            "expected a list of maps",
+        ),
         (lines(&["local all all trust"]), "no line lets replicas in"),
         (
             lines(&["host all all all reject"]),

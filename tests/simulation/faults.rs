@@ -255,8 +255,10 @@ impl Fault {
             .nodes
             .iter()
             .all(|n| n.dir.whole().is_some() && n.guardian != 0);
-        let leader = world.leader();
-        if !healthy || leader.is_none() || leader == Some(node) {
+        // Beside a container that stood still there may be two.
+        let server = world.nodes[node].server.as_ref();
+        let leads = server.is_some_and(Server::is_writable);
+        if !healthy || world.leader().is_none() || leads {
             return;
         }
         world.note(|| format!("FAULT the volume of replica {node} is lost"));

@@ -1,5 +1,6 @@
 //! What must hold, whatever happens: judged from outside, with the knowledge of the whole world.
 
+use crate::node::Node;
 use crate::server::{Record, Server};
 use crate::world::{FAULTS_END_MS, Faults, HEAL_MS, World};
 use std::collections::HashSet;
@@ -72,15 +73,13 @@ impl World {
         let Some(log) = self.nodes[leader].dir.whole().map(|disk| disk.log.clone()) else {
             return self.fail("no last copy destroyed", "the leader has no data".into());
         };
-        for (index, node) in self.nodes.iter().enumerate() {
-            let streams = node.server.as_ref().is_some_and(|server| server.streaming);
-            if index != leader && !streams {
-                let words = format!(
-                    "node {index} does not stream at the end: {}",
-                    node.summary()
-                );
-                return self.fail("writable again within a bound", words);
-            }
+        if let Some(node) = self.idle_node() {
+            let words = format!(
+                "node {} does not stream at the end: {}",
+                node.index,
+                node.summary()
+            );
+            return self.fail("writable again within a bound", words);
         }
         self.check_slots(leader);
         if self.options.synchronous {
@@ -141,6 +140,13 @@ impl World {
                 format!("node {node} holds the acknowledged {record:?}, its source does not");
             self.fail("no last copy destroyed", words);
         }
+    }
+
+    /// Neither leads nor streams.
+    pub(crate) fn idle_node(&self) -> Option<&Node> {
+        let works = |server: &Server| server.streaming || server.is_writable();
+        let mut nodes = self.nodes.iter();
+        nodes.find(|node| !node.server.as_ref().is_some_and(works))
     }
 
     fn servers(&self) -> impl Iterator<Item = &Server> {

@@ -24,6 +24,8 @@ pub(crate) const FAULTS_END_MS: u64 = 75_000;
 pub(crate) const HEAL_MS: u64 = 40_000;
 /// And everybody streams.
 const END_MS: u64 = FAULTS_END_MS + HEAL_MS + 25_000;
+/// Who is being restarted for a copy of a slot just then gets that long.
+const RESTART_MS: u64 = 5_000;
 const TRACE_LINES_MAX: usize = 400;
 
 /// A bug put in on purpose.
@@ -274,7 +276,7 @@ impl World {
         }
         self.schedule(14_000, Act::NextFault);
         self.schedule(FAULTS_END_MS, Act::HealAll);
-        while self.failure.is_none() && self.now < END_MS {
+        while self.failure.is_none() && !self.is_over() {
             let Some(Reverse(next)) = self.queue.pop() else {
                 break;
             };
@@ -286,6 +288,10 @@ impl World {
             self.check_end();
         }
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn is_over(&self) -> bool {
+        self.now >= END_MS + RESTART_MS || (self.now >= END_MS && self.idle_node().is_none())
     }
 
     fn act(&mut self, act: Act) {
