@@ -171,6 +171,18 @@ impl Turn<'_> {
         member.serves_as_leader().then(|| held.holder.name.clone())
     }
 
+    /// What a person's word overrules, where the lack is known.
+    pub(super) fn word_of_failover(&self) -> String {
+        let asked = "a person asked for a failover to me";
+        let mine = self.s.position().map(|(_, lsn)| lsn);
+        match (mine, self.s.lock.optime) {
+            (Some(mine), Some(end)) if end > mine => {
+                format!("{asked}: what the leader wrote from {mine} to {end} is given up")
+            }
+            _ => asked.into(),
+        }
+    }
+
     /// A request that is fulfilled, refused or about another leader.
     pub(super) fn clear_failover_request(&mut self) {
         let Some(record) = self.s.shared.as_ref().map(|shared| shared.failover.clone()) else {

@@ -232,7 +232,10 @@ impl Turn<'_> {
                 let theirs = (status.timeline, status.lsn);
                 let chosen = wanted.as_ref() == Some(name);
                 let me = &self.s.me.name;
-                let rank = |name: &Name| (self.outlook(name), Reverse(self.priority(name)));
+                let rank = |name: &Name| {
+                    let full = self.has_full_volume(name);
+                    (full, self.outlook(name), Reverse(self.priority(name)))
+                };
                 let before = theirs == mine && (rank(name), *name) < (rank(me), me);
                 let before = before && !self.s.runs_patroni(name);
                 chosen || theirs > mine || (before && wanted.as_ref() != Some(&self.s.me.name))
@@ -254,17 +257,6 @@ impl Turn<'_> {
             "nobody of {heard} who answered (of {} asked) is ahead",
             answers.len()
         ))
-    }
-
-    fn word_of_failover(&self) -> String {
-        let asked = "a person asked for a failover to me";
-        let mine = self.s.position().map(|(_, lsn)| lsn);
-        match (mine, self.s.lock.optime) {
-            (Some(mine), Some(end)) if end > mine => {
-                format!("{asked}: what the leader wrote from {mine} to {end} is given up")
-            }
-            _ => asked.into(),
-        }
     }
 
     /// A more advanced member gets a whole D to act; one that only sorts first, a moment.

@@ -168,6 +168,11 @@ pub enum Event {
         /// Why not.
         why: String,
     },
+    /// The volume of my data has no room for another WAL segment, or has room again.
+    Volume {
+        /// It has none.
+        full: bool,
+    },
     /// A person or an operator asked through REST.
     Asked {
         /// To be repeated in the answer.

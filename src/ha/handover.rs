@@ -166,7 +166,7 @@ impl Turn<'_> {
         *self.s.asked_since.get_or_insert(self.now)
     }
 
-    fn start_handover(&mut self, to: Option<Name>, because: String) {
+    pub(super) fn start_handover(&mut self, to: Option<Name>, because: String) {
         self.explain(Rule::Handover, because.clone());
         let until = self.now + 30_000;
         let running = self.s.is_primary() && self.s.pg.op.is_none() && self.s.pg.stopping.is_none();
@@ -187,7 +187,7 @@ impl Turn<'_> {
     }
 
     /// A member that can take over now, as the request says.
-    fn candidate(&self, record: &FailoverRecord) -> Result<Name, String> {
+    pub(super) fn candidate(&self, record: &FailoverRecord) -> Result<Name, String> {
         let by_hand = record.from.is_none();
         let Some(shared) = &self.s.shared else {
             return Err("the cluster is not known".into());
@@ -201,6 +201,9 @@ impl Turn<'_> {
             };
             if member.nofailover() {
                 return Err(format!("{name} has the tag nofailover"));
+            }
+            if !by_hand && member.full {
+                return Err(format!("the volume of {name} is full"));
             }
             if !by_hand && !self.sync_admits(name) {
                 return Err(format!("{name} is not in the synchronous set"));

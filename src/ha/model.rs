@@ -225,6 +225,9 @@ pub struct Member {
     /// It runs Patroni (L10): what it published last is none of ours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub patroni: bool,
+    /// Its volume has no room for another WAL segment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// What keeps it from running or serving and what to do, for people only; empty: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trouble: String,

@@ -74,6 +74,9 @@ pub struct Pg {
     pub settings_stale: bool,
     /// G9's verdict.
     pub not_serving: Option<String>,
+    /// Its volume has no room for another WAL segment.
+    #[serde(default)]
+    pub full: bool,
 }
 
 /// A leader's own history, compared with mine.

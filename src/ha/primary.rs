@@ -287,6 +287,7 @@ impl Turn<'_> {
         self.keep_sync(facts);
         self.tend_schedule();
         self.keep_records(facts);
+        self.leave_full_volume();
     }
 
     pub(super) fn publish_route(&mut self) {

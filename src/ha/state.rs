@@ -340,6 +340,7 @@ impl State {
                 .filter(|facts| !facts.in_recovery && !facts.checkpointed)
                 .map(|_| false),
             pause: self.is_paused(),
+            full: self.pg.full,
             ..base.clone()
         }
     }

@@ -202,6 +202,7 @@ mod tests {
             kubeconfig: None,
             addresses: Vec::new(),
             terminated: true,
+            consumer: false,
             keep_logs: false,
         };
         let text = member.yaml(&plan, Path::new("/usr/lib/postgresql/15/bin"));

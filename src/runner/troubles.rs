@@ -82,13 +82,18 @@ pub(super) async fn watch_volumes(
         };
         match blocking(look).await {
             Ok((lacking, lacking_one)) => {
+                let mut turned = None;
                 full.send_if_modified(|current| {
                     // The words of the smaller need, so that they stay the same.
                     let next = lacking.and(lacking_one.or_else(|| current.clone()));
                     let news = *current != next;
+                    turned = (next.is_some() != current.is_some()).then_some(next.is_some());
                     *current = next;
                     news
                 });
+                if let Some(full) = turned {
+                    context.tell(Event::Volume { full }).await;
+                }
             }
             Err(error) => tracing::error!(%error, "looking at the volumes failed"),
         }

@@ -334,3 +334,46 @@ fn the_stop_of_a_primary_has_a_limit_of_its_own_in_synchronous_mode() {
         assert_eq!(stops(&effects, Stop::Kill), pressed, "{effects:?}");
     }
 }
+
+#[test]
+fn a_full_volume_is_left_while_another_has_room() {
+    let full = |pod: Member| Member { full: true, ..pod };
+    let cases = [
+        (
+            "both have room",
+            true,
+            pod("1", "old"),
+            pod("1", "old"),
+            Some("b"),
+        ),
+        (
+            "b is full too",
+            true,
+            full(pod("1", "old")),
+            pod("1", "old"),
+            None,
+        ),
+        (
+            "mine has room",
+            false,
+            pod("1", "old"),
+            pod("1", "old"),
+            None,
+        ),
+    ];
+    for (words, mine, b, c, to) in cases {
+        let (mut state, sent_at) = with_pods(b, c);
+        probe(&mut state, &["b", "c"], sent_at + 40);
+        let volume = Event::Volume { full: mine };
+        let mut effects = step(&mut state, volume, sent_at + 50);
+        effects.extend(tick(&mut state, sent_at + 60));
+        // In synchronous mode only `b` is in the set, so `c` is no candidate.
+        let handover = state.handover.as_ref().and_then(|it| it.to.as_deref());
+        assert_eq!(handover, to, "{words}: {effects:?}");
+        assert_eq!(checkpoints(&effects), to.is_some(), "{words}: in order");
+        let told = effects.iter().any(
+            |effect| matches!(effect, Effect::Explain { words, .. } if words.ends_with("I go on")),
+        );
+        assert_eq!(told, mine && to.is_none(), "{words}: {effects:?}");
+    }
+}

@@ -171,6 +171,10 @@ pub(crate) enum Act {
     KillAgent {
         node: usize,
     },
+    /// Its volume has room again.
+    MakeRoom {
+        node: usize,
+    },
     /// The agent stands still.
     Freeze {
         node: usize,

@@ -1,6 +1,7 @@
 //! What befalls the cluster, chosen by the seed.
 
 use crate::act::Act;
+use crate::directed;
 use crate::failsafe;
 use crate::maintenance;
 use crate::node::Life;
@@ -10,9 +11,6 @@ use pgwarden::ha::event::{Ask, Event};
 use pgwarden::ha::lock::LockState;
 use pgwarden::ha::memory::Memory;
 use pgwarden::ha::shared::Scheduled;
-
-/// Beyond every run.
-const NEVER_MS: u64 = 1_000_000_000;
 
 pub(crate) struct Fault;
 
@@ -29,13 +27,13 @@ impl Fault {
             Faults::Frozen if world.rng.percent(40) => return world.freeze_container(),
             Faults::BriefPause => return maintenance::brief(world),
             Faults::HastyResume => return maintenance::hasty(world),
-            Faults::Hung => return Self::hang(world),
-            Faults::LockLost => return Self::lose_the_lock(world, target),
-            Faults::LateAnswer => return Self::answer_late(world, target),
-            Faults::DiesStopping => return Self::die_stopping(world, target),
+            Faults::Hung => return directed::hang(world),
+            Faults::LockLost => return directed::lose_the_lock(world, target),
+            Faults::LateAnswer => return directed::answer_late(world, target),
+            Faults::DiesStopping => return directed::die_stopping(world, target),
             Faults::Mixed | Faults::Frozen => {}
         }
-        match world.rng.range(0, 57) {
+        match world.rng.range(0, 59) {
             0 | 1 => Self::kill_pod(world, target),
             2 => {
                 world.note(|| format!("FAULT agent of {target} killed"));
@@ -107,6 +105,7 @@ impl Fault {
             }
             27 => Self::twins_race(world, any),
             28 | 29 => Self::stall(world, target, long),
+            58 | 59 => directed::fill(world, target, long),
             by_hand @ 30..=57 => Self::by_hand(world, by_hand, (any, target), long),
             25 => {
                 if let Some(leader) = world.leader() {
@@ -115,38 +114,6 @@ impl Fault {
                 Self::lower_the_ttl(world);
             }
             _ => Self::restore(world),
-        }
-    }
-
-    fn lose_the_lock(world: &mut World, holder: usize) {
-        Self::cut(world, holder, TTL_MS, true);
-        world.note(|| "FAULT the lock object is deleted".into());
-        world.store.delete_lock();
-        world.lock_changed();
-    }
-
-    fn answer_late(world: &mut World, node: usize) {
-        world.note(|| "FAULT the API is slow".into());
-        world.slow_until = world.now + TTL_MS / 2;
-        let (api, ms) = (true, 2 * TTL_MS);
-        let delay = world.rng.range(500, TTL_MS / 2);
-        world.schedule(delay, Act::Cut { node, api, ms });
-        world.schedule(delay, Act::Freeze { node, ms });
-    }
-
-    fn die_stopping(world: &mut World, node: usize) {
-        Self::cut(world, node, 2 * TTL_MS, true);
-        let delay = world.rng.range(TTL_MS * 2 / 3, TTL_MS);
-        world.schedule(delay, Act::KillAgent { node });
-    }
-
-    /// Nothing wakes it up again.
-    fn hang(world: &mut World) {
-        let frozen = |server: &Server| server.frozen;
-        let mut servers = world.nodes.iter().filter_map(|n| n.server.as_ref());
-        if let Some(leader) = world.leader().filter(|_| !servers.any(frozen)) {
-            world.note(|| format!("FAULT postmaster of {leader} stands still for good"));
-            world.freeze_server(leader, NEVER_MS);
         }
     }
 
@@ -444,6 +411,9 @@ impl Fault {
 
     /// etcd comes back from a backup.
     fn restore(world: &mut World) {
+        if !directed::all_know_the_holder(world) {
+            return;
+        }
         if let Some(backup) = world.backup.take() {
             world.note(|| "FAULT the store is restored from a backup".into());
             world.store = backup;
@@ -464,6 +434,7 @@ impl Fault {
         world.shared_changed();
         for node in 0..world.nodes.len() {
             world.nodes[node].stalled = None;
+            world.make_room(node);
             world.heal(node, true);
             world.heal(node, false);
             world.schedule(0, Act::Thaw { node, agent: true });

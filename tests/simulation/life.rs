@@ -112,6 +112,9 @@ impl World {
         let wall_ms = self.wall_of(node);
         self.deliver(node, Event::WallClock { wall_ms });
         self.deliver(node, event);
+        if self.nodes[node].full {
+            self.deliver(node, Event::Volume { full: true });
+        }
         if let Some(to) = self.nodes[node].deadline {
             self.deliver(node, Event::DeadlineMoved { to });
         }
@@ -124,6 +127,12 @@ impl World {
             };
             self.tell(delay, node, life, event);
         }
+    }
+
+    pub(crate) fn make_room(&mut self, node: usize) {
+        self.nodes[node].full = false;
+        let life = self.nodes[node].life;
+        self.tell(1, node, life, Event::Volume { full: false });
     }
 
     pub(crate) fn thaw(&mut self, node: usize, agent: bool) {

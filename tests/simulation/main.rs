@@ -13,6 +13,7 @@
 
 mod act;
 mod api;
+mod directed;
 mod effects;
 mod failsafe;
 mod faults;

@@ -57,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) watch_shared_due: bool,
     /// Its watch of the shared objects, not of the pods, is stalled until then, at this.
     pub(crate) stalled: Option<(u64, Arc<Shared>)>,
+    /// Its volume has no room.
+    pub(crate) full: bool,
     /// Its rewind found a leader: from then on it works on the directory.
     pub(crate) rewinds: bool,
     /// Containers of mine that the kubelet has reported as terminated.
@@ -96,6 +98,7 @@ impl Node {
             watch_lock_due: false,
             watch_shared_due: false,
             stalled: None,
+            full: false,
             rewinds: false,
             terminated: Vec::new(),
         }

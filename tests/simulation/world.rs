@@ -326,6 +326,7 @@ impl World {
                     self.kill_agent(node);
                 }
             }
+            Act::MakeRoom { node } => self.make_room(node),
             Act::Freeze { node, ms } => {
                 if !self.healed {
                     self.note(|| format!("FAULT agent of {node} frozen for {ms} ms"));

@@ -60,6 +60,8 @@ struct OurNote {
     system_id: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     trouble: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    full: bool,
     /// Repeated from the status: a Patroni in the same Pod leaves this note in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<String>,
@@ -109,6 +111,7 @@ pub fn decode(pod: &SlimPod) -> Option<Member> {
     } else {
         trouble
     };
+    member.full = ours.as_ref().is_some_and(|note| current && note.full);
     member.system_id = ours.and_then(|note| note.system_id);
     Some(member)
 }
@@ -207,6 +210,7 @@ pub fn notes(member: &Member) -> Notes {
         schema: SCHEMA,
         system_id: member.system_id.clone(),
         trouble: member.trouble.clone(),
+        full: member.full,
         version: Some(member.version.clone()).filter(|version| !version.is_empty()),
     };
     vec![

@@ -1,0 +1,74 @@
+//! Faults of one kind alone: what only a certain order of things brings about.
+
+use crate::act::Act;
+use crate::faults::Fault;
+use crate::node::Node;
+use crate::server::Server;
+use crate::world::{TTL_MS, World};
+use pgwarden::ha::event::Event;
+
+/// Beyond every run.
+const NEVER_MS: u64 = 1_000_000_000;
+
+/// The volume of one has no room, and every other time those of all.
+pub(crate) fn fill(world: &mut World, node: usize, ms: u64) {
+    let all = world.rng.percent(50);
+    world.note(|| format!("FAULT the volume of {node} is full, of all: {all}"));
+    for index in (0..world.nodes.len()).filter(|index| all || *index == node) {
+        world.nodes[index].full = true;
+        let life = world.nodes[index].life;
+        world.tell(1, index, life, Event::Volume { full: true });
+        world.schedule(ms, Act::MakeRoom { node: index });
+    }
+}
+
+pub(crate) fn lose_the_lock(world: &mut World, holder: usize) {
+    Fault::cut(world, holder, TTL_MS, true);
+    world.note(|| "FAULT the lock object is deleted".into());
+    world.store.delete_lock();
+    world.lock_changed();
+}
+
+pub(crate) fn answer_late(world: &mut World, node: usize) {
+    world.note(|| "FAULT the API is slow".into());
+    world.slow_until = world.now + TTL_MS / 2;
+    let (api, ms) = (true, 2 * TTL_MS);
+    let delay = world.rng.range(500, TTL_MS / 2);
+    world.schedule(delay, Act::Cut { node, api, ms });
+    world.schedule(delay, Act::Freeze { node, ms });
+}
+
+pub(crate) fn die_stopping(world: &mut World, node: usize) {
+    Fault::cut(world, node, 2 * TTL_MS, true);
+    let delay = world.rng.range(TTL_MS * 2 / 3, TTL_MS);
+    world.schedule(delay, Act::KillAgent { node });
+}
+
+/// Nothing wakes it up again.
+pub(crate) fn hang(world: &mut World) {
+    let frozen = |server: &Server| server.frozen;
+    let mut servers = world.nodes.iter().filter_map(|n| n.server.as_ref());
+    if let Some(leader) = world.leader().filter(|_| !servers.any(frozen)) {
+        world.note(|| format!("FAULT postmaster of {leader} stands still for good"));
+        world.freeze_server(leader, NEVER_MS);
+    }
+}
+
+/// What a backup may be restored over. Who has never heard of the present holder, and finds what it
+/// saw last in its place, cannot tell that there was one: a promise that is not made.
+pub(crate) fn all_know_the_holder(world: &World) -> bool {
+    let lock = world.store.lock_snapshot();
+    let Some(held) = lock.held() else {
+        return true;
+    };
+    let ageless = held.paused || held.failsafe.is_some();
+    let knows = |node: &Node| match &node.state {
+        Some(state) => state.lock.greatest_epoch >= held.epoch,
+        // It begins with a wait, which is enough for a record that ages.
+        None => {
+            let mut remembered = node.memory.marked.iter().chain(&node.memory.mapped);
+            !ageless || remembered.any(|known| known.epoch >= held.epoch)
+        }
+    };
+    world.nodes.iter().all(knows)
+}
