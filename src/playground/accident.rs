@@ -36,6 +36,7 @@ pub(super) enum Accident {
     LockDeleted,
     ConfigDeleted,
     ParameterRaised,
+    PasswordChanged,
     Outage,
     OutageInFailsafe,
     BrokenFailsafe,
@@ -56,13 +57,14 @@ impl Accident {
     ];
 
     /// What people do by hand, and what takes long: only when asked for.
-    pub(super) const BY_HAND: [Self; 9] = [
+    pub(super) const BY_HAND: [Self; 10] = [
         Self::ContainerFrozen,
         Self::TtlLowered,
         Self::LockDamaged,
         Self::LockDeleted,
         Self::ConfigDeleted,
         Self::ParameterRaised,
+        Self::PasswordChanged,
         Self::Outage,
         Self::OutageInFailsafe,
         Self::BrokenFailsafe,
@@ -92,6 +94,7 @@ impl Accident {
             Self::LockDeleted => "deleted-lock",
             Self::ConfigDeleted => "deleted-config",
             Self::ParameterRaised => "raised-parameter",
+            Self::PasswordChanged => "changed-password",
             Self::Outage => "outage",
             Self::OutageInFailsafe => "outage-in-failsafe",
             Self::BrokenFailsafe => "broken-failsafe",
@@ -103,7 +106,11 @@ impl Accident {
     pub(super) const fn may_lose(self) -> bool {
         !matches!(
             self,
-            Self::Switchover | Self::ReplicaLost | Self::ConfigDeleted | Self::OutageInFailsafe
+            Self::Switchover
+                | Self::ReplicaLost
+                | Self::ConfigDeleted
+                | Self::PasswordChanged
+                | Self::OutageInFailsafe
         )
     }
 
@@ -181,6 +188,10 @@ impl Accident {
                 sleep(frozen_for).await;
                 keeper.resume();
                 killed
+            }
+            Self::PasswordChanged => {
+                let members: Vec<_> = cluster.members().cloned().collect();
+                byhand::change_the_password(&members, primary, frozen_for).await
             }
             Self::ConfigDeleted => {
                 byhand::delete_the_config(&cluster.kubelet).await?;

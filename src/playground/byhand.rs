@@ -2,13 +2,17 @@
 //! write nonsense into them, lower the TTL behind the holder's back.
 
 use super::kubelet::Kubelet;
+use super::member::Member;
+use super::sql::Connection;
 use crate::api::client;
 use crate::dcs::Dialect;
 use crate::dcs::codec::lease::{self, IDENTITY};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long a deleted configuration may be missing.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -123,4 +127,48 @@ fn ensure(good: bool, answer: &client::Answer) -> anyhow::Result<()> {
         bail!("answered with {}: {}", answer.status, answer.text());
     }
     Ok(())
+}
+
+/// The replicas' password is changed in the database and nowhere else, and changed back: they are
+/// locked out for that long. Who cannot log in is no reason to copy anything anew.
+pub(super) async fn change_the_password(
+    members: &[Arc<Member>],
+    primary: usize,
+    time: Duration,
+) -> anyhow::Result<()> {
+    let leader = &members[primary];
+    let place = |member: &Arc<Member>| {
+        let found = std::fs::metadata(member.data_dir());
+        found.map(|meta| meta.ino()).context("look at the data")
+    };
+    let before: Vec<u64> = members.iter().map(place).collect::<Result<_, _>>()?;
+    set_password(leader, "of another day").await?;
+    sleep(time).await;
+    let streams = "SELECT count(*) FROM pg_stat_replication";
+    let counted = match Connection::open(leader, "exercise").await {
+        Some(connection) => connection.row(streams).await,
+        None => None,
+    };
+    let still: i64 = counted.context("count the streams")?.get(0);
+    set_password(leader, &leader.password).await?;
+    if still > 0 {
+        bail!("{still} replicas stream with the wrong password");
+    }
+    let after: Vec<u64> = members.iter().map(place).collect::<Result<_, _>>()?;
+    if after != before {
+        bail!("a member that was locked out was copied anew");
+    }
+    Ok(())
+}
+
+/// And ends the streams that came in with the one of before. No standby need confirm it.
+async fn set_password(leader: &Member, password: &str) -> anyhow::Result<()> {
+    let connection = Connection::open(leader, "exercise").await;
+    let connection = connection.context("connect")?;
+    let change = format!(
+        "SET synchronous_commit = local; ALTER ROLE replicator PASSWORD '{password}'; \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_replication"
+    );
+    let done = timeout(BACK_WITHIN, connection.client.batch_execute(&change));
+    done.await?.context("change the password")
 }

@@ -7,7 +7,8 @@ first acknowledgement, and `ctl list` says "mixed" exactly while it is.
 
     tests/wire/run.sh migration [--dialect endpoints|configmaps] [--order m-2,m-0,m-1]
 
-Other courses than an order: `--order switchovers` and `--order deaths`, of leaders while it is mixed.
+Other courses than an order: `--order switchovers` and `--order deaths`, of leaders while it is mixed,
+and `--order lease`, which moves the lock into a Lease and back.
 """
 
 import argparse
@@ -31,7 +32,7 @@ CONTROL_PLANE = str(HERE.parent / "kube" / "control-plane.sh")
 DIALECTS = ["endpoints", "configmaps"]
 
 
-OTHERS = {"switchovers": rolling.switchovers, "deaths": rolling.deaths}
+OTHERS = {"switchovers": rolling.switchovers, "deaths": rolling.deaths, "lease": rolling.lease}
 
 
 def order_of(text):

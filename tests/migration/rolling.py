@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from urllib.error import HTTPError
 
 import psycopg
 from cluster import PROGRAM, Failure
@@ -39,6 +40,7 @@ class Rolling(Side):
         self.base = f"/api/v1/namespaces/{self.namespace}"
         self.ips = {name: f"198.18.0.{FIRST_ADDRESS + number}" for number, name in enumerate(NAMES)}
         self.kinds = dict.fromkeys(NAMES, "patroni")
+        self.lease = False
         self.files = {}
         self.leftovers = []
 
@@ -52,7 +54,16 @@ class Rolling(Side):
             config["bootstrap"]["dcs"]["synchronous_mode"] = True
             config.pop("tags")
             self.files[name] = json.dumps(config)
-        return json.loads(self.files[name])
+        config = json.loads(self.files[name])
+        if self.lease:
+            config["kubernetes"].pop("use_endpoints")
+            config["kubernetes"]["lock"] = "lease"
+        return config
+
+    def state(self, role, kind=None):
+        """The path of the configuration or of the set, wherever it is now."""
+        kind = kind or ("configmaps" if self.lease else self.dialect)
+        return f"{self.base}/{kind}/{SCOPE}-{role}"
 
     def sql(self, name, text):
         try:
@@ -80,7 +91,7 @@ class Rolling(Side):
 
     def published(self):
         """The synchronous set, as its object says."""
-        notes = self.kube.call("GET", self.object("sync"))["metadata"].get("annotations", {})
+        notes = self.kube.call("GET", self.state("sync"))["metadata"].get("annotations", {})
         return notes.get("leader"), notes.get("sync_standby") or ""
 
     def whole(self):
@@ -237,6 +248,96 @@ def deaths(cluster):
     look(cluster)
     die(cluster)
     back(cluster, second)
+    look(cluster)
+
+
+def copy_state(cluster, source, target):
+    """Labels and annotations of what both dialects keep, into objects of the other kind."""
+    for role in ("config", "sync"):
+        there = cluster.kube.call("GET", cluster.state(role, source))["metadata"]
+        copy = {"metadata": {key: there.get(key, {}) for key in ("name", "labels", "annotations")}}
+        try:
+            cluster.kube.call("DELETE", cluster.state(role, target))
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+        cluster.kube.call("POST", f"{cluster.base}/{target}", copy)
+
+
+def stop_all(cluster):
+    """The leader last; who that was. Its lock is released."""
+    leader = cluster.whole()
+    for name in [*(name for name in NAMES if name != leader), leader]:
+        if not cluster.stop(name):
+            cluster.leftovers.append(f"{name} ({cluster.kinds[name]})")
+    return leader
+
+
+def start_all(cluster, first):
+    """Who led last comes first: nobody has more."""
+    cluster.start(first)
+    cluster.wait(f"{first} leads", lambda: cluster.leads(first))
+    for name in NAMES:
+        if name != first:
+            cluster.start(name)
+    cluster.wait("whole again", cluster.whole)
+
+
+def lock_of(cluster):
+    group = "/apis/coordination.k8s.io/v1"
+    if cluster.lease:
+        return f"{group}/namespaces/{cluster.namespace}/leases/{SCOPE}"
+    return cluster.object("leader")
+
+
+def gives_up(cluster, path):
+    """The released lock, before it is deleted: nobody may hold it."""
+    lock = cluster.kube.call("GET", path)
+    holder = lock.get("spec", {}).get("holderIdentity") or lock["metadata"].get("annotations", {}).get("leader")
+    if holder:
+        raise Failure(f"all members have stopped, and {holder} holds {path}")
+    cluster.kube.call("DELETE", path)
+
+
+def set_selector(cluster, selector):
+    if cluster.dialect == "configmaps":
+        cluster.kube.patch(f"{cluster.base}/services/{SCOPE}", {"spec": {"selector": selector}})
+
+
+@step("to-the-lease")
+def to_the_lease(cluster):
+    first = stop_all(cluster)
+    gives_up(cluster, lock_of(cluster))
+    if cluster.dialect == "endpoints":
+        copy_state(cluster, "endpoints", "configmaps")
+    set_selector(cluster, None)
+    cluster.lease = True
+    start_all(cluster, first)
+    move(cluster)
+
+
+@step("from-the-lease")
+def from_the_lease(cluster):
+    first = stop_all(cluster)
+    gives_up(cluster, lock_of(cluster))
+    if cluster.dialect == "endpoints":
+        copy_state(cluster, "configmaps", "endpoints")
+    set_selector(cluster, {"cluster-name": SCOPE, "role": "primary"})
+    cluster.lease = False
+    start_all(cluster, first)
+    move(cluster)
+
+
+def lease(cluster):
+    """All members to pgwarden, the lock into a Lease and back, and all to Patroni."""
+    before(cluster)
+    for name in NAMES:
+        forward(cluster, name)
+    look(cluster)
+    to_the_lease(cluster)
+    from_the_lease(cluster)
+    for name in NAMES:
+        back(cluster, name)
     look(cluster)
 
 
