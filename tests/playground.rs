@@ -105,9 +105,9 @@ fn objects_changed_by_hand_never_make_two_writers() {
     let home = Home::new("hand");
     let accidents = "--accidents=lowered-ttl,damaged-lock,deleted-lock,deleted-config";
     // Replays nothing, and could not be promoted, until it has as much as its primary had.
-    let raised = format!("{accidents},raised-parameter");
+    let raised = format!("{accidents},raised-parameter,changed-password");
     for (lock, accidents, passed) in [
-        ("--lock=lease", raised.as_str(), "5 passed, 0 failed"),
+        ("--lock=lease", raised.as_str(), "6 passed, 0 failed"),
         ("--lock=endpoints", accidents, "4 passed, 0 failed"),
         ("--lock=configmaps", accidents, "4 passed, 0 failed"),
     ] {
@@ -120,6 +120,23 @@ fn objects_changed_by_hand_never_make_two_writers() {
         assert!(said.contains("two writers: never"), "{said}");
         assert!(said.trim_end().ends_with(passed), "{said}");
     }
+}
+
+#[test]
+fn a_logical_consumer_misses_nothing_over_failovers() {
+    if !has_postgresql("a_logical_consumer_misses_nothing_over_failovers") {
+        return;
+    }
+    let home = Home::new("feed");
+    let accidents = "--accidents=killed-pod,switchover";
+    let output = home
+        .playground(&["--exercise", "--consumer", accidents])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("; the consumer saw all "), "{said}");
+    assert!(said.trim_end().ends_with("2 passed, 0 failed"), "{said}");
 }
 
 /// The lock in Patroni's objects: handed over, taken with the kubelet's word, waited for.
@@ -152,7 +169,7 @@ fn promises_keep_a_primary_going_and_one_that_is_missing_stops_it() {
         return;
     }
     let home = Home::new("failsafe");
-    let accidents = "--accidents=outage-in-failsafe,broken-failsafe";
+    let accidents = "--accidents=outage-in-failsafe,broken-failsafe,resumed-while-cut";
     let output = home
         .playground(&["--exercise", "--sync=off", "--outage=12", accidents])
         .output()
@@ -160,7 +177,7 @@ fn promises_keep_a_primary_going_and_one_that_is_missing_stops_it() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("two writers: never"), "{said}");
-    assert!(said.trim_end().ends_with("2 passed, 0 failed"), "{said}");
+    assert!(said.trim_end().ends_with("3 passed, 0 failed"), "{said}");
 }
 
 #[test]

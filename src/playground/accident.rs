@@ -37,6 +37,7 @@ pub(super) enum Accident {
     ConfigDeleted,
     ParameterRaised,
     PasswordChanged,
+    ResumedWhileCut,
     Outage,
     OutageInFailsafe,
     BrokenFailsafe,
@@ -57,7 +58,7 @@ impl Accident {
     ];
 
     /// What people do by hand, and what takes long: only when asked for.
-    pub(super) const BY_HAND: [Self; 10] = [
+    pub(super) const BY_HAND: [Self; 11] = [
         Self::ContainerFrozen,
         Self::TtlLowered,
         Self::LockDamaged,
@@ -65,6 +66,7 @@ impl Accident {
         Self::ConfigDeleted,
         Self::ParameterRaised,
         Self::PasswordChanged,
+        Self::ResumedWhileCut,
         Self::Outage,
         Self::OutageInFailsafe,
         Self::BrokenFailsafe,
@@ -95,6 +97,7 @@ impl Accident {
             Self::ConfigDeleted => "deleted-config",
             Self::ParameterRaised => "raised-parameter",
             Self::PasswordChanged => "changed-password",
+            Self::ResumedWhileCut => "resumed-while-cut",
             Self::Outage => "outage",
             Self::OutageInFailsafe => "outage-in-failsafe",
             Self::BrokenFailsafe => "broken-failsafe",
@@ -110,6 +113,7 @@ impl Accident {
                 | Self::ReplicaLost
                 | Self::ConfigDeleted
                 | Self::PasswordChanged
+                | Self::ResumedWhileCut
                 | Self::OutageInFailsafe
         )
     }
@@ -171,6 +175,7 @@ impl Accident {
                 outage::for_all(cluster).await;
                 Ok(())
             }
+            Self::ResumedWhileCut => outage::resume_while_cut(cluster, primary).await,
             Self::OutageInFailsafe => outage::in_failsafe(cluster, primary).await,
             Self::BrokenFailsafe => {
                 let replica = replica(cluster, primary, round)?;

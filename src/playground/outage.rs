@@ -98,8 +98,49 @@ async fn switch_off(cluster: &Cluster, asked: usize) -> anyhow::Result<()> {
 }
 
 async fn set(cluster: &Cluster, asked: usize, mode: Value) -> anyhow::Result<()> {
+    change(cluster, asked, json!({ "failsafe_mode": mode })).await
+}
+
+/// Maintenance mode ends while its primary is cut off. It goes on, since its record says that no
+/// deadline runs; the others, who know of the end, leave it alone; and it hears of it at last.
+pub(super) async fn resume_while_cut(cluster: &Cluster, primary: usize) -> anyhow::Result<()> {
+    let data_dir = cluster.keepers[primary].member.data_dir();
+    let before = processes::postmaster_of(&data_dir).context("find the postmaster")?;
+    change(cluster, primary, json!({ "pause": true })).await?;
+    until_marked(cluster, true).await?;
+    cluster.set_cut(primary, true);
+    let other = (primary + 1) % cluster.keepers.len();
+    let resumed = change(cluster, other, json!({ "pause": null })).await;
+    sleep(length(cluster)).await;
+    let after = processes::postmaster_of(&data_dir);
+    cluster.set_cut(primary, false);
+    resumed?;
+    if after != Some(before) {
+        bail!("the primary was stopped although its record has the mark");
+    }
+    until_marked(cluster, false).await
+}
+
+/// Until the lock's record says so.
+async fn until_marked(cluster: &Cluster, marked: bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let lock = cluster.kubelet.lock().await.unwrap_or_default();
+        let note = lock["metadata"]["annotations"]
+            .to_string()
+            .replace('\\', "");
+        if !note.is_empty() && note.contains("\"paused\":true") == marked {
+            return Ok(());
+        }
+        if begun.elapsed() > WITHIN {
+            bail!("the mark of maintenance mode should be {marked} in {note}");
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn change(cluster: &Cluster, asked: usize, change: Value) -> anyhow::Result<()> {
     let url = format!("{}/config", cluster.keepers[asked].member.api_url());
-    let change = json!({ "failsafe_mode": mode });
     let answer = client::send_json("PATCH", &url, &change, None, WITHIN).await?;
     if answer.status != 200 {
         bail!("PATCH /config: {}: {}", answer.status, answer.text());
