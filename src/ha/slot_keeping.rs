@@ -132,7 +132,8 @@ impl Turn<'_> {
             return;
         };
         let stale = facts.asked_at < self.s.slots.changed_at;
-        if self.s.rules.slots.off || stale || self.now < self.s.slots.busy_until {
+        let compared = self.s.slots.compared == Some(facts.asked_at);
+        if self.s.rules.slots.off || stale || compared || self.now < self.s.slots.busy_until {
             return;
         }
         self.note_use(facts.in_recovery, found);
@@ -165,11 +166,15 @@ impl Turn<'_> {
         owned.retain(|name| known.contains(name) || wanted.contains_key(name));
         // Decoding may take its time: what keeps WAL for the members does not wait for it.
         changes.sort_by_key(SlotChange::decodes);
-        self.order_slots(changes);
+        let settled = changes.is_empty();
+        if settled || self.may("slots", self.s.budgets.renew_ms) {
+            self.s.slots.compared = Some(facts.asked_at);
+            self.order_slots(changes);
+        }
     }
 
     fn order_slots(&mut self, changes: Vec<SlotChange>) {
-        if changes.is_empty() || !self.may("slots", self.s.budgets.renew_ms) {
+        if changes.is_empty() {
             return;
         }
         for change in &changes {

@@ -199,6 +199,9 @@ pub struct SlotTask {
     pub busy_until: Ms,
     /// When the last one ended: readings asked for before do not show it.
     pub changed_at: Ms,
+    /// When what was compared last had been asked for: it need not be compared again.
+    #[serde(default)]
+    pub compared: Option<Ms>,
     /// Logical slots whose WAL this replica turned out not to have.
     pub broken: BTreeSet<String>,
     /// Copies of logical slots.
