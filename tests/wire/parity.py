@@ -38,6 +38,7 @@ ROW = re.compile(r"^\| `([^`]+)` \| ([^|]*) \| ([^|]*) \|$")
 BIN_DIR = max(map(str, Path("/usr/lib/postgresql").glob("*/bin")), default="/usr/bin")
 # Values that a key's type alone does not tell.
 SAMPLES = {
+    "log.mode": "0640",
     "citus": {"group": 1, "database": "x"},
     "watchdog": {"mode": "automatic"},
     "bootstrap.dcs.synchronous_mode": "quorum",
@@ -174,6 +175,9 @@ def base(directory, key=""):
         if last == "verify_client":
             config[section]["cafile"] = PAIR["certfile"]
         config[section].pop(last, None)
+    if section == "log" and last in ("mode", "file_num", "file_size"):
+        # What a file is like matters where there is one.
+        config["log"] = {"dir": f"{directory}/log"}
     return config
 
 

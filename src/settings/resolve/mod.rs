@@ -224,12 +224,7 @@ fn log_file(section: &Section<'_>) -> Option<LogFile> {
             .map_or(25_000_000, i64::cast_unsigned),
         dir: PathBuf::new(),
     };
-    let dir = PathBuf::from(section.text("dir", "an absolute path")?);
-    if !dir.is_absolute() {
-        let words = format!("found {}; expected an absolute path", dir.display());
-        section.error("dir", words);
-        return None;
-    }
+    let dir = PathBuf::from(section.text("dir", "a path")?);
     Some(LogFile { dir, ..file })
 }
 
