@@ -22,7 +22,7 @@ pub(super) type SetLevel = Box<dyn Fn(LogLevel) -> Result<(), String> + Send + S
 /// Start logging as the settings say.
 pub(super) fn start(log: &Log) -> (Lost, SetLevel) {
     let stderr = NonBlockingStderr::open();
-    let file = log.file.as_ref().map(|file| LogFiles::open(file));
+    let file = log.file.as_ref().map(LogFiles::open);
     let (file, refused) = match file.transpose() {
         Ok(file) => (file, None),
         Err(error) => (None, Some(error)),

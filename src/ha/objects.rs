@@ -89,13 +89,16 @@ impl Turn<'_> {
 /// Keep what is known to be newer than this sight; whether anything was.
 fn keep_newer(seen: &mut Arc<Shared>, known: &Shared) -> bool {
     let config = is_older(
-        &seen.config.resource_version,
-        &known.config.resource_version,
+        seen.config.resource_version.as_deref(),
+        known.config.resource_version.as_deref(),
     );
-    let sync = is_older(&seen.sync.resource_version, &known.sync.resource_version);
+    let sync = is_older(
+        seen.sync.resource_version.as_deref(),
+        known.sync.resource_version.as_deref(),
+    );
     let failover = is_older(
-        &seen.failover.resource_version,
-        &known.failover.resource_version,
+        seen.failover.resource_version.as_deref(),
+        known.failover.resource_version.as_deref(),
     );
     if config {
         Arc::make_mut(seen).config.clone_from(&known.config);
@@ -109,7 +112,7 @@ fn keep_newer(seen: &mut Arc<Shared>, known: &Shared) -> bool {
     config || sync || failover
 }
 
-fn is_older(seen: &Option<String>, known: &Option<String>) -> bool {
-    let number = |version: &Option<String>| version.as_ref()?.parse::<u64>().ok();
+fn is_older(seen: Option<&str>, known: Option<&str>) -> bool {
+    let number = |version: Option<&str>| version?.parse::<u64>().ok();
     matches!((number(seen), number(known)), (Some(seen), Some(known)) if seen < known)
 }

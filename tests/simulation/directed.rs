@@ -62,13 +62,13 @@ pub(crate) fn all_know_the_holder(world: &World) -> bool {
         return true;
     };
     let ageless = held.paused || held.failsafe.is_some();
-    let knows = |node: &Node| match &node.state {
-        Some(state) => state.lock.greatest_epoch >= held.epoch,
-        // It begins with a wait, which is enough for a record that ages.
-        None => {
-            let mut remembered = node.memory.marked.iter().chain(&node.memory.mapped);
-            !ageless || remembered.any(|known| known.epoch >= held.epoch)
+    let knows = |node: &Node| {
+        if let Some(state) = &node.state {
+            return state.lock.greatest_epoch >= held.epoch;
         }
+        // It begins with a wait, which is enough for a record that ages.
+        let mut remembered = node.memory.marked.iter().chain(&node.memory.mapped);
+        !ageless || remembered.any(|known| known.epoch >= held.epoch)
     };
     world.nodes.iter().all(knows)
 }
