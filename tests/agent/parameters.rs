@@ -44,7 +44,7 @@ async fn what_would_take_the_cluster_down_or_lose_commits_is_refused() {
         (target("promote_trigger_file"), "sets it itself"),
         (slots("feed-1"), "it is not the name of a slot"),
         (slots("Feed"), "it is not the name of a slot"),
-        (slots("pg_0"), "that of the member pg-0"),
+        (slots("solo_0"), "that of the member solo-0"),
         (
             json!({ "slots": { "feed": { "type": "logical", "plugin": "pgoutput" } } }),
             "slots.feed.database: a logical slot without it",

@@ -12,7 +12,14 @@ use crate::ha::model::Lsn;
 pub(super) fn given_up(cluster: &Cluster, candidate: &str, synchronous: bool) -> Option<String> {
     let row = cluster.members.iter().find(|row| row.name == candidate)?;
     let leader = cluster.members.iter().find(|row| row.leads());
-    let in_order = cluster.running_leader().is_some() && row.state == "streaming";
+    // A standby leader that runs says how it replicates.
+    let serves = |row: &Row| {
+        matches!(
+            row.state.as_str(),
+            "running" | "streaming" | "in archive recovery"
+        )
+    };
+    let in_order = leader.is_some_and(serves) && row.state == "streaming";
     if row.leads() || in_order {
         return None;
     }
@@ -129,5 +136,9 @@ mod tests {
         cluster["members"][1]["state"] = json!("streaming");
         assert_eq!(said(&cluster, "b", true), None);
         assert_eq!(said(&cluster, "l", true), None);
+        // The leader of a standby cluster says how it replicates.
+        cluster["members"][3]["role"] = json!("standby_leader");
+        cluster["members"][3]["state"] = json!("streaming");
+        assert_eq!(said(&cluster, "b", true), None);
     }
 }
