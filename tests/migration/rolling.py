@@ -304,28 +304,27 @@ def set_selector(cluster, selector):
         cluster.kube.patch(f"{cluster.base}/services/{SCOPE}", {"spec": {"selector": selector}})
 
 
-@step("to-the-lease")
-def to_the_lease(cluster):
+def move_lock(cluster, to_lease):
+    """With a stop of all members: the old lock goes, the state and the Service follow."""
     first = stop_all(cluster)
     gives_up(cluster, lock_of(cluster))
     if cluster.dialect == "endpoints":
-        copy_state(cluster, "endpoints", "configmaps")
-    set_selector(cluster, None)
-    cluster.lease = True
+        kinds = ["endpoints", "configmaps"]
+        copy_state(cluster, *(kinds if to_lease else reversed(kinds)))
+    set_selector(cluster, None if to_lease else {"cluster-name": SCOPE, "role": "primary"})
+    cluster.lease = to_lease
     start_all(cluster, first)
     move(cluster)
+
+
+@step("to-the-lease")
+def to_the_lease(cluster):
+    move_lock(cluster, to_lease=True)
 
 
 @step("from-the-lease")
 def from_the_lease(cluster):
-    first = stop_all(cluster)
-    gives_up(cluster, lock_of(cluster))
-    if cluster.dialect == "endpoints":
-        copy_state(cluster, "configmaps", "endpoints")
-    set_selector(cluster, {"cluster-name": SCOPE, "role": "primary"})
-    cluster.lease = False
-    start_all(cluster, first)
-    move(cluster)
+    move_lock(cluster, to_lease=False)
 
 
 def lease(cluster):
