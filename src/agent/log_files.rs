@@ -8,7 +8,7 @@ use crate::settings::LogFile;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -104,27 +104,30 @@ impl Current {
         Ok(())
     }
 
-    /// The oldest goes, the others move up by one. Where none is kept, the file begins anew.
+    /// The oldest goes, the others move up by one. Where none is kept, the file begins anew. What is
+    /// not there, because somebody else has moved it or the attempt before ended halfway, is passed
+    /// over.
     fn put_aside(&mut self) -> io::Result<()> {
-        let numbered = |number: u32| self.settings.dir.join(format!("{NAME}.{number}"));
         let path = self.settings.dir.join(NAME);
-        for number in (1..self.settings.kept).rev() {
-            let (from, to) = (numbered(number), numbered(number + 1));
+        let numbered = |number: u32| match number {
+            0 => path.clone(),
+            number => self.settings.dir.join(format!("{NAME}.{number}")),
+        };
+        for number in (0..self.settings.kept).rev() {
+            let from = numbered(number);
             if from.exists() {
-                fs::rename(from, to)?;
+                fs::rename(from, numbered(number + 1))?;
             }
         }
         if self.settings.kept == 0 {
             self.file.set_len(0)?;
-        } else {
-            fs::rename(&path, numbered(1))?;
         }
         (self.file, self.len) = open(&path, self.settings.mode)?;
         Ok(())
     }
 }
 
-fn open(path: &std::path::Path, mode: u32) -> io::Result<(File, u64)> {
+fn open(path: &Path, mode: u32) -> io::Result<(File, u64)> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
@@ -183,6 +186,23 @@ mod tests {
         assert_eq!(fs::read_dir(&settings.dir).unwrap().count(), 3);
         let mode = fs::metadata(settings.dir.join("patroni.log")).unwrap();
         assert_eq!(mode.permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_moved_away_is_made_anew() {
+        let dir = Scratch::new("moved");
+        let settings = LogFile {
+            dir: dir.0.clone(),
+            mode: 0o640,
+            kept: 1,
+            max_bytes: 10,
+        };
+        let mut current = Current::open(settings).unwrap();
+        current.append(b"line 1\n").unwrap();
+        let path = dir.0.join("patroni.log");
+        fs::rename(&path, dir.0.join("elsewhere")).unwrap();
+        current.append(b"line 2\n").unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), "line 2\n");
     }
 
     #[test]
