@@ -22,7 +22,7 @@ impl Turn<'_> {
     /// Where there is nothing: a copy of the leader, if one leads.
     pub(super) fn fill(&mut self) {
         self.s.pg.left_to_people = None;
-        if let Some((from, _)) = self.primary_leader() {
+        if let Some(from) = self.primary_leader_name().cloned() {
             let from = self.copy_source(from);
             return self.clone_from(from, "no data here");
         }

@@ -69,9 +69,10 @@ impl Turn<'_> {
     /// L5: look for proof while the record's age is no reason yet.
     fn seek_proof(&mut self) {
         let ageless = self.s.lock.ageless().next();
-        let Some(held) = self.s.other_holder().or(ageless).cloned() else {
+        let Some(held) = self.s.other_holder().or(ageless) else {
             return;
         };
+        let (holder, place) = (&held.holder, &held.place);
         let streaming = self
             .s
             .pg
@@ -82,7 +83,11 @@ impl Turn<'_> {
         if (streaming && !old) || self.s.pg.data == Some(DataDir::Empty) {
             return;
         }
-        if !held.place.container_id.is_empty() && self.may("proof", 1_000) {
+        if place.container_id.is_empty() {
+            return;
+        }
+        let (holder, place) = (holder.clone(), place.clone());
+        if self.may("proof", 1_000) {
             let fields = self
                 .s
                 .lock
@@ -91,8 +96,8 @@ impl Turn<'_> {
                 .map(|lock| lock.fields.clone());
             self.emit(Effect::SeekProof {
                 fields: fields.unwrap_or_default(),
-                holder: held.holder,
-                place: held.place,
+                holder,
+                place,
             });
         }
     }

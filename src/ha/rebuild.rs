@@ -47,7 +47,7 @@ impl Turn<'_> {
         if self.s.terminating {
             return Err("the member is being stopped".into());
         }
-        if self.primary_leader().is_none() {
+        if self.primary_leader_name().is_none() {
             return Err("Cluster has no leader, can not reinitialize".into());
         }
         if let Some(why) = self.untouchable() {
@@ -68,7 +68,7 @@ impl Turn<'_> {
         let Some(rebuild) = self.s.rebuild else {
             return false;
         };
-        let Some((from, _)) = self.primary_leader() else {
+        let Some(from) = self.primary_leader_name().cloned() else {
             return self.give_up_rebuild("there is no leader to copy any more");
         };
         match self.s.pg.process {

@@ -93,16 +93,20 @@ impl Turn<'_> {
     }
 
     /// The leader as a running primary: the only one to clone or rewind from.
-    pub(super) fn primary_leader(&self) -> Option<(Name, Member)> {
+    pub(super) fn primary_leader(&self) -> Option<(&Name, &Member)> {
         let held = self.s.other_holder()?;
-        let name = held.holder.name.clone();
-        let member = self.s.shared.as_ref()?.members.get(&name)?.clone();
+        let name = &held.holder.name;
+        let member = self.s.shared.as_ref()?.members.get(name)?;
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
-        let same = held.is_of_pod(&member);
+        let same = held.is_of_pod(member);
         let promised = self.s.promised_until(self.now).is_some();
         let alive = held.paused || promised || self.now < self.s.lock.changed_at + held.ttl_ms;
         (member.serves_as_leader() && same && alive && member.timeline.is_some())
             .then_some((name, member))
+    }
+
+    pub(super) fn primary_leader_name(&self) -> Option<&Name> {
+        self.primary_leader().map(|(name, _)| name)
     }
 
     pub(super) fn record_epoch(&self) -> Option<u64> {
@@ -151,7 +155,7 @@ impl Turn<'_> {
         };
         if let Some((name, member)) = self.primary_leader() {
             let stand = Stand::of_server(&facts);
-            let relation = self.relation(&stand, &member);
+            let (relation, name) = (self.relation(&stand, member), name.clone());
             if relation == Relation::Suspect {
                 self.confirm_line(&name, stand.history);
             }
@@ -185,9 +189,7 @@ impl Turn<'_> {
             return;
         }
         let since = *self.s.pg.unstreamed_since.get_or_insert(self.now);
-        let known = self
-            .primary_leader()
-            .is_some_and(|(name, _)| name == *leader);
+        let known = self.primary_leader_name() == Some(leader);
         if known && self.now >= since + UNSTREAMED_MS && self.may("CompareWal", UNSTREAMED_MS) {
             self.emit(Effect::CompareWal {
                 with: leader.clone(),

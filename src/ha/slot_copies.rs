@@ -69,9 +69,8 @@ impl Turn<'_> {
         };
         let mut missing = self.logical_of_leader();
         missing.retain(|name| found.iter().all(|slot| slot.name != *name));
-        let leader = self.primary_leader();
-        let Some((leader, _)) = leader.filter(|_| !missing.is_empty() && !self.s.rules.pause)
-        else {
+        let may = !missing.is_empty() && !self.s.rules.pause;
+        let Some(leader) = self.primary_leader_name().filter(|_| may).cloned() else {
             self.s.slots.copies.missing_since = None;
             return false;
         };
@@ -162,9 +161,9 @@ impl Turn<'_> {
         let slots = self.logical_of_leader();
         let asked = self.s.slots.copies.asked_in_stop == Some(down_since);
         let reached = self.s.position().map(|(_, lsn)| lsn);
-        let leader = self.primary_leader();
+        let leader = self.primary_leader_name().cloned();
         match (leader, reached) {
-            (Some((leader, _)), Some(reached)) if !asked && !slots.is_empty() => {
+            (Some(leader), Some(reached)) if !asked && !slots.is_empty() => {
                 self.s.slots.copies.asked_in_stop = Some(down_since);
                 self.fetch_slots(leader, slots, reached);
                 true
@@ -199,7 +198,10 @@ impl Turn<'_> {
                 Some(_) => {}
             }
         }
-        let Some((leader, _)) = self.primary_leader().filter(|_| !unsure.is_empty()) else {
+        if unsure.is_empty() {
+            return;
+        }
+        let Some(leader) = self.primary_leader_name().cloned() else {
             return;
         };
         if facts.streaming && self.may("ConfirmSlots", 3 * self.s.budgets.renew_ms) {

@@ -10,7 +10,7 @@
 
 use super::effect::{Effect, Rule};
 use super::event::PgFacts;
-use super::model::{Lsn, Ms, Name};
+use super::model::{Lsn, Ms};
 use super::slots::{ClusterType, SlotChange, SlotFacts, SlotKind, SlotRecord, slot_name};
 use super::step::Turn;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,10 @@ impl Turn<'_> {
             }
         }
         for slot in self.slots_of_members() {
-            self.s.slots.seen.insert(slot, self.now);
+            match self.s.slots.seen.get_mut(&slot) {
+                Some(seen_at) => *seen_at = self.now,
+                None => drop(self.s.slots.seen.insert(slot, self.now)),
+            }
         }
         let kept_ms = self.s.rules.member_slots_ttl_ms;
         let (now, paused) = (self.now, self.s.rules.pause);
@@ -46,18 +49,22 @@ impl Turn<'_> {
 
     /// Of the members that are there, this one included.
     fn slots_of_members(&mut self) -> BTreeSet<String> {
-        let mut slots = BTreeMap::<String, Name>::new();
+        let mut slots = BTreeSet::new();
         let mut clash = None;
         let shared = self.s.shared.as_ref();
-        for name in shared.iter().flat_map(|shared| shared.members.keys()) {
-            if let Some(other) = slots.insert(slot_name(name), name.clone()) {
-                clash = Some((other, name.clone()));
+        let names = || shared.iter().flat_map(|shared| shared.members.keys());
+        for name in names() {
+            let slot = slot_name(name);
+            if slots.contains(&slot) {
+                let other = names().find(|other| slot_name(other) == slot);
+                clash = other.map(|other| (slot, other.clone(), name.clone()));
+            } else {
+                slots.insert(slot);
             }
         }
         match clash {
             None => self.settled("slot-clash"),
-            Some((one, other)) => {
-                let slot = slot_name(&one);
+            Some((slot, one, other)) => {
                 let words = format!(
                     "name: {one} and {other} would both use the slot {slot}: one of them cannot \
                      stream; rename it"
@@ -65,7 +72,7 @@ impl Turn<'_> {
                 self.explain_once("slot-clash", Rule::Slots, words);
             }
         }
-        slots.into_keys().collect()
+        slots
     }
 
     /// What there has to be here, but for my own slot; logical ones are only made on a primary.

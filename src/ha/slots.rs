@@ -211,12 +211,12 @@ pub struct SlotTask {
 /// The slot of a member, as Patroni names it: lower case, `-` and `.` become `_`, anything else its
 /// code point (`u0032`), 63 characters at most.
 pub fn slot_name(member: &str) -> String {
-    let mut slot = String::new();
+    let mut slot = String::with_capacity(member.len());
     for character in member.to_lowercase().chars() {
         match character {
             'a'..='z' | '0'..='9' | '_' => slot.push(character),
             '-' | '.' => slot.push('_'),
-            other => slot = format!("{slot}u{:04}", u32::from(other)),
+            other => slot.push_str(&format!("u{:04}", u32::from(other))),
         }
     }
     slot.truncate(63);

@@ -195,7 +195,8 @@ pub(crate) enum Act {
 pub(crate) struct Scheduled {
     pub(crate) at: u64,
     pub(crate) order: u64,
-    pub(crate) act: Act,
+    /// Apart, since the queue moves its entries often.
+    pub(crate) act: Box<Act>,
 }
 
 impl PartialEq for Scheduled {

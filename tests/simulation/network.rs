@@ -305,14 +305,17 @@ impl World {
             ..Member::default()
         };
         let member = state.public_member(&base);
-        let positions = |m: &Member| Member {
-            lsn: None,
-            receive_lsn: None,
-            replay_lsn: None,
-            ..m.clone()
+        if member == n.published {
+            return;
+        }
+        let moved = Member {
+            lsn: member.lsn,
+            receive_lsn: member.receive_lsn,
+            replay_lsn: member.replay_lsn,
+            ..n.published.clone()
         };
-        let news = positions(&member) != positions(&n.published);
-        if news || (member != n.published && self.now >= n.published_at + 1_000) {
+        // Its position alone is published once a second.
+        if member != moved || self.now >= n.published_at + 1_000 {
             let life = n.life;
             self.nodes[node].published = member;
             self.nodes[node].published_at = self.now;

@@ -83,11 +83,16 @@ impl World {
             return;
         };
         let (tail, timeline) = (source.log[have..].to_vec(), source.timeline);
-        let (flushed, history) = (source.log.len(), source.history.clone());
+        let flushed = source.log.len();
+        let same = self.nodes[node].dir.whole();
+        let history = same.is_none_or(|mine| mine.history != source.history);
+        let history = history.then(|| source.history.clone());
         if let Some(disk) = self.nodes[node].dir.disk() {
             disk.log.extend(tail);
             disk.timeline = timeline;
-            disk.history = history;
+            if let Some(history) = history {
+                disk.history = history;
+            }
         }
         let (name, now) = (self.nodes[node].name.clone(), self.now);
         let released = self.flushed(from, &name, flushed, now);
@@ -104,12 +109,14 @@ impl World {
         flushed: usize,
         now: u64,
     ) -> Vec<Record> {
-        let name = name.to_owned();
         let Some(server) = &mut self.nodes[from].server else {
             return Vec::new();
         };
-        server.standbys.insert(name.clone(), (flushed, now));
-        if !server.sync.names.contains(&name) || !server.is_writable() || server.frozen {
+        match server.standbys.get_mut(name) {
+            Some(known) => *known = (flushed, now),
+            None => drop(server.standbys.insert(name.to_owned(), (flushed, now))),
+        }
+        if !server.sync.names.iter().any(|known| known == name) || !server.is_writable() || server.frozen {
             return Vec::new();
         }
         // As many as are needed must have it, and only one that is connected counts.

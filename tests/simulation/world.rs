@@ -215,7 +215,7 @@ impl World {
         self.queue.push(Reverse(Scheduled {
             at: self.now + delay,
             order: self.order,
-            act,
+            act: Box::new(act),
         }));
     }
 
@@ -281,7 +281,7 @@ impl World {
                 break;
             };
             self.now = next.at;
-            self.act(next.act);
+            self.act(*next.act);
             self.check();
         }
         if self.failure.is_none() {
