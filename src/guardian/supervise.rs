@@ -352,8 +352,8 @@ impl Guardian {
 
     fn start_agent(&mut self) {
         let now = boottime_ms();
-        let wait =
-            self.exit.is_some() || self.kill.clearing_agent() || now < self.agent.start_at_ms;
+        // One that was told "nothing runs" would take that for a verified stop (G4).
+        let wait = self.exit.is_some() || self.kill.active() || now < self.agent.start_at_ms;
         if self.agent.pid.is_some() || wait {
             return;
         }

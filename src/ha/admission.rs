@@ -19,8 +19,12 @@ impl Turn<'_> {
             return false;
         };
         let ever = shared.sync.leader.is_some() || self.s.sync_seen;
-        if !self.s.rules.synchronous_mode && (shared.config.rules.is_some() || !ever) {
+        let off = !self.s.rules.synchronous_mode && !self.set_outlives_mode();
+        if off && (shared.config.rules.is_some() || !ever) {
             return true;
+        }
+        if name == self.s.me.name && self.s.is_unproven_copy() {
+            return false;
         }
         if let Some(leader) = &shared.sync.leader {
             let listed = shared.sync.standbys.iter().any(|standby| standby == name);
@@ -35,11 +39,20 @@ impl Turn<'_> {
         new || self.last_holder().is_some_and(|holder| holder == name)
     }
 
+    /// The mode was switched off, and no leader has unpublished its set since: commits may have
+    /// waited for it to the end.
+    pub(super) fn set_outlives_mode(&self) -> bool {
+        let shared = self.s.shared.as_ref();
+        let listed = shared.is_some_and(|shared| !shared.sync.standbys.is_empty());
+        listed && self.s.rules.standby.is_none()
+    }
+
     /// The votes that I need before I may lead; 0 where the set alone, or the release, admits me.
     pub(super) fn votes_needed(&self) -> usize {
         let record = self.s.sync_record();
         let me = &self.s.me.name;
-        let voter = self.s.rules.synchronous_mode && record.standbys.contains(me);
+        let decides = self.s.rules.synchronous_mode || self.set_outlives_mode();
+        let voter = decides && record.standbys.contains(me);
         if !voter || record.leader.as_ref() == Some(me) || self.i_have_what_was_released() {
             return 0;
         }
@@ -123,6 +136,11 @@ impl Turn<'_> {
     /// Why I am not admitted, for people.
     pub(super) fn not_in_the_set(&self) -> String {
         let record = self.s.sync_record();
+        if self.s.is_unproven_copy() {
+            return "my data directory was made anew, and has not caught up with a leader since: \
+                    what the synchronous set says of me is not about this copy"
+                .to_owned();
+        }
         if let Some(leader) = &record.leader {
             if self.sync_admits(&self.s.me.name) {
                 let votes = record.quorum;

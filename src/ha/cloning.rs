@@ -98,6 +98,7 @@ impl Turn<'_> {
         }
         if self.may("Clone", 2 * self.s.budgets.renew_ms) {
             self.explain(Rule::Replica, format!("clone {from}: {why}"));
+            self.note_fresh_copy();
             self.begin(Op::Clone, Effect::Clone { from });
         }
     }

@@ -149,6 +149,13 @@ pub enum Effect {
         /// Mine.
         mine: Vec<HistoryEntry>,
     },
+    /// Ask the leader's server where its WAL ends now → `EndSaid`, or silence.
+    AskEnd {
+        /// The leader.
+        with: Name,
+        /// Of the copy that the answer is about.
+        number: u64,
+    },
     /// Ask the remote primary of a standby cluster who it is → `RemoteSeen`, or silence.
     AskRemote,
     /// Single-user recovery.
@@ -296,6 +303,7 @@ impl fmt::Display for Effect {
                 write!(f, "compare my history with that of {with}")
             }
             Self::CompareWal { with } => write!(f, "compare my last WAL with that of {with}"),
+            Self::AskEnd { with, .. } => write!(f, "ask {with} where its WAL ends"),
             Self::AskRemote => write!(f, "ask the remote primary who it is"),
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),

@@ -125,6 +125,15 @@ pub enum Event {
         /// Both left the same timeline at different positions.
         differs: bool,
     },
+    /// The leader's server says where its WAL ended when it was asked.
+    EndSaid {
+        /// Whose.
+        with: Name,
+        /// Of the copy that it was asked for.
+        number: u64,
+        /// Flushed there.
+        lsn: Lsn,
+    },
     /// The remote primary of a standby cluster says who it is.
     RemoteSeen(RemoteFacts),
     /// A peer answered, or did not within its deadline.

@@ -349,8 +349,7 @@ impl Turn<'_> {
                 if self.may_write_lock() {
                     let words = format!("release the lock: pre_promote does not agree: {why}");
                     self.explain(Rule::Handover, words);
-                    self.s.stand_aside_until = self.now + self.s.rules.ttl_ms;
-                    self.release(epoch);
+                    self.give_back("pre_promote does not agree", self.s.rules.ttl_ms);
                 }
             }
         }

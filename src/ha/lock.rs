@@ -308,6 +308,10 @@ pub struct LockBelief {
     /// The lock fields about which I voted: while they stand, no WAL is received (G10).
     #[serde(default)]
     pub voted: Option<String>,
+    /// My data directory was made anew, and what the published set says of my name it says of the
+    /// one before ([`super::fresh_copy`]).
+    #[serde(default)]
+    pub made_anew: bool,
 }
 
 /// Why a candidate need not wait: L5.

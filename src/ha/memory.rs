@@ -20,12 +20,17 @@ pub struct Memory {
     /// The lock fields about which it voted last (G10).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voted: Option<String>,
+    /// The copy in the data directory is not known to hold what the published set says of its
+    /// member.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_anew: bool,
 }
 
 impl Memory {
     /// There is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.marked.is_none() && self.mapped.is_none() && self.voted.is_none()
+        let records = self.marked.is_none() && self.mapped.is_none();
+        records && self.voted.is_none() && !self.made_anew
     }
 
     /// Whether it is that of this belief, renewals aside: an older renewal forbids the same.
@@ -33,6 +38,7 @@ impl Memory {
         same(self.marked.as_ref(), belief.marked.as_ref())
             && same(self.mapped.as_ref(), belief.mapped.as_ref())
             && self.voted == belief.voted
+            && self.made_anew == belief.made_anew
     }
 }
 
@@ -69,6 +75,7 @@ impl LockBelief {
             marked: self.marked.clone(),
             mapped: self.mapped.clone(),
             voted: self.voted.clone(),
+            made_anew: self.made_anew,
         }
     }
 
@@ -81,5 +88,6 @@ impl LockBelief {
         self.marked = memory.marked;
         self.mapped = memory.mapped;
         self.voted = memory.voted;
+        self.made_anew = memory.made_anew;
     }
 }

@@ -32,6 +32,7 @@ pub mod effect;
 mod election;
 pub mod event;
 pub mod failsafe;
+mod fresh_copy;
 mod full;
 mod handover;
 mod heir;

@@ -59,6 +59,12 @@ pub struct Pg {
     pub led_in: Option<u64>,
     /// It has been running without a stream since.
     pub unstreamed_since: Option<Ms>,
+    /// Its deadline has passed, and it is not known to be gone (G4).
+    #[serde(default)]
+    pub latched: bool,
+    /// It was told to leave recovery, by me or perhaps by an agent before me.
+    #[serde(default)]
+    pub may_be_promoting: bool,
     /// In recovery with nobody to receive WAL from, or nobody who sends any: since when.
     #[serde(default)]
     pub mute_since: Option<Ms>,
@@ -67,6 +73,9 @@ pub struct Pg {
     /// Clones that failed in a row, and the epoch of the leader they were made from.
     #[serde(default)]
     pub failed_clones: (u32, Option<u64>),
+    /// How far a copy that was made anew has to come.
+    #[serde(default)]
+    pub fresh_copy: super::fresh_copy::FreshCopy,
     /// Starts as the primary that failed in a row.
     pub failed_starts: u32,
     /// The settings changed since its files were written.
@@ -122,6 +131,9 @@ pub struct SyncTask {
     /// Published by writes that may still land, or have landed unseen: nothing that they promise is
     /// relaxed before a later write of the record is acknowledged.
     pub unsure: Vec<Voters>,
+    /// An agent before me led in this epoch, and what it wrote of the set may still land.
+    #[serde(default)]
+    pub inherited: bool,
 }
 
 /// A synchronous set that PostgreSQL enforces.

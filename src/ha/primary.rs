@@ -3,7 +3,7 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::{Op, PgFacts};
 use super::failsafe::UNMAPPED;
-use super::model::{DataDir, DataFacts};
+use super::model::{DataDir, DataFacts, Ms};
 use super::pause::MARKED;
 use super::remote::REMOTE;
 use super::shared::{Initialize, SharedWrite};
@@ -91,11 +91,8 @@ impl Turn<'_> {
         }
         if let Err((rule, why)) = self.admitted() {
             self.explain(rule, format!("the lock is mine but I must not lead: {why}"));
-            if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
-                && self.s.lease.in_flight.is_none()
-            {
-                self.release(epoch);
-                self.s.stand_aside_until = self.now + self.s.budgets.renew_ms;
+            if self.s.lease.in_flight.is_none() {
+                self.give_back(&why, self.s.budgets.renew_ms);
             }
             return false;
         }
@@ -203,13 +200,32 @@ impl Turn<'_> {
     /// A server in recovery that will not leave it, and another can do better: stop, then release.
     fn give_up_promoting(&mut self) {
         self.s.pg.failed_starts = 0;
-        self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
+        self.stop_and_release("PostgreSQL cannot be promoted here", 2 * self.s.rules.ttl_ms);
+    }
+
+    fn stop_and_release(&mut self, why: &str, aside_ms: Ms) {
+        self.s.stand_aside_until = self.now + aside_ms;
         self.s.handover = Some(Handover {
             to: None,
-            because: "PostgreSQL cannot be promoted here".to_owned(),
+            because: why.to_owned(),
             phase: HandoverPhase::Stopping,
             until: self.now + self.s.rules.primary_start_timeout_ms,
         });
+    }
+
+    /// The lock goes back, and for a while the race is left to others. L4: a server that may be on
+    /// its way out of recovery, by the order of an agent before me or by one that took too long, is
+    /// stopped before it is sworn that nothing writes, whatever its last reading says.
+    pub(super) fn give_back(&mut self, why: &str, aside_ms: Ms) {
+        let Some(held) = &self.s.lease.held else {
+            return;
+        };
+        let epoch = held.epoch;
+        if self.s.pg.may_be_promoting && self.s.pg.process != Process::Down {
+            return self.stop_and_release(why, aside_ms);
+        }
+        self.s.stand_aside_until = self.now + aside_ms;
+        self.release(epoch);
     }
 
     pub(super) fn bootstrap(&mut self) {
@@ -270,6 +286,7 @@ impl Turn<'_> {
             self.s.sync.in_force = None;
             self.note_admission();
             self.s.routed_epoch = None;
+            self.s.pg.may_be_promoting = true;
             self.begin(Op::Promote, Effect::Promote { sync });
         }
     }
@@ -281,6 +298,7 @@ impl Turn<'_> {
         if self.s.shared.is_none() || !self.knows_cluster() || self.s.is_on_trial() {
             return;
         }
+        self.lead_with_this_copy();
         self.publish_route();
         self.configure();
         self.keep_slots(facts);

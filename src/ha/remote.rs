@@ -94,7 +94,10 @@ impl Turn<'_> {
                 let words = "the cluster becomes a standby cluster";
                 self.stop(Stop::Fast, Rule::StandbyCluster, words);
             }
-            (Process::Running { .. }, Some(facts)) => self.standby_duties(standby, &facts),
+            (Process::Running { .. }, Some(facts)) => {
+                self.lead_with_this_copy();
+                self.standby_duties(standby, &facts);
+            }
             (Process::Down, _) => self.start_standby_leader(standby),
         }
     }

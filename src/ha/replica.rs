@@ -94,7 +94,9 @@ impl Turn<'_> {
 
     /// The leader as a running primary: the only one to clone or rewind from.
     pub(super) fn primary_leader(&self) -> Option<(&Name, &Member)> {
-        let held = self.s.other_holder()?;
+        // A Pod of my name that led before me is none to copy from.
+        let me = &self.s.me.name;
+        let held = self.s.other_holder().filter(|held| held.holder.name != *me)?;
         let name = &held.holder.name;
         let member = self.s.shared.as_ref()?.members.get(name)?;
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.
@@ -171,6 +173,7 @@ impl Turn<'_> {
         if self.feed_starved() {
             return;
         }
+        self.prove_fresh_copy(&facts, &leader);
         self.reconcile_slots(&facts);
         if self.tend_copies(&facts) {
             return;

@@ -36,4 +36,6 @@ pub enum Sabotage {
     PublishedFirst,
     /// G10 off: who voted goes on receiving WAL from the leader of before.
     VoterGoesOn,
+    /// A member that is listed may lead with whatever copy it has.
+    NameSuffices,
 }

@@ -272,6 +272,12 @@ impl State {
                 .is_some_and(|facts| !facts.in_recovery)
     }
 
+    /// Its deadline has passed (G4): whatever a dead disk still holds of it has been killed, and
+    /// acknowledges nothing any more. It stands in nobody's way.
+    fn is_fenced(&self, now: Ms) -> bool {
+        self.pg.latched || self.armed_until.is_some_and(|until| until <= now)
+    }
+
     /// My position for an election: from SQL when up, from the control file when down.
     pub fn position(&self) -> Option<(u32, Lsn)> {
         match (&self.pg.process, &self.pg.facts, &self.pg.data) {
@@ -349,14 +355,20 @@ impl State {
     pub fn peer_status(&self, now: Ms) -> Option<PeerStatus> {
         let (timeline, lsn) = self.position()?;
         // Who has just given the lock away must not hold up the one it was given to.
-        let eligible = self.repaired() && now >= self.stand_aside_until;
+        let proven = !self.rules.synchronous_mode || !self.is_unproven_copy();
+        let eligible = self.repaired() && proven && now >= self.stand_aside_until;
         Some(PeerStatus {
-            primary: self.is_primary(),
+            primary: self.is_primary() && !self.is_fenced(now),
             timeline,
             lsn,
             eligible,
             patroni: false,
         })
+    }
+
+    /// What the published set says of me is not about the copy that I have.
+    pub(super) fn is_unproven_copy(&self) -> bool {
+        self.lock.made_anew && !self.sabotaged(Sabotage::NameSuffices)
     }
 
     /// The data directory may lead: whole, not being rebuilt, not forbidden by a tag.

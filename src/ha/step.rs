@@ -111,6 +111,7 @@ impl Turn<'_> {
             Event::DeadlineLatched => {
                 self.s.lease.held = None;
                 self.s.armed_until = None;
+                self.s.pg.latched = true;
                 self.explain(
                     Rule::G1,
                     "the deadline has passed: PostgreSQL dies, the lock is not mine",
@@ -118,6 +119,8 @@ impl Turn<'_> {
             }
             Event::PostmasterRuns { as_primary } => {
                 self.settled("left");
+                self.s.pg.latched = false;
+                self.s.pg.may_be_promoting = false;
                 self.s.pg.process = Process::Running { as_primary };
             }
             Event::PostmasterGone { why } => self.absorb_gone(&why),
@@ -134,9 +137,11 @@ impl Turn<'_> {
                     // It is through, whatever failed.
                     self.s.hooks.bootstrap_failed = None;
                 }
+                self.recognize_copy(&data);
                 self.s.pg.data = Some(data);
             }
             Event::WalCompared { with, differs } => self.absorb_comparison(&with, differs),
+            Event::EndSaid { with, number, lsn } => self.absorb_end(&with, number, lsn),
             Event::HistoryCompared { with, differs } => self.absorb_line(&with, differs),
             Event::OpDone { op, result } => self.absorb_op(&op, result),
             Event::SyncSet { wanted, lsn, shown } => {
@@ -213,6 +218,8 @@ impl Turn<'_> {
             held.armed = false;
         }
         let pg = &mut self.s.pg;
+        pg.latched = false;
+        pg.may_be_promoting = false;
         if pg.process != Process::Down {
             pg.stopped_by_others = pg.stopping.is_none();
         }
@@ -265,6 +272,9 @@ impl Turn<'_> {
             self.s.pg.op = None;
         }
         let failed = result.is_err();
+        if *op == Op::Clone {
+            self.end_fresh_copy(failed);
+        }
         if let Err(why) = result {
             self.explain(Rule::Replica, format!("{op:?} failed: {why}"));
             self.restart_failed(op, &why);

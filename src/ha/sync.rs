@@ -40,6 +40,12 @@ impl Turn<'_> {
             self.explain_once("sync", Rule::Sync, words);
             return self.publish(Voters::default());
         }
+        if self.s.sync.inherited {
+            // A write of mine that is acknowledged comes after whatever the agent before me sent.
+            let words = format!("publish {published} again: an agent before me wrote it");
+            self.explain_once("sync", Rule::Sync, words);
+            return self.publish(published);
+        }
         if self.patient(facts, &published.standbys) {
             return;
         }
@@ -229,7 +235,10 @@ impl Turn<'_> {
         }
         let left = self.s.sync.leaving.take();
         match outcome {
-            Outcome::Done(_) => self.s.sync.unsure.clear(),
+            Outcome::Done(_) => {
+                self.s.sync.unsure.clear();
+                self.s.sync.inherited = false;
+            }
             Outcome::Refused { .. } => {}
             Outcome::Conflict | Outcome::Unknown { .. } => {
                 let known = &mut self.s.sync.unsure;

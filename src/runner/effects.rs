@@ -80,6 +80,7 @@ impl Runner {
             | Effect::Rewind { .. }
             | Effect::CompareWal { .. }
             | Effect::CompareHistory { .. }
+            | Effect::AskEnd { .. }
             | Effect::CrashRecover
             | Effect::Checkpoint
             | Effect::Configure

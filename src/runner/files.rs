@@ -37,10 +37,16 @@ impl Files {
         write: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.still(turn)?;
+        write()
+    }
+
+    /// No later operation has begun.
+    pub(super) fn still(&self, turn: u64) -> Result<(), String> {
         if self.newest.load(SeqCst) != turn {
             return Err("a later operation writes the files".to_owned());
         }
-        write()
+        Ok(())
     }
 }
 

@@ -174,7 +174,7 @@ pub(super) async fn run_ask_vote(
 }
 
 /// Our own peers say exactly what the race asks; of a Patroni it is read from its status.
-fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
+pub(super) fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
     if let Some(extras) = &status.pgwarden {
         return extras.race.clone();
     }

@@ -1,9 +1,11 @@
 //! Whether this member is on the leader's line of history, asked of the leader's server.
 
 use super::Context;
+use super::kube::as_candidate;
 use super::server::STATEMENT;
-use crate::ha::event::Event;
+use crate::ha::event::{Event, PeerStatus};
 use crate::ha::model::{HistoryEntry, Name, fork_elsewhere};
+
 use crate::ha::remote::{RemoteFacts, Standby};
 use crate::postgres::session::Session;
 use crate::postgres::{Source, history, lines};
@@ -51,6 +53,41 @@ pub(super) async fn run_ask_remote(context: Arc<Context>, source: Source) {
             let words = format!("standby_cluster: {remote} cannot be asked: {error}");
             context.complaints.say(REMOTE_SILENT, words);
         }
+    }
+}
+
+/// Whose WAL, and for which copy.
+pub(super) struct AskEnd {
+    pub(super) with: Name,
+    pub(super) number: u64,
+}
+
+/// Where a leader's WAL ends. A server that lets replicas stream and nothing else is asked by its
+/// agent, which has read it a moment ago.
+pub(super) async fn run_ask_end(
+    context: Arc<Context>,
+    source: Source,
+    api_url: String,
+    ask: AskEnd,
+) {
+    let pg = context.postgres();
+    let end = async {
+        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
+        lines::end_of_wal(&session, STATEMENT).await
+    };
+    let AskEnd { with, number } = ask;
+    let error = match end.await {
+        Ok(lsn) => return context.tell(Event::EndSaid { with, number, lsn }).await,
+        Err(error) => error,
+    };
+    let security = context.security.current();
+    let said = security.peers().get_patroni(&api_url, STATEMENT).await;
+    let status = said.ok().filter(|status| status.name == with);
+    match status.as_ref().and_then(as_candidate) {
+        Some(PeerStatus {
+            primary: true, lsn, ..
+        }) => context.tell(Event::EndSaid { with, number, lsn }).await,
+        _ => tracing::info!(%error, "{with} cannot be asked where its WAL ends"),
     }
 }
 

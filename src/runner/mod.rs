@@ -326,19 +326,24 @@ impl Runner {
     }
 
     /// G1: on disk before anything that follows from it.
-    fn remember(&mut self) {
+    /// False: it is not, and an agent after me would not know.
+    fn remember(&mut self) -> bool {
         self.remember_slots();
         if self.remembered.is_of(&self.state.lock) {
-            return;
+            return true;
         }
         let memory = self.state.lock.memory();
         match crate::agent::notes::write_memory(&self.memory_file, &memory) {
             Ok(()) => {
                 self.context.complaints.settle(FORGETFUL);
                 self.remembered = memory;
+                true
             }
             // Tried again with the next step.
-            Err(error) => self.context.complaints.say(FORGETFUL, error.to_string()),
+            Err(error) => {
+                self.context.complaints.say(FORGETFUL, error.to_string());
+                false
+            }
         }
     }
 
@@ -365,9 +370,10 @@ impl Runner {
         self.troubles.absorb(&event);
         let effects = step(&mut self.state, event, now);
         self.journal.record(now, note, &effects);
-        self.remember();
+        let remembered = self.remember();
         self.tell_news(fact, &effects, now);
         for effect in effects {
+            let effect = if remembered { effect } else { unvouched(effect) };
             match &effect {
                 Effect::Explain {
                     rule: Rule::Untouched,
@@ -385,5 +391,18 @@ impl Runner {
             self.run_effect(effect);
         }
         self.tell_everybody(now);
+    }
+}
+
+/// What may leave although the memory could not be written: no vote, since an agent after me would
+/// not stand by it (G10).
+fn unvouched(effect: Effect) -> Effect {
+    match effect {
+        Effect::Vote { id, .. } => Effect::Answer {
+            id,
+            done: false,
+            text: "the vote cannot be kept beside the data directory".to_owned(),
+        },
+        other => other,
     }
 }

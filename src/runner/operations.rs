@@ -29,7 +29,7 @@ impl Runner {
                 self.spawn(server::run_start_replica(context, turn, follow));
             }
             Effect::Stop { how } => self.spawn(server::run_stop(context, how)),
-            Effect::Promote { sync } => self.spawn(server::run_promote(context, sync)),
+            Effect::Promote { sync } => self.spawn(server::run_promote(context, turn, sync)),
             Effect::StopReceiver => self.spawn(files::run_stop_receiver(context, turn)),
             Effect::Follow { upstream } => match self.follow(&upstream) {
                 Some(follow) => self.spawn(files::run_follow(context, turn, follow)),
@@ -55,6 +55,15 @@ impl Runner {
             Effect::CompareHistory { with, mine } => {
                 if let Some(source) = self.source(&with) {
                     self.spawn(lines::run_compare_history(context, source, with, mine));
+                }
+            }
+            Effect::AskEnd { with, number } => {
+                let shared = self.state.shared.as_ref();
+                let member = shared.and_then(|shared| shared.members.get(&with));
+                let api_url = member.map_or_else(String::new, |member| member.api_url.clone());
+                if let Some(source) = self.source(&with) {
+                    let ask = lines::AskEnd { with, number };
+                    self.spawn(lines::run_ask_end(context, source, api_url, ask));
                 }
             }
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
@@ -109,6 +118,7 @@ fn works_on_files(effect: &Effect) -> bool {
         effect,
         Effect::StartPrimary { .. }
             | Effect::StartReplica { .. }
+            | Effect::Promote { .. }
             | Effect::Follow { .. }
             | Effect::Configure
             | Effect::StopReceiver

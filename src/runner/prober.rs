@@ -141,16 +141,23 @@ pub(super) async fn run(
         let archive = pg.parameters.get("restore_command");
         let archived = archive.is_some_and(|command| !command.trim().is_empty());
         let asked_at = boottime_ms();
-        let answer = probe.facts(&pg, limit).await;
+        let mut answer = probe.facts(&pg, limit).await;
         let now = boottime_ms();
-        match answer {
-            Ok(mut facts) => {
-                correct_timeline(&context, &mut facts).await;
-                newest.correct(&mut facts);
-                pending
-                    .complete(&context, &mut probe, &mut facts, now)
-                    .await;
+        if let Ok(facts) = &mut answer {
+            // A disk that does not answer must not keep the verdict from being passed (G9).
+            let read = async {
+                correct_timeline(&context, facts).await;
+                newest.correct(facts);
+                pending.complete(&context, &mut probe, facts, now).await;
                 history.keep_up(&context, facts.timeline).await;
+            };
+            if tokio::time::timeout(2 * limit, read).await.is_err() {
+                probe.disconnect();
+                answer = Err(SqlError::Timeout(2 * limit.as_millis()));
+            }
+        }
+        match answer {
+            Ok(facts) => {
                 let event = Event::PgSeen(PgFacts {
                     asked_at,
                     archived,

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// One statement of the agent.
 pub(super) const STATEMENT: Duration = Duration::from_secs(5);
+/// Before that: a disk that takes no writes must not hold a leader for ever in its start (G9).
+const PREPARE: Duration = Duration::from_secs(30);
 /// Forking, or refusing to.
 const FORK: Duration = Duration::from_secs(10);
 /// A replica that has not reached consistency by then goes on by itself.
@@ -60,19 +62,10 @@ async fn fork(
     primary: bool,
     sync: SyncSetting,
 ) -> Done {
-    let files = Arc::clone(&context.files);
-    let pg = sockets::placed(context.checked_postgres().await).await?;
-    context.note_place(pg.place());
-    let known = context.dcs.known_config();
-    let on_trial = context.on_trial.load(SeqCst);
-    let prepared = blocking(move || {
-        files.write(turn, || {
-            configuration::keep_copy(&pg.data_dir, &known);
-            refuse_trial(&pg.data_dir, on_trial && primary)?;
-            prepare(&pg, &follow, primary, &sync)
-        })
-    });
-    let prepared = prepared.await?;
+    let prepared = tokio::time::timeout(PREPARE, lay_out(context, turn, follow, primary, sync));
+    let prepared = prepared
+        .await
+        .map_err(|_| "the files of the server could not be written in time".to_owned())??;
     for note in &prepared.notes {
         tracing::warn!("{note}");
     }
@@ -107,6 +100,29 @@ async fn fork(
         .refused
         .clone()
         .map_or(Ok(()), |why| Err(format!("the guardian refused: {why}")))
+}
+
+/// The files of the server that is to start. A turn that is over by then writes nothing.
+async fn lay_out(
+    context: &Context,
+    turn: u64,
+    follow: Follow,
+    primary: bool,
+    sync: SyncSetting,
+) -> Result<start::Launch, String> {
+    let files = Arc::clone(&context.files);
+    let pg = sockets::placed(context.checked_postgres().await).await?;
+    context.note_place(pg.place());
+    let known = context.dcs.known_config();
+    let on_trial = context.on_trial.load(SeqCst);
+    blocking(move || {
+        files.write(turn, || {
+            configuration::keep_copy(&pg.data_dir, &known);
+            refuse_trial(&pg.data_dir, on_trial && primary)?;
+            prepare(&pg, &follow, primary, &sync)
+        })
+    })
+    .await
 }
 
 /// A new cluster that did not get through its bootstrap does not start again (L9).
@@ -267,8 +283,8 @@ pub(super) async fn run_stop(context: Arc<Context>, how: Stop) {
     }
 }
 
-pub(super) async fn run_promote(context: Arc<Context>, sync: SyncSetting) {
-    let result = promote(&context, sync).await;
+pub(super) async fn run_promote(context: Arc<Context>, turn: u64, sync: SyncSetting) {
+    let result = promote(&context, turn, sync).await;
     let promoted = result.is_ok();
     report(&context, Op::Promote, result).await;
     if promoted {
@@ -276,14 +292,18 @@ pub(super) async fn run_promote(context: Arc<Context>, sync: SyncSetting) {
     }
 }
 
-async fn promote(context: &Context, sync: SyncSetting) -> Done {
+async fn promote(context: &Context, turn: u64, sync: SyncSetting) -> Done {
     let dir = context.settings().postgresql.data_dir.clone();
     // A replica was started with this already, but where the mode has changed since: a reload would
     // only wake the start process a moment before the signal that counts.
     if !config::has_sync(&dir, &sync) {
         standbys::set_sync(context, &sync).await?;
     }
-    blocking(move || control::write_promote_trigger(&dir).map_err(words)).await?;
+    let files = Arc::clone(&context.files);
+    let trigger = move || control::write_promote_trigger(&dir).map_err(words);
+    blocking(move || files.write(turn, trigger)).await?;
+    // The disk may have held the trigger up until another server runs here, which is not meant.
+    context.files.still(turn)?;
     context.unchecked.store(true, SeqCst);
     let usr1 = Request::Signal {
         signal: PostmasterSignal::Usr1,

@@ -44,6 +44,30 @@ pub(crate) fn die_stopping(world: &mut World, node: usize) {
     world.schedule(delay, Act::KillAgent { node });
 }
 
+/// Every other time a base backup is taken; else the leader's node dies, and a standby that it had
+/// listed comes back with an empty volume before the leader does: a backup is all that it finds.
+pub(crate) fn wipe_a_standby(world: &mut World) {
+    let Some(leader) = world.leader() else { return };
+    if world.archive.is_none() {
+        world.archive = world.nodes[leader].dir.whole().cloned();
+        return;
+    }
+    let sync = world.store.shared_view().sync.clone();
+    let runs = |n: &Node| n.dir.whole().is_some() && n.guardian != 0;
+    let mut listed = world.nodes.iter().filter(|n| sync.standbys.contains(&n.name));
+    let standby = listed.next().map(|n| n.index);
+    let Some(standby) = standby.filter(|_| world.nodes.iter().all(runs)) else {
+        return;
+    };
+    world.note(|| format!("FAULT the node of the leader {leader} is lost"));
+    for (node, delay) in [(leader, 6 * TTL_MS), (standby, 200)] {
+        world.kill_pod(node);
+        let new_uid = true;
+        world.schedule(delay, Act::StartPod { node, new_uid });
+    }
+    Fault::lose_volume(world, standby);
+}
+
 /// Nothing wakes it up again.
 pub(crate) fn hang(world: &mut World) {
     let frozen = |server: &Server| server.frozen;

@@ -2,12 +2,13 @@
 
 use crate::act::Act;
 use crate::node::Life;
-use crate::server::{Disk, Server};
+use crate::server::{ARCHIVE, Disk, Server};
 use crate::world::{Bug, World};
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
-use pgwarden::ha::model::{Identity, fork_elsewhere};
+use pgwarden::ha::cloning::NOBODY;
+use pgwarden::ha::model::{Identity, Lsn, fork_elsewhere};
 use pgwarden::ha::quorum::SyncSetting;
 
 impl World {
@@ -149,6 +150,20 @@ impl World {
                 self.finish(node, Op::Follow, None, (5, 100));
             }
             Effect::Initdb => self.finish(node, Op::Initdb, None, (500, 2_000)),
+            Effect::Clone { from } if from == NOBODY => {
+                self.finish(node, Op::Clone, Some(ARCHIVE), (300, 3_000));
+            }
+            Effect::AskEnd { with, number } => {
+                let from = self.source(node, &with);
+                let cut = self.nodes[node].cut_peers || self.nodes[from].cut_peers;
+                let theirs = self.nodes[from].server.as_ref();
+                let answers = theirs.is_some_and(|s| s.started && !s.frozen) && !cut;
+                if let Some(disk) = self.nodes[from].dir.whole().filter(|_| answers) {
+                    let lsn = Lsn(disk.log.len() as u64);
+                    let delay = self.rng.range(2, 300);
+                    self.tell(delay, node, life, Event::EndSaid { with, number, lsn });
+                }
+            }
             Effect::Clone { from } => {
                 let source = self.source(node, &from);
                 self.finish(node, Op::Clone, Some(source), (300, 3_000));

@@ -30,6 +30,7 @@ impl Fault {
             Faults::Hung => return directed::hang(world),
             Faults::LockLost => return directed::lose_the_lock(world, target),
             Faults::LateAnswer => return directed::answer_late(world, target),
+            Faults::WipedStandby => return directed::wipe_a_standby(world),
             Faults::DiesStopping => return directed::die_stopping(world, target),
             Faults::Mixed | Faults::Frozen => {}
         }
@@ -228,8 +229,13 @@ impl Fault {
         if !healthy || world.leader().is_none() || leads {
             return;
         }
-        world.note(|| format!("FAULT the volume of replica {node} is lost"));
         Self::kill_pod(world, node);
+        Self::lose_volume(world, node);
+    }
+
+    /// Of a pod that is gone.
+    pub(crate) fn lose_volume(world: &mut World, node: usize) {
+        world.note(|| format!("FAULT the volume of replica {node} is lost"));
         world.nodes[node].dir = Dir::Empty;
         world.nodes[node].memory = Memory::default();
         world.nodes[node].owned_slots.clear();

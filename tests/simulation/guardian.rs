@@ -2,7 +2,7 @@
 
 use crate::act::Act;
 use crate::node::Life;
-use crate::server::{Dir, Disk, Record, Server};
+use crate::server::{ARCHIVE, Dir, Disk, Record, Server};
 use crate::world::{Bug, TTL_MS, World};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::model::{ControlState, Lsn};
@@ -330,6 +330,9 @@ impl World {
         let id = self.next_id();
         let mut result = Ok(());
         let copy: Option<Disk> = source.and_then(|from| {
+            if from == ARCHIVE {
+                return self.archive.clone();
+            }
             let good = self.can_be_copied(from, node);
             self.nodes[from].dir.whole().filter(|_| good).cloned()
         });

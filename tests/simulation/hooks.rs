@@ -1,7 +1,7 @@
 //! The twins of the user's commands: callbacks are heard, hooks take their time, fail, hang for
 //! longer than anybody waits, and answer too late.
 
-use crate::world::World;
+use crate::world::{Faults, World};
 use pgwarden::ha::event::Event;
 use pgwarden::ha::hooks::{Guard, Wanted};
 
@@ -12,12 +12,12 @@ impl World {
             callbacks: true,
             pre_promote: true,
             before_stop: true,
-            copies_without_leader: false,
+            copies_without_leader: self.options.faults == Faults::WipedStandby,
             bootstraps: true,
         };
         self.options
             .seed
-            .is_multiple_of(3)
+            .is_multiple_of(if all.copies_without_leader { 1 } else { 3 })
             .then_some(Event::HooksWanted(all))
     }
 

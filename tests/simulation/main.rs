@@ -288,6 +288,11 @@ fn a_voter_that_goes_on_receiving_is_caught() {
 }
 
 #[test]
+fn a_listed_member_with_another_copy_is_caught() {
+    is_caught_under(Faults::WipedStandby, Bug::Core(Sabotage::NameSuffices));
+}
+
+#[test]
 fn timeline_check_off_is_caught() {
     is_caught(Bug::Core(Sabotage::TimelineCheckOff));
 }

@@ -13,6 +13,9 @@ pub(crate) struct Record {
     pub(crate) id: u64,
 }
 
+/// The source of a copy that is no node.
+pub(crate) const ARCHIVE: usize = usize::MAX;
+
 /// What survives a crash.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {

@@ -8,6 +8,7 @@ use crate::maintenance;
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
+use crate::server::Disk;
 use crate::slots;
 use crate::votes::{self, Candidate};
 use pgwarden::ha::shared::{Repair, Rules, SyncRules};
@@ -69,6 +70,8 @@ pub(crate) enum Faults {
     LateAnswer,
     /// The leader is cut off, and its agent dies while PostgreSQL stops.
     DiesStopping,
+    /// The leader's node dies, and with it the volume of a standby that it had listed.
+    WipedStandby,
 }
 
 impl Bug {
@@ -85,6 +88,7 @@ impl Bug {
             "promise" => Self::Core(Sabotage::PromiseForgotten),
             "map" => Self::Core(Sabotage::MapIgnored),
             "votes" => Self::Core(Sabotage::VotesIgnored),
+            "name" => Self::Core(Sabotage::NameSuffices),
             "voter" => Self::Core(Sabotage::VoterGoesOn),
             "credit" => Self::Core(Sabotage::CreditFromAnswer),
             "publish" => Self::Core(Sabotage::PublishedFirst),
@@ -97,7 +101,7 @@ impl Bug {
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, version, guardian, disarm, unlocked, silence, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, name, version, guardian, disarm, unlocked, silence, cas, wallclock"
                 )
             }
         }
@@ -144,6 +148,8 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) store: Store,
     pub(crate) backup: Option<Store>,
+    /// A base backup, for members that are filled while nobody leads.
+    pub(crate) archive: Option<Disk>,
     pub(crate) nodes: Vec<Node>,
     /// Of the pods, as their controller counts.
     pub(crate) revision: u64,
@@ -193,6 +199,7 @@ impl World {
             rng,
             store: Store::new(rules, options.bug == Bug::CompareAndSwapOff),
             backup: None,
+            archive: None,
             nodes,
             revision: 0,
             oracle: Oracle::default(),
