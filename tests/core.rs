@@ -24,6 +24,8 @@ mod conditions;
 mod configuring;
 #[path = "core/divergence.rs"]
 mod divergence;
+#[path = "core/doubts.rs"]
+mod doubts;
 #[path = "core/edited.rs"]
 mod edited;
 #[path = "core/election.rs"]

@@ -200,7 +200,10 @@ impl Turn<'_> {
     /// A server in recovery that will not leave it, and another can do better: stop, then release.
     fn give_up_promoting(&mut self) {
         self.s.pg.failed_starts = 0;
-        self.stop_and_release("PostgreSQL cannot be promoted here", 2 * self.s.rules.ttl_ms);
+        self.stop_and_release(
+            "PostgreSQL cannot be promoted here",
+            2 * self.s.rules.ttl_ms,
+        );
     }
 
     fn stop_and_release(&mut self, why: &str, aside_ms: Ms) {

@@ -100,7 +100,8 @@ impl Turn<'_> {
         if self.recovers_first(data, &stand) {
             return;
         }
-        let Some((name, leader)) = self.primary_leader().map(|(n, m)| (n.clone(), m.clone())) else {
+        let Some((name, leader)) = self.primary_leader().map(|(n, m)| (n.clone(), m.clone()))
+        else {
             if stand.replica {
                 let leader = self.leader_name();
                 let upstream = leader.and_then(|leader| self.upstream_under(leader));

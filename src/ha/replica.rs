@@ -96,7 +96,10 @@ impl Turn<'_> {
     pub(super) fn primary_leader(&self) -> Option<(&Name, &Member)> {
         // A Pod of my name that led before me is none to copy from.
         let me = &self.s.me.name;
-        let held = self.s.other_holder().filter(|held| held.holder.name != *me)?;
+        let held = self
+            .s
+            .other_holder()
+            .filter(|held| held.holder.name != *me)?;
         let name = &held.holder.name;
         let member = self.s.shared.as_ref()?.members.get(name)?;
         // L1: the status must be of the pod that holds the lock, and the lock must be alive.

@@ -133,7 +133,9 @@ impl Turn<'_> {
             return Err("I lead".to_owned());
         }
         if state.is_unproven_copy() {
-            return Err("my copy was made anew and has not caught up with a leader since".to_owned());
+            return Err(
+                "my copy was made anew and has not caught up with a leader since".to_owned(),
+            );
         }
         if let Vacancy::Held { .. } = self.vacancy() {
             return Err("the lock is not free as I see it".to_owned());

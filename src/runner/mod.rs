@@ -373,7 +373,11 @@ impl Runner {
         let remembered = self.remember();
         self.tell_news(fact, &effects, now);
         for effect in effects {
-            let effect = if remembered { effect } else { unvouched(effect) };
+            let effect = if remembered {
+                effect
+            } else {
+                unvouched(effect)
+            };
             match &effect {
                 Effect::Explain {
                     rule: Rule::Untouched,

@@ -54,7 +54,10 @@ pub(crate) fn wipe_a_standby(world: &mut World) {
     }
     let sync = world.store.shared_view().sync.clone();
     let runs = |n: &Node| n.dir.whole().is_some() && n.guardian != 0;
-    let mut listed = world.nodes.iter().filter(|n| sync.standbys.contains(&n.name));
+    let mut listed = world
+        .nodes
+        .iter()
+        .filter(|n| sync.standbys.contains(&n.name));
     let standby = listed.next().map(|n| n.index);
     let Some(standby) = standby.filter(|_| world.nodes.iter().all(runs)) else {
         return;

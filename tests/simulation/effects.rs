@@ -4,10 +4,10 @@ use crate::act::Act;
 use crate::node::Life;
 use crate::server::{ARCHIVE, Disk, Server};
 use crate::world::{Bug, World};
+use pgwarden::ha::cloning::NOBODY;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
-use pgwarden::ha::cloning::NOBODY;
 use pgwarden::ha::model::{Identity, Lsn, fork_elsewhere};
 use pgwarden::ha::quorum::SyncSetting;
 

@@ -116,7 +116,10 @@ impl World {
             Some(known) => *known = (flushed, now),
             None => drop(server.standbys.insert(name.to_owned(), (flushed, now))),
         }
-        if !server.sync.names.iter().any(|known| known == name) || !server.is_writable() || server.frozen {
+        if !server.sync.names.iter().any(|known| known == name)
+            || !server.is_writable()
+            || server.frozen
+        {
             return Vec::new();
         }
         // As many as are needed must have it, and only one that is connected counts.

@@ -1,0 +1,228 @@
+//! What a name, a reading or a fresh agent does not prove: found by a hostile review of the core.
+
+// The exemption of clippy.toml reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
+use super::conditions::{acknowledge, directory, edit_rules, leader, member, shared_seen, tick};
+use super::synchronous::{enforces_b, probe, published, written};
+use super::*;
+use pgwarden::ha::effect::Stop;
+use pgwarden::ha::event::{Ask, Op};
+use pgwarden::ha::lock::Outcome;
+use pgwarden::ha::shared::{SharedWrite, SyncRecord};
+
+/// `a` is a replica of a synchronous cluster led by `b`, with `listed` published.
+fn replica_of_a_set(listed: &[&str], synchronous_mode: bool) -> State {
+    let mut state = replica();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    shared
+        .members
+        .insert("b".into(), member("running", "primary"));
+    shared.config.rules = Some(Rules {
+        synchronous_mode,
+        ..rules()
+    });
+    shared.sync = SyncRecord {
+        leader: Some("b".into()),
+        standbys: listed.iter().map(|name| (*name).to_owned()).collect(),
+        quorum: 0,
+        resource_version: Some("60".into()),
+    };
+    read(&mut state, held("b", 4, 50), START + 1);
+    shared_seen(&mut state, shared, true, START + 2);
+    state
+}
+
+/// Whether it claims the lock of `b`, which has gone silent.
+fn claims(state: &mut State) -> bool {
+    let lock = held("b", 4, 50);
+    run_until(state, &lock, START + 10, START + 30_000).is_some()
+}
+
+fn leader_is_seen(state: &mut State) -> Vec<Effect> {
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    let mut primary = member("running", "primary");
+    (primary.pod_uid, primary.timeline) = ("uid-b".into(), Some(1));
+    shared.members.insert("b".into(), primary);
+    shared_seen(state, shared, true, START + 5)
+}
+
+/// The directory is made anew from `b`, and its server runs.
+fn made_anew(state: &mut State) {
+    let why = "its Pod was replaced".to_owned();
+    step(state, Event::PostmasterGone { why }, START + 3);
+    step(state, Event::DataSeen(DataDir::Empty), START + 4);
+    let effects = leader_is_seen(state);
+    let clones = |e: &Effect| matches!(e, Effect::Clone { .. });
+    assert!(effects.iter().any(clones), "{effects:?}");
+}
+
+fn copied(state: &mut State, result: Result<(), String>, data: DataDir) {
+    let op = Op::Clone;
+    step(state, Event::OpDone { op, result }, START + 6);
+    step(state, Event::DataSeen(data), START + 7);
+    let op = Op::StartReplica;
+    let running = Event::PostmasterRuns { as_primary: false };
+    step(state, running, START + 8);
+    step(state, Event::OpDone { op, result: Ok(()) }, START + 9);
+}
+
+#[test]
+fn a_listed_member_leads_with_the_copy_that_was_listed_only() {
+    for (proven, end) in [(None, 0), (Some(100), 100), (Some(101), 101)] {
+        let mut state = replica_of_a_set(&["a"], true);
+        made_anew(&mut state);
+        let data = directory(ControlState::ShutDownInRecovery, true);
+        copied(&mut state, Ok(()), data);
+        let effects = step(&mut state, Event::PgSeen(facts(true)), START + 9);
+        let asks = effects.iter().find_map(|effect| match effect {
+            Effect::AskEnd { with, number } => Some((with.clone(), *number)),
+            _ => None,
+        });
+        let (with, number) = asks.expect("it asks where the leader's WAL ends");
+        if proven.is_some() {
+            let lsn = Lsn(end);
+            // What was asked for a copy before says nothing about this one.
+            let old = Event::EndSaid {
+                with: with.clone(),
+                number: number - 1,
+                lsn: Lsn(1),
+            };
+            step(&mut state, old, START + 9);
+            step(&mut state, Event::EndSaid { with, number, lsn }, START + 9);
+            step(&mut state, Event::PgSeen(facts(true)), START + 9);
+        }
+        // It has come to 100.
+        assert_eq!(claims(&mut state), proven == Some(100), "{end}");
+    }
+}
+
+#[test]
+fn the_copy_before_one_that_failed_counts_as_ever() {
+    for (left, counts) in [
+        (directory(ControlState::ShutDownInRecovery, true), true),
+        (DataDir::Empty, false),
+    ] {
+        let mut state = replica_of_a_set(&["a"], true);
+        // Another promotion under one timeline: a copy is begun although there is a directory.
+        state.pg.twin_of = Some(4);
+        let why = "stopped".to_owned();
+        step(&mut state, Event::PostmasterGone { why }, START + 3);
+        let before = directory(ControlState::ShutDownInRecovery, true);
+        leader_is_seen(&mut state);
+        step(&mut state, Event::DataSeen(before), START + 5);
+        assert_eq!(state.pg.op, Some(Op::Clone));
+        assert!(state.lock.made_anew);
+        copied(&mut state, Err("no route".to_owned()), left);
+        assert_eq!(!state.lock.made_anew, counts);
+    }
+}
+
+#[test]
+fn a_copy_that_was_made_anew_does_not_vote() {
+    let mut state = replica_of_a_set(&["a", "c"], true);
+    state.lock.made_anew = true;
+    read(&mut state, held("b", 4, 50), START + 20_000);
+    let fields = state.lock.snapshot.as_ref().unwrap().fields.clone();
+    let ask = Ask::Vote { fields };
+    let effects = step(&mut state, Event::Asked { id: 9, ask }, START + 20_001);
+    let refused = |e: &Effect| matches!(e, Effect::Answer { text, .. } if text.contains("anew"));
+    assert!(effects.iter().any(refused), "{effects:?}");
+}
+
+#[test]
+fn a_set_decides_until_it_is_unpublished_whatever_the_mode() {
+    for (listed, claimed) in [(&["c"][..], false), (&[][..], true), (&["a"][..], true)] {
+        let mut state = replica_of_a_set(listed, false);
+        assert_eq!(claims(&mut state), claimed, "{listed:?}");
+    }
+}
+
+#[test]
+fn a_new_agent_writes_the_set_again_before_it_changes_anything() {
+    let (mut state, what, sent_at) = enforces_b();
+    written(&mut state, what, Outcome::Done("61".into()), sent_at + 20);
+    state.sync.inherited = true;
+    // `b` is gone, and an order of the agent before me may still land.
+    let mut effects = Vec::new();
+    for now in (sent_at + 30..sent_at + 2_500).step_by(100) {
+        effects.extend(probe(&mut state, &["c"], now));
+    }
+    let sets = |e: &Effect| matches!(e, Effect::SetSync { .. });
+    assert!(!effects.iter().any(sets), "{effects:?}");
+    let what = published(&effects).expect("the same set once more");
+    assert!(
+        matches!(&what, SharedWrite::Sync { standbys, .. } if standbys == &["b".to_owned()]),
+        "{what:?}"
+    );
+    written(
+        &mut state,
+        what,
+        Outcome::Done("62".into()),
+        sent_at + 2_510,
+    );
+    assert!(!state.sync.inherited);
+}
+
+#[test]
+fn a_leader_whose_deadline_has_passed_does_not_answer_as_a_primary() {
+    // A dead disk keeps a killed server among the living for hours.
+    let (mut state, sent_at) = leader();
+    step(
+        &mut state,
+        Event::DeadlineMoved {
+            to: sent_at + 6_000,
+        },
+        sent_at + 10,
+    );
+    let primary = |state: &State, at| state.peer_status(at).unwrap().primary;
+    assert!(primary(&state, sent_at + 5_999));
+    assert!(!primary(&state, sent_at + 6_000));
+    step(&mut state, Event::DeadlineLatched, sent_at + 6_010);
+    assert!(!primary(&state, sent_at + 6_020));
+}
+
+#[test]
+fn a_server_that_may_be_promoting_is_stopped_before_the_lock_goes_back() {
+    for ordered in [false, true] {
+        let mut state = replica();
+        let lock = held("b", 4, 50);
+        read(&mut state, lock.clone(), START + 10);
+        let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
+        // The claim is acknowledged by the agent before me, or by me.
+        state.pg.may_be_promoting = ordered;
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.config.timeline = Some(3);
+        let mut effects = acknowledge(&mut state, 51, sent_at + 10);
+        effects.extend(shared_seen(&mut state, shared, true, sent_at + 20));
+        effects.extend(tick(&mut state, sent_at + 30));
+        let stops = effects.contains(&Effect::Stop { how: Stop::Fast });
+        let releases = lock_writes(&effects)
+            .iter()
+            .any(|write| matches!(write, LockWrite::Release { .. }));
+        assert_eq!((stops, releases), (ordered, !ordered), "{effects:?}");
+    }
+}
+
+#[test]
+fn nobody_is_copied_from_the_pod_before_mine() {
+    // Found by simulation: the Pod of my name that led before me is in the record and on the list.
+    let mut state = replica();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    let mut primary = member("running", "primary");
+    (primary.pod_uid, primary.timeline) = ("uid-before".into(), Some(1));
+    shared.members.insert("a".into(), primary);
+    let mut record = held("a", 4, 50);
+    if let LockState::Held(held) = &mut record.state {
+        held.holder.pod_uid = "uid-before".into();
+    }
+    read(&mut state, record, START + 1);
+    let why = "its Pod was replaced".to_owned();
+    step(&mut state, Event::PostmasterGone { why }, START + 3);
+    step(&mut state, Event::DataSeen(DataDir::Empty), START + 4);
+    let mut effects = shared_seen(&mut state, shared, true, START + 5);
+    effects.extend(edit_rules(&mut state, START + 6, |_| {}));
+    effects.extend(tick(&mut state, START + 3_000));
+    let clones = |e: &Effect| matches!(e, Effect::Clone { .. });
+    assert!(!effects.iter().any(clones), "{effects:?}");
+}
