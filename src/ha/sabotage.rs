@@ -36,6 +36,8 @@ pub enum Sabotage {
     PublishedFirst,
     /// G10 off: who voted goes on receiving WAL from the leader of before.
     VoterGoesOn,
+    /// G4 off: a leader that has been fenced still answers as a running primary.
+    FencedAnswers,
     /// A member that is listed may lead with whatever copy it has.
     NameSuffices,
 }

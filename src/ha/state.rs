@@ -275,7 +275,8 @@ impl State {
     /// Its deadline has passed (G4): whatever a dead disk still holds of it has been killed, and
     /// acknowledges nothing any more. It stands in nobody's way.
     fn is_fenced(&self, now: Ms) -> bool {
-        self.pg.latched || self.armed_until.is_some_and(|until| until <= now)
+        let passed = self.armed_until.is_some_and(|until| until <= now);
+        (self.pg.latched || passed) && !self.sabotaged(Sabotage::FencedAnswers)
     }
 
     /// My position for an election: from SQL when up, from the control file when down.

@@ -81,6 +81,16 @@ pub(crate) fn hang(world: &mut World) {
     }
 }
 
+/// No write of the leader's comes back, and what is killed there does not end.
+pub(crate) fn kill_the_disk(world: &mut World) {
+    let dead = world.nodes.iter().any(|n| n.dead_disk);
+    if let Some(leader) = world.leader().filter(|_| !dead) {
+        world.note(|| format!("FAULT the disk of the leader {leader} is dead"));
+        world.nodes[leader].dead_disk = true;
+        world.freeze_server(leader, NEVER_MS);
+    }
+}
+
 /// What a backup may be restored over. Who has never heard of the present holder, and finds what it
 /// saw last in its place, cannot tell that there was one: a promise that is not made.
 pub(crate) fn all_know_the_holder(world: &World) -> bool {

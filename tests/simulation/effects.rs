@@ -126,7 +126,8 @@ impl World {
             Effect::Stop { how } => self.stop_server(node, life, generation, how),
             Effect::Promote { sync } => {
                 if let Some(generation) = generation {
-                    let delay = self.rng.range(20, 300);
+                    let slow = self.rng.percent(10);
+                    let delay = self.rng.range(20, if slow { 4_000 } else { 300 });
                     let promoted = Act::ServerPromoted {
                         node,
                         generation,
@@ -214,6 +215,12 @@ impl World {
             Stop::Immediate | Stop::Kill => (2, 60),
         };
         let delay = self.rng.range(low, high);
+        if self.nodes[node].dead_disk {
+            if let Some(server) = self.nodes[node].server.as_mut() {
+                server.dying |= how == Stop::Kill;
+            }
+            return;
+        }
         if self.options.bug == Bug::DisarmedEarly {
             self.nodes[node].deadline = None;
         }

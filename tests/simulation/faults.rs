@@ -30,6 +30,7 @@ impl Fault {
             Faults::Hung => return directed::hang(world),
             Faults::LockLost => return directed::lose_the_lock(world, target),
             Faults::LateAnswer => return directed::answer_late(world, target),
+            Faults::DeadDisk => return directed::kill_the_disk(world),
             Faults::WipedStandby => return directed::wipe_a_standby(world),
             Faults::DiesStopping => return directed::die_stopping(world, target),
             Faults::Mixed | Faults::Frozen => {}

@@ -151,8 +151,14 @@ impl World {
         if n.guardian != guardian || !passed {
             return;
         }
+        let dead_disk = n.dead_disk;
         if self.nodes[node].is_pid1 {
             self.kill_agent(node);
+        }
+        let server = self.nodes[node].server.as_mut();
+        if let Some(server) = server.filter(|_| dead_disk) {
+            server.dying = true;
+            return;
         }
         match self.nodes[node]
             .server
@@ -265,7 +271,10 @@ impl World {
         };
         let event = Event::OpDone { op, result: Ok(()) };
         self.tell(1, node, life, event);
-        self.probe(node);
+        // The prober may just have looked.
+        if self.rng.percent(50) {
+            self.probe(node);
+        }
     }
 
     pub(crate) fn server_promoted(&mut self, node: usize, generation: u64, sync: SyncSetting) {

@@ -71,6 +71,10 @@ impl World {
         {
             return;
         }
+        // The guardian first ends what it kills.
+        if self.nodes[node].server.as_ref().is_some_and(|s| s.dying) {
+            return self.schedule(500, Act::StartAgent { node, guardian });
+        }
         let rules = self.store.local_rules.clone();
         let budgets = Budgets::for_ttl(rules.ttl_ms).expect("the simulated ttl is valid");
         let n = &mut self.nodes[node];

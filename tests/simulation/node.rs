@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) stalled: Option<(u64, Arc<Shared>)>,
     /// Its volume has no room.
     pub(crate) full: bool,
+    /// Its disk answers no more, for good.
+    pub(crate) dead_disk: bool,
     /// Its rewind found a leader: from then on it works on the directory.
     pub(crate) rewinds: bool,
     /// Containers of mine that the kubelet has reported as terminated.
@@ -99,6 +101,7 @@ impl Node {
             watch_shared_due: false,
             stalled: None,
             full: false,
+            dead_disk: false,
             rewinds: false,
             terminated: Vec::new(),
         }

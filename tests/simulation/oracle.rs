@@ -145,7 +145,7 @@ impl World {
     /// Neither leads nor streams.
     pub(crate) fn idle_node(&self) -> Option<&Node> {
         let works = |server: &Server| server.streaming || server.is_writable();
-        let mut nodes = self.nodes.iter();
+        let mut nodes = self.nodes.iter().filter(|node| !node.dead_disk);
         nodes.find(|node| !node.server.as_ref().is_some_and(works))
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Server {
     pub(crate) started: bool,
     pub(crate) in_recovery: bool,
     pub(crate) frozen: bool,
+    /// It has been killed, and a dead disk keeps it from ending.
+    pub(crate) dying: bool,
     pub(crate) sync: SyncSetting,
     /// When the newest order about them is carried out: one after the other.
     pub(crate) sync_due: u64,
@@ -154,6 +156,7 @@ impl Server {
             started: false,
             in_recovery: !as_primary,
             frozen: false,
+            dying: false,
             sync: SyncSetting::default(),
             sync_due: 0,
             pending: Vec::new(),
@@ -168,7 +171,7 @@ impl Server {
 
     /// Commits can be acknowledged by it: the thing of which there may be one.
     pub(crate) fn is_writable(&self) -> bool {
-        self.started && !self.in_recovery
+        self.started && !self.in_recovery && !self.dying
     }
 
     /// The probe's answer.

@@ -70,6 +70,8 @@ pub(crate) enum Faults {
     LateAnswer,
     /// The leader is cut off, and its agent dies while PostgreSQL stops.
     DiesStopping,
+    /// The disk under the leader is dead: its server cannot even be killed.
+    DeadDisk,
     /// The leader's node dies, and with it the volume of a standby that it had listed.
     WipedStandby,
 }
@@ -88,6 +90,7 @@ impl Bug {
             "promise" => Self::Core(Sabotage::PromiseForgotten),
             "map" => Self::Core(Sabotage::MapIgnored),
             "votes" => Self::Core(Sabotage::VotesIgnored),
+            "fenced" => Self::Core(Sabotage::FencedAnswers),
             "name" => Self::Core(Sabotage::NameSuffices),
             "voter" => Self::Core(Sabotage::VoterGoesOn),
             "credit" => Self::Core(Sabotage::CreditFromAnswer),
@@ -101,7 +104,7 @@ impl Bug {
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, name, version, guardian, disarm, unlocked, silence, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, fenced, name, version, guardian, disarm, unlocked, silence, cas, wallclock"
                 )
             }
         }
