@@ -2,16 +2,19 @@
 
 use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
-use super::event::{Op, PeerStatus};
-use super::model::{DataDir, Lsn, Ms, Name, Timeline};
-use super::shared::Initialize;
-use super::state::{Answered, Process, Race, Sabotage};
+use super::eligibility::UNLED;
+use super::event::PeerStatus;
+use super::model::{DataDir, Lsn, Ms, Name};
+use super::state::{Answered, Race, Sabotage};
 use super::step::Turn;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 impl Turn<'_> {
     pub(super) fn absorb_answer(&mut self, round: u64, name: Name, status: Option<PeerStatus>) {
+        if let Some(status) = &status {
+            self.absorb_successor(round, &name, (status.timeline, status.lsn));
+        }
         if let Some(race) = self.s.race.as_mut().filter(|race| race.round == round) {
             race.answers
                 .insert(name, status.map_or(Answered::Unreachable, Answered::Said));
@@ -25,6 +28,7 @@ impl Turn<'_> {
                 self.s.race = None;
                 self.s.deferring_since = None;
                 self.settled("vacancy");
+                self.settled(UNLED);
                 self.wake_at(until);
                 self.explain_mark();
                 self.explain_map();
@@ -38,9 +42,11 @@ impl Turn<'_> {
         }
         if let Err(why) = self.eligible() {
             self.s.race = None;
-            return self.explain_once("eligible", Rule::Election, format!("no candidate: {why}"));
+            self.explain_once("eligible", Rule::Election, format!("no candidate: {why}"));
+            return self.explain_unled(&why);
         }
         self.settled("eligible");
+        self.settled(UNLED);
         self.explain_admission();
         if self.now < self.s.stand_aside_until {
             return self.wake_at(self.s.stand_aside_until);
@@ -280,118 +286,5 @@ impl Turn<'_> {
 
     fn wanted_candidate(&self) -> Option<Name> {
         self.s.shared.as_ref()?.failover.to.clone()
-    }
-
-    /// Whether I may lead at all; the reason not to, in words.
-    pub(super) fn eligible(&self) -> Result<(), String> {
-        if self.s.shared.is_none() {
-            return Err("the cluster is not known yet".into());
-        }
-        if self.s.terminating {
-            return Err("I am terminating".into());
-        }
-        match (&self.s.pg.process, &self.s.pg.data) {
-            (Process::Unknown, _) | (Process::Down, None) => {
-                return Err("PostgreSQL's state is not known yet".into());
-            }
-            (Process::Down, Some(DataDir::Empty | DataDir::Unfinished)) => {
-                return self.may_bootstrap();
-            }
-            (Process::Down, Some(DataDir::Unusable(why))) => return Err(why.clone()),
-            (Process::Down, Some(DataDir::Present(data))) if data.standby_signal => {
-                return Err("my replica is to be started first".into());
-            }
-            _ => {}
-        }
-        if let Some(op) = self.s.pg.op.as_ref().filter(|op| **op != Op::StopReceiver) {
-            return Err(format!("{op:?} is in progress"));
-        }
-        if !self.s.repaired() {
-            return Err("a tag forbids it, or my data has to be repaired first".into());
-        }
-        let Some((timeline, lsn)) = self.s.position() else {
-            return Err("no position yet".into());
-        };
-        if let Some(foreign) = self.foreign_system_id() {
-            return Err(foreign);
-        }
-        if self.failover_to_me() {
-            return Ok(());
-        }
-        if !self.may_be_admitted() {
-            return Err(self.not_in_the_set());
-        }
-        self.far_enough(timeline, lsn)
-    }
-
-    /// No leader has noted a newer timeline than mine.
-    pub(super) fn not_left_behind(&self, timeline: Timeline) -> Result<(), String> {
-        let shared = self.s.shared.as_ref();
-        let cluster = shared.map_or(1, |shared| shared.config.newest_timeline());
-        if timeline < cluster && !self.s.sabotaged(Sabotage::TimelineCheckOff) {
-            return Err(format!(
-                "my timeline {timeline} is behind the cluster's {cluster}"
-            ));
-        }
-        Ok(())
-    }
-
-    fn far_enough(&self, timeline: Timeline, lsn: Lsn) -> Result<(), String> {
-        if self.s.sabotaged(Sabotage::TimelineCheckOff) {
-            return Ok(());
-        }
-        self.not_left_behind(timeline)?;
-        let optime = self.s.lock.optime;
-        let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
-        let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
-        if !self.s.rules.synchronous_mode && lag_bytes > allowed_bytes {
-            return Err(format!(
-                "{lag_bytes} bytes behind the leader; {allowed_bytes} are allowed"
-            ));
-        }
-        Ok(())
-    }
-
-    /// L9: no initdb where a trace of a cluster exists.
-    pub(super) fn may_bootstrap(&self) -> Result<(), String> {
-        let Some(shared) = &self.s.shared else {
-            return Err("the cluster is not known yet".into());
-        };
-        if let Initialize::Done(id) = &shared.config.initialize {
-            return Err(format!(
-                "I have no data, and the cluster {id} exists: waiting for its leader"
-            ));
-        }
-        if !shared.config.history.is_empty() {
-            return Err("I have no data, and a history of the cluster exists".into());
-        }
-        let other = shared
-            .members
-            .iter()
-            .find(|(name, member)| **name != self.s.me.name && member.system_id.is_some());
-        if let Some((name, _)) = other {
-            return Err(format!(
-                "I have no data, and {name} has: it has to lead first"
-            ));
-        }
-        if self.s.nofailover {
-            return Err("tag nofailover".into());
-        }
-        Ok(())
-    }
-
-    /// My data belongs to another cluster.
-    pub(super) fn foreign_system_id(&self) -> Option<String> {
-        let Initialize::Done(cluster) = &self.s.shared.as_ref()?.config.initialize else {
-            return None;
-        };
-        let mine = match (&self.s.pg.facts, &self.s.pg.data) {
-            (Some(facts), _) => &facts.system_id,
-            (None, Some(DataDir::Present(data))) => &data.system_id,
-            _ => return None,
-        };
-        (mine != cluster).then(|| {
-            format!("my data directory has system identifier {mine}, the cluster {cluster}: it is not touched")
-        })
     }
 }

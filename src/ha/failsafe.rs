@@ -341,6 +341,12 @@ impl Turn<'_> {
             Some(LockState::Released(released)) if released.epoch >= epoch => {
                 Err(format!("epoch {epoch} was released"))
             }
+            Some(LockState::Held(held)) if held.holder == *holder => Ok(()),
+            // A leader that I have not seen took the lock a moment ago, or is a stranger. Whoever
+            // sees the lock need not believe it; the leader asks again, and is seen by then.
+            Some(_) if self.now < state.lock.looked_at + 2 * state.budgets.renew_ms => {
+                Err(format!("I see the lock, and {holder} does not hold it"))
+            }
             _ => Ok(()),
         }
     }

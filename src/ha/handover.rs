@@ -6,6 +6,7 @@
 use super::effect::{Effect, Rule, Stop};
 use super::event::Op;
 use super::model::{Ms, Name};
+use super::received::Asked;
 use super::shared::FailoverRecord;
 use super::state::Process;
 use super::step::Turn;
@@ -23,6 +24,9 @@ pub struct Handover {
     pub phase: HandoverPhase,
     /// It must have ended by.
     pub until: Ms,
+    /// Whether the candidate has everything: what it was asked.
+    #[serde(default)]
+    pub asked: Option<Asked>,
 }
 
 /// The steps of a handover.
@@ -82,8 +86,8 @@ impl Turn<'_> {
                 return self.hand_over();
             }
             HandoverPhase::Releasing => {
-                if self.end_awaited() {
-                    return true;
+                if self.end_awaited() || !self.successor_has_everything(&handover) {
+                    return self.s.handover.is_some();
                 }
                 let due = self.may_write_lock();
                 if let Some(epoch) = self.s.lease.held.as_ref().map(|held| held.epoch)
@@ -126,15 +130,17 @@ impl Turn<'_> {
         };
         let to_me = record.to.as_ref() == Some(&self.s.me.name);
         if record.is_empty() || to_me || !self.serves_as_leader() {
-            self.s.asked_since = None;
+            self.forget_question();
             return;
         }
         if let Some(from) = &record.from
             && *from != self.s.me.name
         {
-            self.s.asked_since = None;
+            self.forget_question();
             return; // About a leader of before: cleared by the duties.
         }
+        let end = self.s.pg.facts.as_ref().map(|facts| facts.lsn);
+        self.s.asked_lsn = self.s.asked_lsn.or(end);
         let unnamed = self.s.rules.pause && record.to.is_none();
         let candidate = if unnamed {
             Err("in maintenance mode a switchover needs a candidate".to_owned())
@@ -162,6 +168,11 @@ impl Turn<'_> {
         }
     }
 
+    fn forget_question(&mut self) {
+        self.s.asked_since = None;
+        self.s.asked_lsn = None;
+    }
+
     pub(super) fn asked_since(&mut self) -> Ms {
         *self.s.asked_since.get_or_insert(self.now)
     }
@@ -180,6 +191,7 @@ impl Turn<'_> {
             because,
             phase,
             until,
+            asked: None,
         });
         if running {
             self.begin(Op::Checkpoint, Effect::Checkpoint);
@@ -215,6 +227,14 @@ impl Turn<'_> {
             let Some(sender) = sender else {
                 return Err(format!("{name} is not streaming"));
             };
+            // One whose receiver hangs is shown as streaming for a while: it is to confirm what was
+            // there when somebody asked, before anything is stopped for it.
+            if let Some(end) = self.s.asked_lsn.filter(|end| sender.flush_lsn < *end) {
+                let at = sender.flush_lsn;
+                return Err(format!(
+                    "{name} has confirmed my WAL up to {at}, and not up to {end}"
+                ));
+            }
             let lag_bytes = facts.lsn.0.saturating_sub(sender.flush_lsn.0);
             if !by_hand && lag_bytes > self.s.rules.maximum_lag_on_failover_bytes {
                 return Err(format!("{name} is {lag_bytes} bytes behind"));

@@ -8,6 +8,7 @@
 
 use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
+use super::eligibility::UNLED;
 use super::failsafe::UNMAPPED;
 use super::lock::{Held, LockBelief, LockState, is_later};
 use super::model::{DataDir, Ms};
@@ -23,10 +24,10 @@ pub const FOREVER: Ms = 1 << 62;
 pub(super) const MARKED: &str = "marked";
 
 impl State {
-    /// What people have to know: of a silent holder whose record does not grow old, of a stream
-    /// that is missing.
+    /// What people have to know: of a silent holder whose record does not grow old, of a cluster
+    /// that nobody leads, of a stream that is missing.
     pub fn for_people(&self) -> Option<&String> {
-        let mut topics = [MARKED, UNMAPPED, MUTE].into_iter();
+        let mut topics = [MARKED, UNMAPPED, UNLED, MUTE].into_iter();
         topics.find_map(|topic| self.explained.get(topic))
     }
 }

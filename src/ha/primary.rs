@@ -1,6 +1,7 @@
 //! The holder's work: bootstrap, start, promote, and the duties of a running primary.
 
 use super::effect::{Effect, Rule, Stop};
+use super::eligibility::UNLED;
 use super::event::{Op, PgFacts};
 use super::failsafe::UNMAPPED;
 use super::model::{DataDir, DataFacts, Ms};
@@ -18,6 +19,7 @@ impl Turn<'_> {
         self.s.race = None;
         self.settled(MARKED);
         self.settled(UNMAPPED);
+        self.settled(UNLED);
         // Ordered when another led: whoever leads is copied, and copies nobody.
         self.s.rebuild = None;
         if self.hand_over() {
@@ -62,6 +64,7 @@ impl Turn<'_> {
                 because: why.to_owned(),
                 phase: HandoverPhase::Stopping,
                 until: self.now + self.s.rules.primary_start_timeout_ms,
+                asked: None,
             });
         }
     }
@@ -213,6 +216,7 @@ impl Turn<'_> {
             because: why.to_owned(),
             phase: HandoverPhase::Stopping,
             until: self.now + self.s.rules.primary_start_timeout_ms,
+            asked: None,
         });
     }
 

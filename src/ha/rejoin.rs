@@ -94,7 +94,12 @@ impl<'a> Stand<'a> {
 impl Turn<'_> {
     pub(super) fn rejoin(&mut self, data: &DataFacts) {
         if let Some(foreign) = self.foreign_system_id() {
-            return self.explain_once("foreign", Rule::Untouched, foreign);
+            self.leave_to_people(Rule::Untouched, foreign);
+            // Whoever puts it right need not restart anything.
+            if self.may("inspect", 10_000) {
+                self.emit(Effect::Inspect);
+            }
+            return;
         }
         let stand = Stand::of_data(data);
         if self.recovers_first(data, &stand) {

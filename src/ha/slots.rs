@@ -216,7 +216,7 @@ pub fn slot_name(member: &str) -> String {
         match character {
             'a'..='z' | '0'..='9' | '_' => slot.push(character),
             '-' | '.' => slot.push('_'),
-            other => slot.push_str(&format!("u{:04}", u32::from(other))),
+            other => slot.extend(format!("u{:04}", u32::from(other)).chars()),
         }
     }
     slot.truncate(63);

@@ -88,6 +88,9 @@ pub struct State {
     pub lock_reads: u32,
     /// How long the request to hand over has been there, for the leader.
     pub asked_since: Option<Ms>,
+    /// Where my WAL ended then: whoever takes over shows that it still receives.
+    #[serde(default)]
+    pub asked_lsn: Option<Lsn>,
     /// Replication slots.
     #[serde(default)]
     pub slots: SlotTask,
@@ -188,6 +191,7 @@ impl State {
             reading_lock: None,
             lock_reads: 0,
             asked_since: None,
+            asked_lsn: None,
             slots: SlotTask::default(),
             routed_epoch: None,
             explained: BTreeMap::new(),

@@ -34,6 +34,8 @@ pub struct Method {
     pub keep_data: bool,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// The system identifier that its data must have, where there is a cluster.
+    pub cluster: Option<String>,
 }
 
 /// How a new cluster goes on from what the command made.
@@ -181,9 +183,10 @@ async fn fill(
         Ok(()) => run(leash, method, (&stage, params, env), deadline).await,
         Err(error) => Err(error),
     };
-    let major = installation.major;
+    let (major, cluster) = (installation.major, method.cluster.clone());
+    let look = move || judge(&target, major, cluster.as_deref());
     let looked = match ran {
-        Ok(()) => tokio::task::spawn_blocking(move || judge(&target, major)).await?,
+        Ok(()) => tokio::task::spawn_blocking(look).await?,
         Err(error) => {
             give_up(stage).await;
             return Err(error);
@@ -236,8 +239,9 @@ async fn run(
     hook::run(leash, &hook).await.map_err(failed)
 }
 
-/// Whether this is a data directory of that major version, whole enough to be started.
-fn judge(dir: &Path, major: u32) -> Result<(), String> {
+/// Whether this is a data directory of that major version and of that cluster, whole enough to be
+/// started. What a command has brought from a wrong place must not replace a good copy.
+fn judge(dir: &Path, major: u32, cluster: Option<&str>) -> Result<(), String> {
     let path = dir.join("PG_VERSION");
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let found = version::parse_major(&text).map_err(|error| error.to_string())?;
@@ -247,7 +251,12 @@ fn judge(dir: &Path, major: u32) -> Result<(), String> {
     // Its mode is the server's condition, and a command may have left another.
     let private = fs::Permissions::from_mode(0o700);
     fs::set_permissions(dir, private).map_err(|error| error.to_string())?;
-    ControlData::read(dir)
-        .map(drop)
-        .map_err(|error| error.to_string())
+    let control = ControlData::read(dir).map_err(|error| error.to_string())?;
+    let found = control.system_id.to_string();
+    match cluster {
+        Some(cluster) if cluster != found => Err(format!(
+            "it is another cluster's, with the system identifier {found}; expected {cluster}"
+        )),
+        _ => Ok(()),
+    }
 }

@@ -30,11 +30,14 @@ impl Complaints {
         said.insert(topic, words.to_owned()).as_deref() != Some(words)
     }
 
-    /// One that stands, in a sentence.
+    /// Those that stand, in a sentence each.
     pub(super) fn standing(&self) -> Option<String> {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (topic, words) = said.first_key_value()?;
-        Some(format!("{topic}: {words}"))
+        let each = said
+            .iter()
+            .map(|(topic, words)| format!("{topic}: {words}"));
+        let all: Vec<String> = each.collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// It went well: the next complaint is news again.
@@ -54,7 +57,8 @@ mod tests {
         assert!(complaints.is_new("pod", "403"));
         assert!(!complaints.is_new("pod", "403"));
         assert!(complaints.is_new("pod", "404") && complaints.is_new("proof", "404"));
-        assert_eq!(complaints.standing(), Some("pod: 404".to_owned()));
+        let all = "pod: 404; proof: 404".to_owned();
+        assert_eq!(complaints.standing(), Some(all));
         complaints.settle("pod");
         assert!(complaints.is_new("pod", "404"));
     }

@@ -83,12 +83,13 @@ pub(super) async fn run_ask_end(
     let security = context.security.current();
     let said = security.peers().get_patroni(&api_url, STATEMENT).await;
     let status = said.ok().filter(|status| status.name == with);
-    match status.as_ref().and_then(as_candidate) {
-        Some(PeerStatus {
-            primary: true, lsn, ..
-        }) => context.tell(Event::EndSaid { with, number, lsn }).await,
-        _ => tracing::info!(%error, "{with} cannot be asked where its WAL ends"),
+    if let Some(PeerStatus {
+        primary: true, lsn, ..
+    }) = status.as_ref().and_then(as_candidate)
+    {
+        return context.tell(Event::EndSaid { with, number, lsn }).await;
     }
+    tracing::info!(%error, "{with} cannot be asked where its WAL ends");
 }
 
 pub(super) async fn run_compare_history(

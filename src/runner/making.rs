@@ -31,6 +31,7 @@ impl Method {
             no_params: given.no_params,
             keep_data: given.keep_data,
             arguments: given.arguments.clone(),
+            cluster: None,
         }
     }
 }
@@ -134,7 +135,7 @@ pub(super) async fn run_clone(
     context: Arc<Context>,
     source: Option<Source>,
     from: Name,
-    replaces: bool,
+    (replaces, cluster): (bool, Option<String>),
 ) {
     let mut pg = context.checked_postgres().await;
     if from == REMOTE {
@@ -151,7 +152,8 @@ pub(super) async fn run_clone(
             }
             (ReplicaMethod::Own(own), source) => {
                 tracing::info!("the copy is made by {}", own.name);
-                by_method(&context, &pg, source.as_ref(), (&from, replaces), own).await
+                let from = ((from.as_str(), replaces), cluster.as_deref());
+                by_method(&context, &pg, source.as_ref(), from, own).await
             }
         };
         result = made;
@@ -199,10 +201,13 @@ async fn by_method(
     context: &Context,
     pg: &Postgres,
     source: Option<&Source>,
-    from: (&str, bool),
+    (from, cluster): ((&str, bool), Option<&str>),
     own: &settings::Method,
 ) -> Done {
-    let own = Method::of(own);
+    let own = Method {
+        cluster: cluster.map(str::to_owned),
+        ..Method::of(own)
+    };
     let made = method::copy(
         pg,
         &context.installation,

@@ -25,6 +25,7 @@ mod pending;
 mod prober;
 mod publisher;
 mod reload;
+mod remember;
 mod replay;
 mod schedule;
 mod server;
@@ -70,10 +71,6 @@ use troubles::Troubles;
 
 /// Events waiting to be decided on; senders wait when it is full.
 const INBOX: usize = 1024;
-/// The topic of a complaint.
-const FORGETFUL: &str = "the lock's holder cannot be noted beside the data directory";
-/// The topic of another.
-const OWNERLESS: &str = "the own slots cannot be noted beside the data directory";
 /// The longest time between two heartbeats.
 const BEAT_MS: Ms = 250;
 
@@ -325,43 +322,6 @@ impl Runner {
         End::Stopped
     }
 
-    /// G1: on disk before anything that follows from it.
-    /// False: it is not, and an agent after me would not know.
-    fn remember(&mut self) -> bool {
-        self.remember_slots();
-        if self.remembered.is_of(&self.state.lock) {
-            return true;
-        }
-        let memory = self.state.lock.memory();
-        match crate::agent::notes::write_memory(&self.memory_file, &memory) {
-            Ok(()) => {
-                self.context.complaints.settle(FORGETFUL);
-                self.remembered = memory;
-                true
-            }
-            // Tried again with the next step.
-            Err(error) => {
-                self.context.complaints.say(FORGETFUL, error.to_string());
-                false
-            }
-        }
-    }
-
-    /// A slot has an owner before it is there.
-    fn remember_slots(&mut self) {
-        let owned = &self.state.slots.owned;
-        if self.slots_remembered == *owned {
-            return;
-        }
-        match crate::agent::notes::write_slots(&self.slots_file, owned) {
-            Ok(()) => {
-                self.context.complaints.settle(OWNERLESS);
-                self.slots_remembered.clone_from(owned);
-            }
-            Err(error) => self.context.complaints.say(OWNERLESS, error.to_string()),
-        }
-    }
-
     /// One step and its effects, and everybody told.
     fn decide(&mut self, event: Event) {
         let now = boottime_ms();
@@ -376,7 +336,7 @@ impl Runner {
             let effect = if remembered {
                 effect
             } else {
-                unvouched(effect)
+                remember::unvouched(effect)
             };
             match &effect {
                 Effect::Explain {
@@ -395,18 +355,5 @@ impl Runner {
             self.run_effect(effect);
         }
         self.tell_everybody(now);
-    }
-}
-
-/// What may leave although the memory could not be written: no vote, since an agent after me would
-/// not stand by it (G10).
-fn unvouched(effect: Effect) -> Effect {
-    match effect {
-        Effect::Vote { id, .. } => Effect::Answer {
-            id,
-            done: false,
-            text: "the vote cannot be kept beside the data directory".to_owned(),
-        },
-        other => other,
     }
 }

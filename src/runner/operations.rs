@@ -6,6 +6,7 @@ use crate::ha::effect::Effect;
 use crate::ha::event::Op;
 use crate::ha::model::Name;
 use crate::ha::remote::REMOTE;
+use crate::ha::shared::Initialize;
 use crate::postgres::config::Follow;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -99,15 +100,20 @@ impl Runner {
     }
 
     fn run_clone(&mut self, from: Name) {
+        let cluster = match self.state.shared.as_ref().map(|s| &s.config.initialize) {
+            Some(Initialize::Done(id)) => Some(id.clone()),
+            _ => None,
+        };
         if from == NOBODY {
             let context = self.context.clone();
-            return self.spawn(making::run_clone(context, None, from, true));
+            let how = (true, cluster);
+            return self.spawn(making::run_clone(context, None, from, how));
         }
         // Only a primary's copy may take the place of what is here.
         let holder = self.state.other_holder().map(|held| &held.holder.name);
         let replaces = from == REMOTE || holder == Some(&from);
         self.with_source(Op::Clone, &from.clone(), |context, source| {
-            making::run_clone(context, Some(source), from, replaces)
+            making::run_clone(context, Some(source), from, (replaces, cluster))
         });
     }
 }

@@ -61,6 +61,9 @@ pub struct Dynamic {
     pub pg_hba: Option<Vec<String>>,
     /// `postgresql.pg_ident`.
     pub pg_ident: Option<Vec<String>>,
+    /// It was read from a stored document, and not assumed until one is.
+    #[serde(skip)]
+    pub stored: bool,
     /// `postgresql.use_pg_rewind`.
     pub use_pg_rewind: bool,
     /// `postgresql.use_slots`.
@@ -95,6 +98,7 @@ impl Default for Dynamic {
             recovery_conf: BTreeMap::new(),
             pg_hba: None,
             pg_ident: None,
+            stored: false,
             use_pg_rewind: true,
             use_slots: true,
             remove_data_directory_on_rewind_failure: true,
@@ -141,7 +145,10 @@ impl Dynamic {
         let problems = Problems::default();
         let section = Section::root(&node, "bootstrap.dcs", &problems);
         section.judge_keys();
-        let dynamic = read(&section, in_force, &local.pgwarden.budgets);
+        let dynamic = Self {
+            stored: true,
+            ..read(&section, in_force, &local.pgwarden.budgets)
+        };
         (dynamic, problems.into_sorted())
     }
 }
@@ -171,7 +178,7 @@ pub(super) fn read(
         ),
         pause: flag(section, "pause", fallback.pause, false),
         failsafe_mode: flag(section, "failsafe_mode", fallback.failsafe_mode, false),
-        standby_cluster: standby_cluster(section, fallback.standby_cluster.as_ref()),
+        standby_cluster: standby_cluster(section, fallback),
         check_timeline: flag(section, "check_timeline", fallback.check_timeline, false),
         synchronous_mode: sync_mode(section, fallback.synchronous_mode),
         synchronous_mode_strict: flag(

@@ -1,5 +1,6 @@
 //! `standby_cluster` of the dynamic configuration: whom a whole cluster follows.
 
+use super::dynamic::Dynamic;
 use super::raw::Value;
 use super::section::{Section, describe};
 use super::slots::is_slot_name;
@@ -38,9 +39,14 @@ fn is_delay(text: &str) -> bool {
 }
 
 /// `::ffff:10.0.0.1` is `10.0.0.1`, and every spelling of one IPv6 address is that address.
-fn canonical(host: String) -> String {
-    let ip = host.trim().trim_matches(['[', ']']).parse::<IpAddr>();
-    ip.map_or(host, |ip| ip.to_canonical().to_string())
+fn canonical(host: &str) -> String {
+    let one = |part: &str| {
+        let part = part.trim();
+        let ip = part.trim_matches(['[', ']']).parse::<IpAddr>();
+        ip.map_or_else(|_| part.to_owned(), |ip| ip.to_canonical().to_string())
+    };
+    let parts: Vec<String> = host.split(',').map(one).collect();
+    parts.join(",")
 }
 
 /// What names a machine: addresses and names, several of them between commas.
@@ -52,16 +58,18 @@ fn is_host(text: &str) -> bool {
 
 /// Patroni's rule: it is one as soon as a host, a port or a `restore_command` is given. One that is
 /// wrong is no reason to become writable: the one in force stays.
-pub(super) fn standby_cluster(
-    section: &Section<'_>,
-    kept: Option<&StandbyCluster>,
-) -> Option<StandbyCluster> {
+pub(super) fn standby_cluster(section: &Section<'_>, fallback: &Dynamic) -> Option<StandbyCluster> {
     if !section.has("standby_cluster") {
         return None;
     }
     let given = section.section("standby_cluster");
-    // What cannot be obeyed must not make the cluster writable: it follows nobody.
-    let wrong = || kept.cloned().or_else(|| Some(StandbyCluster::default()));
+    // What cannot be obeyed takes no running primary down; and where nothing is known of before, it
+    // must not make the cluster writable: it follows nobody.
+    let kept = fallback.standby_cluster.as_ref();
+    let wrong = || match kept {
+        None if !fallback.stored => Some(StandbyCluster::default()),
+        kept => kept.cloned(),
+    };
     if !given.present() {
         return wrong();
     }
@@ -80,7 +88,10 @@ pub(super) fn standby_cluster(
             return wrong();
         }
     }
-    let (host, slot) = (text("host").map(canonical), text("primary_slot_name"));
+    let (host, slot) = (
+        text("host").map(|host| canonical(&host)),
+        text("primary_slot_name"),
+    );
     let port = given.integer("port", 1, 65_535);
     let follows = ["host", "port", "restore_command"].map(|key| given.has(key));
     match follows {

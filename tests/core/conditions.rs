@@ -180,6 +180,7 @@ fn a_handover_ends_with_the_lock_it_was_for() {
         because: "asked".into(),
         phase: HandoverPhase::Stopping,
         until: sent_at + 30_000,
+        asked: None,
     });
     // No acknowledgement came; the server stopped, another one leads and is followed.
     let why = "stopped".to_owned();

@@ -31,6 +31,7 @@ fn a_good_document_is_read_and_absent_keys_are_defaults() {
         next,
         Dynamic {
             ttl_ms: 20_000,
+            stored: true,
             ..Dynamic::default()
         }
     );
@@ -192,6 +193,9 @@ fn a_standby_cluster_that_cannot_be_read_does_not_become_writable() {
         };
         let (next, _) = parse(json, &in_force);
         assert_eq!(next.standby_cluster, in_force.standby_cluster, "{json}");
+        // A running primary is not taken down by what cannot be read.
+        let (primary, _) = parse("{}", &Dynamic::default());
+        assert_eq!(parse(json, &primary).0.standby_cluster, None, "{json}");
     }
 }
 
