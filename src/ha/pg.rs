@@ -48,6 +48,9 @@ pub struct Pg {
     /// What the remote primary of a standby cluster said of itself, and when.
     #[serde(default)]
     pub remote: Option<(RemoteFacts, Ms)>,
+    /// A running primary was told to follow this one, since.
+    #[serde(default)]
+    pub told_to_follow: Option<(super::remote::Standby, Ms)>,
     /// What the leader of an epoch itself said of my history.
     #[serde(default)]
     pub line: Option<Line>,

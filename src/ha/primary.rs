@@ -40,6 +40,7 @@ impl Turn<'_> {
         if let Some(standby) = self.s.rules.standby.clone() {
             return self.lead_standby(&standby);
         }
+        self.s.pg.told_to_follow = None;
         match (self.s.pg.process, self.s.pg.facts.clone()) {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => self.duties(&facts),
@@ -298,7 +299,7 @@ impl Turn<'_> {
         }
     }
 
-    fn duties(&mut self, facts: &PgFacts) {
+    pub(super) fn duties(&mut self, facts: &PgFacts) {
         self.s.pg.upstream = None;
         self.s.pg.failed_rewinds = 0;
         self.s.pg.left_to_people = None;

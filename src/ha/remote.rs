@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 pub const REMOTE: &str = "the remote primary";
 /// How often it is asked while it does not stream.
 const ASK_MS: Ms = 5_000;
+/// How long a running primary waits for its first answer before it steps down: an order to follow
+/// somebody who cannot be reached is obeyed.
+const STEP_DOWN_MS: Ms = 3_000;
 /// An answer older than that is asked for again before anything is given up for it.
 const FRESH_MS: Ms = 15_000;
 
@@ -46,6 +49,9 @@ pub struct RemoteFacts {
     pub timeline: Timeline,
     /// The history of that timeline.
     pub history: Vec<HistoryEntry>,
+    /// It is this member of the very cluster that asks, under another name.
+    #[serde(default)]
+    pub member: Option<Name>,
 }
 
 impl State {
@@ -90,6 +96,12 @@ impl Turn<'_> {
         match (self.s.pg.process, self.s.pg.facts.clone()) {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => {
+                if self.stays_primary(standby, &facts) {
+                    let told = self.s.pg.left_to_people.clone();
+                    self.duties(&facts);
+                    self.s.pg.left_to_people = told;
+                    return;
+                }
                 self.s.routed_epoch = None;
                 let words = "the cluster becomes a standby cluster";
                 self.stop(Stop::Fast, Rule::StandbyCluster, words);
@@ -102,14 +114,46 @@ impl Turn<'_> {
         }
     }
 
+    /// A primary that is told to follow itself, or another database, does not go down for it.
+    fn stays_primary(&mut self, standby: &Standby, facts: &PgFacts) -> bool {
+        if self.points_at_itself(standby) {
+            self.ask_remote(standby);
+            return true;
+        }
+        let since = match &self.s.pg.told_to_follow {
+            Some((told, since)) if told == standby => *since,
+            _ => self.now,
+        };
+        self.s.pg.told_to_follow = Some((standby.clone(), since));
+        let remote = self.s.pg.remote.as_ref();
+        let heard = remote.is_some_and(|(facts, at)| facts.asked == *standby && *at >= since);
+        let until = since + STEP_DOWN_MS;
+        if standby.host.is_some() && !heard && self.now < until {
+            self.ask_remote(standby);
+            self.wake_at(until);
+            return true;
+        }
+        let foreign = self
+            .remote_relation(&facts.system_id, &Stand::of_server(facts))
+            .is_none();
+        if foreign {
+            self.ask_remote(standby);
+            self.explain_foreign();
+        }
+        foreign
+    }
+
     fn start_standby_leader(&mut self, standby: &Standby) {
         // A renewal acknowledged while the server was stopping may have armed a guardian that has
         // nothing to guard.
         if self.s.pg.op.is_some() || !self.disarmed() {
             return;
         }
-        if !self.knows_cluster() || self.points_at_itself(standby) {
+        if !self.knows_cluster() {
             return;
+        }
+        if self.points_at_itself(standby) {
+            return self.ask_remote(standby);
         }
         let Some(data) = self.data_to_lead_with() else {
             return;
@@ -135,8 +179,16 @@ impl Turn<'_> {
     }
 
     fn standby_duties(&mut self, standby: &Standby, facts: &PgFacts) {
-        if self.s.shared.is_none() || !self.knows_cluster() || self.points_at_itself(standby) {
+        if self.s.shared.is_none() || !self.knows_cluster() {
             return;
+        }
+        if self.points_at_itself(standby) {
+            return self.ask_remote(standby);
+        }
+        // A ring streams well, and only the answer tells.
+        let unknown = self.s.pg.remote.is_none() && standby.host.is_some();
+        if unknown && self.may("first AskRemote", FRESH_MS) {
+            self.emit(Effect::AskRemote);
         }
         if self.admits_me() || self.failover_to_me() {
             self.note_admission();
@@ -230,10 +282,14 @@ impl Turn<'_> {
             let same = members.find(|(_, member)| member.listens_at(host, standby.port));
             same.map(|(name, _)| name.clone())
         });
+        // Under a name that does not say so, through a Service or a pooler.
+        let remote = self.s.pg.remote.as_ref();
+        let answer = remote.filter(|(facts, _)| facts.asked == *standby);
+        let member = member.or_else(|| answer.and_then(|(facts, _)| facts.member.clone()));
         if let Some(name) = &member {
             let words = format!(
-                "standby_cluster: host and port are those of {name}, a member of this very \
-                 cluster: name the primary of another one"
+                "standby_cluster: host and port lead to {name}, a member of this very cluster: \
+                 name the primary of another one"
             );
             self.leave_to_people(Rule::StandbyCluster, words);
         }

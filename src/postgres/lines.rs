@@ -119,7 +119,34 @@ pub async fn who_is(remote: &Session, deadline: Duration) -> Result<RemoteFacts,
         in_recovery,
         timeline,
         history,
+        member: None,
     })
+}
+
+/// A running server, whatever name led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The address at which it was reached, as it sees it.
+    pub host: String,
+    /// The port likewise.
+    pub port: u16,
+    /// When it was started, to the microsecond: no two have that in common by chance.
+    pub started: String,
+}
+
+/// Which server answers here; one without an address, by a socket, is `None`.
+pub async fn instance(session: &Session, deadline: Duration) -> Result<Option<Instance>, SqlError> {
+    let sql = "SELECT json_build_array(host(inet_server_addr()), inet_server_port(), \
+               extract(epoch FROM pg_postmaster_start_time())::text)::text";
+    let text: String = session.value(sql, deadline).await?;
+    let (host, port, started): (Option<String>, Option<u16>, String) =
+        serde_json::from_str(&text).map_err(|error| SqlError::Garbled(error.to_string()))?;
+    let place = host.zip(port);
+    Ok(place.map(|(host, port)| Instance {
+        host,
+        port,
+        started,
+    }))
 }
 
 /// A piece of a WAL segment.

@@ -7,8 +7,10 @@ use crate::ha::event::{Event, PeerStatus};
 use crate::ha::model::{HistoryEntry, Name, fork_elsewhere};
 
 use crate::ha::remote::{RemoteFacts, Standby};
-use crate::postgres::session::Session;
-use crate::postgres::{Source, history, lines};
+use crate::postgres::lines::Instance;
+use crate::postgres::session::{Session, SqlError};
+use crate::postgres::{Postgres, Source, history, lines};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The topic of its complaint.
@@ -30,23 +32,37 @@ pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with:
     }
 }
 
-/// Who the remote primary of a standby cluster is.
-pub(super) async fn run_ask_remote(context: Arc<Context>, source: Source) {
+/// Who the remote primary of a standby cluster is. `members`: where those of this cluster listen.
+pub(super) async fn run_ask_remote(
+    context: Arc<Context>,
+    source: Source,
+    members: Vec<(Name, Source)>,
+) {
     let pg = context.postgres();
     let said = async {
         let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
-        lines::who_is(&session, STATEMENT).await
+        let facts = lines::who_is(&session, STATEMENT).await?;
+        let reached = lines::instance(&session, STATEMENT).await?;
+        Ok::<_, SqlError>((facts, reached))
     };
     let remote = format!("the remote primary at {}:{}", source.host, source.port);
     match said.await {
-        Ok(facts) => {
+        Ok((facts, reached)) => {
             context.complaints.settle(REMOTE_SILENT);
             let asked = Standby {
                 host: Some(source.host),
                 port: source.port,
             };
+            let member = match reached {
+                Some(reached) => which_member(&pg, reached, members).await,
+                None => None,
+            };
             context
-                .tell(Event::RemoteSeen(RemoteFacts { asked, ..facts }))
+                .tell(Event::RemoteSeen(RemoteFacts {
+                    asked,
+                    member,
+                    ..facts
+                }))
                 .await;
         }
         Err(error) => {
@@ -54,6 +70,35 @@ pub(super) async fn run_ask_remote(context: Arc<Context>, source: Source) {
             context.complaints.say(REMOTE_SILENT, words);
         }
     }
+}
+
+/// The member that was reached under another name, if any. Two sites may use the same addresses:
+/// the member itself is asked whether it is the same server.
+async fn which_member(
+    pg: &Postgres,
+    reached: Instance,
+    members: Vec<(Name, Source)>,
+) -> Option<Name> {
+    let local = reached
+        .host
+        .parse::<IpAddr>()
+        .is_ok_and(|ip| ip.is_loopback());
+    for (name, source) in members {
+        let mine = local && name == pg.name;
+        if source.port != reached.port || (source.host != reached.host && !mine) {
+            continue;
+        }
+        let same = async {
+            let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
+            lines::instance(&session, STATEMENT).await
+        };
+        if let Ok(Some(there)) = same.await
+            && there.started == reached.started
+        {
+            return Some(name);
+        }
+    }
+    None
 }
 
 /// Whose WAL, and for which copy.

@@ -7,6 +7,7 @@ use crate::ha::event::Op;
 use crate::ha::model::Name;
 use crate::ha::remote::REMOTE;
 use crate::ha::shared::Initialize;
+use crate::postgres::Source;
 use crate::postgres::config::Follow;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -38,7 +39,12 @@ impl Runner {
             },
             Effect::AskRemote => {
                 if let Some(source) = self.source(REMOTE) {
-                    self.spawn(lines::run_ask_remote(context, source));
+                    let shared = self.state.shared.as_ref();
+                    let members = shared.iter().flat_map(|shared| shared.members.keys());
+                    let places =
+                        members.filter_map(|name| Some((name.clone(), self.source(name)?)));
+                    let places: Vec<(Name, Source)> = places.collect();
+                    self.spawn(lines::run_ask_remote(context, source, places));
                 }
             }
             Effect::Initdb => self.spawn(making::run_initdb(context)),

@@ -7,7 +7,7 @@ use super::conditions::{acknowledge, directory, edit_rules, leader, member, shar
 use super::synchronous::{enforces_b, probe, published, written};
 use super::*;
 use pgwarden::ha::effect::Stop;
-use pgwarden::ha::event::{Ask, Op};
+use pgwarden::ha::event::{Ask, Op, PeerStatus};
 use pgwarden::ha::lock::Outcome;
 use pgwarden::ha::shared::{SharedWrite, SyncRecord};
 
@@ -225,4 +225,114 @@ fn nobody_is_copied_from_the_pod_before_mine() {
     effects.extend(tick(&mut state, START + 3_000));
     let clones = |e: &Effect| matches!(e, Effect::Clone { .. });
     assert!(!effects.iter().any(clones), "{effects:?}");
+}
+
+/// `a` leads, `b` and `c` stream, and somebody asks for `b` in its place.
+fn asked_for_b(by_hand: bool) -> (State, u64) {
+    let (mut state, sent_at) = leader();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    shared.members.get_mut("b").unwrap().api_url = "http://b:8008/patroni".into();
+    shared.failover.from = (!by_hand).then(|| "a".into());
+    shared.failover.to = Some("b".into());
+    shared.failover.resource_version = Some("70".into());
+    let now = sent_at + 100;
+    shared_seen(&mut state, shared, true, now);
+    (state, now)
+}
+
+/// A reading: my WAL ends at `end`, and `b` has confirmed so much of it.
+fn seen(state: &mut State, end: u64, confirmed: u64, now: u64) -> Vec<Effect> {
+    let sender = Walsender {
+        client_addr: None,
+        name: "b".into(),
+        state: "streaming".into(),
+        sync_state: "async".into(),
+        sent_lsn: Lsn(end),
+        flush_lsn: Lsn(confirmed),
+        replay_lsn: Lsn(confirmed),
+    };
+    let facts = PgFacts {
+        lsn: Lsn(end),
+        walsenders: vec![sender],
+        ..facts(false)
+    };
+    step(state, Event::PgSeen(facts), now)
+}
+
+fn begins(effects: &[Effect]) -> bool {
+    effects.contains(&Effect::Checkpoint)
+}
+
+#[test]
+fn nothing_is_stopped_for_a_member_whose_receiver_hangs() {
+    for by_hand in [false, true] {
+        // It is streaming as far as the list goes, and confirms nothing of what was written since.
+        let (mut state, now) = asked_for_b(by_hand);
+        let mut effects = seen(&mut state, 200, 50, now + 10);
+        for at in (now + 100..now + 4_000).step_by(100) {
+            effects.extend(seen(&mut state, at, 50, at));
+        }
+        assert!(!begins(&effects), "{effects:?}");
+        // One that goes on receiving need not have what is written meanwhile.
+        let (mut state, now) = asked_for_b(by_hand);
+        let mut effects = seen(&mut state, 200, 50, now + 10);
+        effects.extend(seen(&mut state, 400, 300, now + 500));
+        assert!(begins(&effects), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_slow_stop_gives_the_lock_only_to_a_member_that_has_everything() {
+    // Quick; slow, and it has all; slow, and it lacks something; slow, and it says nothing.
+    let cases = [
+        (100, None, true),
+        (1_500, Some(100), true),
+        (1_500, Some(99), false),
+        (1_500, None, false),
+    ];
+    for (stop_ms, has, released) in cases {
+        let (mut state, now) = asked_for_b(false);
+        let mut effects = seen(&mut state, 100, 100, now + 10);
+        let (op, result) = (Op::Checkpoint, Ok(()));
+        effects.extend(step(&mut state, Event::OpDone { op, result }, now + 20));
+        assert!(effects.contains(&Effect::Stop { how: Stop::Fast }));
+        let mut at = now + 20 + stop_ms;
+        let why = "stopped".to_owned();
+        effects = step(&mut state, Event::PostmasterGone { why }, at);
+        let data = directory(ControlState::ShutDown, false);
+        effects.extend(step(&mut state, Event::DataSeen(data), at + 5));
+        for version in 52..92 {
+            at += 100;
+            let renews = state.lease.attempts.last().is_some_and(|a| !a.release);
+            if renews && state.lease.in_flight.is_some() {
+                effects.extend(acknowledge(&mut state, version, at));
+            }
+            let asked = effects.iter().rev().find_map(|effect| match effect {
+                Effect::AskPeers { round, .. } => Some(*round),
+                _ => None,
+            });
+            if let (Some(round), Some(lsn)) = (asked, has) {
+                let status = Some(PeerStatus {
+                    primary: false,
+                    timeline: 1,
+                    lsn: Lsn(lsn),
+                    eligible: true,
+                    patroni: false,
+                });
+                let name = "b".to_owned();
+                let answered = Event::PeerAnswered {
+                    round,
+                    name,
+                    status,
+                };
+                effects.extend(step(&mut state, answered, at));
+            }
+            effects.extend(tick(&mut state, at + 50));
+        }
+        let gives = lock_writes(&effects)
+            .iter()
+            .any(|write| matches!(write, LockWrite::Release { .. }));
+        assert_eq!(gives, released, "{stop_ms} {has:?}: {effects:?}");
+        assert_eq!(state.handover.is_some(), released);
+    }
 }

@@ -77,13 +77,23 @@ fn a_promoted_cluster_is_armed_by_the_last_acknowledgement_first() {
 #[test]
 fn a_demoted_primary_stops_and_starts_as_a_follower_of_the_remote_one() {
     let (mut state, sent_at) = leader();
+    // Whoever cannot be reached is followed all the same, after a moment.
     let effects = set_standby(&mut state, Some(elsewhere()), sent_at + 100);
     let fast = Effect::Stop { how: Stop::Fast };
+    assert!(effects.contains(&Effect::AskRemote), "{effects:?}");
+    assert!(!effects.contains(&fast), "{effects:?}");
+    let mut answered = state.clone();
+    let heard = Event::RemoteSeen(remote(2, 100));
+    let effects = step(&mut answered, heard, sent_at + 150);
+    assert!(effects.contains(&fast), "{effects:?}");
+    let effects = tick(&mut state, sent_at + 3_099);
+    assert!(!effects.contains(&fast), "{effects:?}");
+    let effects = tick(&mut state, sent_at + 3_100);
     assert!(effects.contains(&fast), "{effects:?}");
     let why = "stopped".to_owned();
-    step(&mut state, Event::PostmasterGone { why }, sent_at + 200);
+    step(&mut state, Event::PostmasterGone { why }, sent_at + 3_200);
     let data = directory(ControlState::ShutDown, false);
-    let effects = step(&mut state, Event::DataSeen(data), sent_at + 201);
+    let effects = step(&mut state, Event::DataSeen(data), sent_at + 3_201);
     let upstream = Some(REMOTE.to_owned());
     let start = Effect::StartReplica { upstream };
     assert!(effects.contains(&start), "{effects:?}");
@@ -99,6 +109,7 @@ fn remote(timeline: u32, switch_lsn: u64) -> RemoteFacts {
         new_leader: None,
     };
     RemoteFacts {
+        member: None,
         asked: elsewhere(),
         system_id: "7".into(),
         in_recovery: false,
@@ -167,5 +178,29 @@ fn a_cluster_does_not_follow_a_member_of_its_own() {
     let follows = |effect: &Effect| matches!(effect, Effect::Follow { .. });
     assert!(!effects.iter().any(follows), "{effects:?}");
     let told = state.pg.left_to_people.as_deref().unwrap_or_default();
-    assert!(told.contains("those of c"), "{told}");
+    assert!(told.contains("lead to c"), "{told}");
+}
+
+#[test]
+fn a_primary_does_not_go_down_for_itself_or_for_another_database() {
+    let itself = RemoteFacts {
+        member: Some("a".into()),
+        ..remote(1, 100)
+    };
+    let stranger = RemoteFacts {
+        system_id: "8".into(),
+        ..remote(1, 100)
+    };
+    for (said, words) in [(itself, "lead to a"), (stranger, "another cluster's")] {
+        let (mut state, sent_at) = leader();
+        let mut effects = set_standby(&mut state, Some(elsewhere()), sent_at + 100);
+        effects.extend(step(&mut state, Event::RemoteSeen(said), sent_at + 200));
+        for at in (sent_at + 300..sent_at + 4_500).step_by(100) {
+            effects.extend(step(&mut state, Event::PgSeen(facts(false)), at));
+        }
+        let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+        assert!(!effects.iter().any(stops), "{effects:?}");
+        let told = state.pg.left_to_people.as_deref().unwrap_or_default();
+        assert!(told.contains(words), "{told}");
+    }
 }
