@@ -1,7 +1,8 @@
 //! Votes over the wire: what a candidate of a quorum asks, and what the answer has to say.
 //!
-//! `POST /vote` is pgwarden's own. The answer names cluster, member and Pod: an address that a
-//! stranger has by now does not vote.
+//! `POST /vote` is pgwarden's own. The answer names cluster and member: an address that a stranger
+//! has by now does not vote. A member of that name with another copy refuses by itself
+//! (`ha::fresh_copy`).
 
 use super::command::{Ask, Reply};
 use super::view::View;

@@ -276,7 +276,8 @@ pub struct ReinitArgs {
     /// The members.
     #[arg(value_name = "MEMBER")]
     pub members: Vec<String>,
-    /// Do not ask for confirmation, and break off what the member is doing.
+    /// Do not ask for confirmation, and break off what the member is doing, but for a copy that is
+    /// being made.
     #[arg(long)]
     pub force: bool,
     /// Copy from the leader, not from a replica with the tag clonefrom.

@@ -65,11 +65,11 @@ impl Turn<'_> {
             });
         }
         let until = self.now + ASK_MAX_MS + 2 * self.s.rules.ttl_ms;
-        let words = format!(
-            "asked for a {}",
-            if failover { "failover" } else { "switchover" }
-        );
-        self.explain(Rule::Handover, format!("{words} from {from:?} to {to:?}"));
+        let what = if failover { "failover" } else { "switchover" };
+        let of = |name: &Option<Name>| name.clone().unwrap_or_else(|| "anybody".to_owned());
+        let words = format!("asked for a {what} from {} to {}", of(&from), of(&to));
+        self.explain(Rule::Handover, words);
+        self.s.refusal = None;
         self.s.asks.push(PendingAsk {
             id,
             failover,
@@ -116,7 +116,9 @@ impl Turn<'_> {
         let answer = match moved {
             Some(name) if ask.written => Some((true, said(&ask, name))),
             _ if ask.written && record.is_empty() && leader.is_some() => {
-                Some((false, format!("{what} failed")))
+                let why = self.s.refusal.as_ref();
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                Some((false, format!("{what} failed{why}")))
             }
             _ if self.now >= ask.until => {
                 let mut text = format!("{what} status unknown");

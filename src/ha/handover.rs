@@ -158,11 +158,9 @@ impl Turn<'_> {
                 if self.now < until {
                     return self.wake_at(until);
                 }
-                self.explain_once(
-                    "handover",
-                    Rule::Handover,
-                    format!("the request is refused: {why}"),
-                );
+                let words = format!("the request is refused: {why}");
+                self.explain_once("handover", Rule::Handover, words);
+                self.s.refusal = Some(why);
                 self.clear_failover_request();
             }
         }

@@ -111,7 +111,8 @@ impl Turn<'_> {
     fn go_on(&mut self, to: &Name, why: &str) {
         self.s.handover = None;
         let words = format!("{to} does not get the lock: {why}; I go on as the primary");
-        self.explain(Rule::Handover, words);
+        self.explain(Rule::Handover, words.clone());
+        self.s.refusal = Some(words);
         self.clear_failover_request();
     }
 }

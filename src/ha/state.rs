@@ -88,6 +88,9 @@ pub struct State {
     pub lock_reads: u32,
     /// How long the request to hand over has been there, for the leader.
     pub asked_since: Option<Ms>,
+    /// Why the last request was not carried out.
+    #[serde(default)]
+    pub refusal: Option<String>,
     /// Where my WAL ended then: whoever takes over shows that it still receives.
     #[serde(default)]
     pub asked_lsn: Option<Lsn>,
@@ -191,6 +194,7 @@ impl State {
             reading_lock: None,
             lock_reads: 0,
             asked_since: None,
+            refusal: None,
             asked_lsn: None,
             slots: SlotTask::default(),
             routed_epoch: None,

@@ -61,14 +61,24 @@ async fn the_first_method_that_goes_well_makes_the_copy() {
         say("copies")
     );
     let copies = script(&there, "copies", &body);
+    let body = format!("{}\n{read}\n{BIN_DIR}/initdb -D $dir -N", say("stranger"));
+    let stranger = script(&there, "stranger", &body);
     let never = script(&there, "never", &say("never"));
     change(&config, |c| {
         let pg = &mut c["postgresql"];
-        pg["create_replica_methods"] =
-            json!(["fails", "missing", "half", "copies", "never", "basebackup"]);
+        pg["create_replica_methods"] = json!([
+            "fails",
+            "missing",
+            "half",
+            "stranger",
+            "copies",
+            "never",
+            "basebackup"
+        ]);
         pg["fails"] = json!({ "command": fails, "keep": 1 });
         pg["missing"] = json!({ "command": "/nowhere/method" });
         pg["half"] = json!({ "command": half });
+        pg["stranger"] = json!({ "command": stranger });
         pg["copies"] = json!({ "command": copies });
         pg["never"] = json!({ "command": never });
     });
@@ -82,7 +92,7 @@ async fn the_first_method_that_goes_well_makes_the_copy() {
     assert_eq!(query(&there, sql_b, "SELECT w FROM t"), "there");
     let said = fs::read_to_string(&told).unwrap();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines.len(), 4, "{said}");
     assert!(
         lines[0].starts_with("fails --scope=solo --role=replica --connstring=host="),
         "{said}"
@@ -93,9 +103,11 @@ async fn the_first_method_that_goes_well_makes_the_copy() {
     );
     assert!(!said.contains("password"), "{said}");
     assert!(
-        lines[1].starts_with("half ") && lines[2].starts_with("copies "),
+        lines[1].starts_with("half ") && lines[3].starts_with("copies "),
         "{said}"
     );
+    // What is another cluster's is no copy.
+    assert!(lines[2].starts_with("stranger "), "{said}");
     let log = fs::read_to_string(&log).unwrap();
     assert!(
         log.contains("missing: it cannot be run: /nowhere/method is not there"),

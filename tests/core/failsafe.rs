@@ -451,6 +451,27 @@ fn a_promise_is_not_longer_than_any_d_that_is_known() {
 }
 
 #[test]
+fn a_stranger_gets_no_promise_from_whoever_sees_the_lock() {
+    // A leader that took the lock while nobody could look is believed.
+    for (looked_ago_ms, promised) in [(100, false), (1_900, false), (2_100, true)] {
+        let mut state = replica();
+        read(&mut state, mapped("b", &["a", "b"], 50), START + 10);
+        let ask = Ask::Promise {
+            holder: identity("evil"),
+            epoch: 1_000,
+            ttl_ms: 6_000,
+        };
+        let asked = Event::Asked { id: 3, ask };
+        let effects = step(&mut state, asked, START + 10 + looked_ago_ms);
+        let answer = effects.iter().find_map(|effect| match effect {
+            Effect::Answer { done, .. } => Some(*done),
+            _ => None,
+        });
+        assert_eq!(answer, Some(promised), "{looked_ago_ms}: {effects:?}");
+    }
+}
+
+#[test]
 fn a_hand_that_takes_the_map_away_admits_nobody() {
     // Found by reading: the mark of maintenance mode was kept against the same hand.
     let mut state = replica();
