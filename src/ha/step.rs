@@ -220,7 +220,8 @@ impl Turn<'_> {
         let pg = &mut self.s.pg;
         pg.latched = false;
         pg.may_be_promoting = false;
-        if pg.process != Process::Down {
+        let ran = pg.process != Process::Down;
+        if ran {
             pg.stopped_by_others = pg.stopping.is_none();
         }
         pg.process = Process::Down;
@@ -239,10 +240,13 @@ impl Turn<'_> {
                     | Op::Checkpoint
                     | Op::Configure
                     | Op::StopReceiver
-                    | Op::StartPrimary
-                    | Op::StartReplica
             )
         ) {
+            pg.op = None;
+        }
+        // A second word of the same end says nothing about a start that has begun since: that one
+        // is still on its way, and nothing is released before it has ended (L4).
+        if ran && matches!(pg.op, Some(Op::StartPrimary | Op::StartReplica)) {
             pg.op = None;
         }
         self.s.sync.in_force = None;

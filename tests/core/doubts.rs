@@ -336,3 +336,21 @@ fn a_slow_stop_gives_the_lock_only_to_a_member_that_has_everything() {
         assert_eq!(state.handover.is_some(), released);
     }
 }
+
+#[test]
+fn a_second_word_of_the_same_end_does_not_end_a_start_that_has_begun_since() {
+    let (mut state, sent_at) = leader();
+    let gone = || Event::PostmasterGone {
+        why: "killed".to_owned(),
+    };
+    step(&mut state, gone(), sent_at + 20);
+    let data = directory(ControlState::InProduction, false);
+    step(&mut state, Event::DataSeen(data), sent_at + 21);
+    acknowledge(&mut state, 52, sent_at + 30);
+    assert_eq!(state.pg.op, Some(Op::StartPrimary));
+    step(&mut state, gone(), sent_at + 40);
+    assert_eq!(state.pg.op, Some(Op::StartPrimary));
+    let mut effects = step(&mut state, Event::Terminate, sent_at + 50);
+    effects.extend(tick(&mut state, sent_at + 60));
+    assert!(lock_writes(&effects).is_empty(), "{effects:?}");
+}
