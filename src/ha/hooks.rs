@@ -289,17 +289,20 @@ impl Turn<'_> {
         let epoch = self.s.lease.held.as_ref().map(|held| held.epoch);
         let leads = running && self.s.holds(self.now) && self.s.pg.stopping.is_none();
         let pending = |run: &&mut Run| run.ended.is_none();
+        // One that was taken out of the file is not run to its end either.
+        let wanted = self.s.hooks.wanted;
         let hooks = &mut self.s.hooks;
         let mut ended = Vec::new();
         if let Some(run) = hooks.pre_promote.as_mut().filter(pending)
             && !(leads
+                && wanted.pre_promote
                 && epoch == Some(run.epoch)
                 && self.now < run.since + PRE_PROMOTE_MS + ENDING_MS)
         {
             run.ended = Some(Err("it was not waited for any more".to_owned()));
             ended.push((Guard::PrePromote, run.number));
         }
-        let stays = running && self.s.pg.stopping.is_none();
+        let stays = running && wanted.before_stop && self.s.pg.stopping.is_none();
         if let Some(run) = hooks.before_stop.as_mut().filter(pending)
             && !stays
         {

@@ -108,15 +108,7 @@ impl Turn<'_> {
             Event::SharedSeen { shared, quorum } => self.absorb_shared(shared, quorum),
             Event::SharedWritten { what, outcome } => self.absorb_shared_write(what, outcome),
             Event::DeadlineMoved { to } => self.s.armed_until = Some(to),
-            Event::DeadlineLatched => {
-                self.s.lease.held = None;
-                self.s.armed_until = None;
-                self.s.pg.latched = true;
-                self.explain(
-                    Rule::G1,
-                    "the deadline has passed: PostgreSQL dies, the lock is not mine",
-                );
-            }
+            Event::DeadlineLatched => self.absorb_latch(),
             Event::PostmasterRuns { as_primary } => {
                 self.settled("left");
                 self.s.pg.latched = false;
@@ -194,6 +186,14 @@ impl Turn<'_> {
             } => self.absorb_hook(guard, number, result),
             Event::Terminate => self.absorb_terminate(),
         }
+    }
+
+    fn absorb_latch(&mut self) {
+        self.s.lease.held = None;
+        self.s.armed_until = None;
+        self.s.pg.latched = true;
+        let words = "the deadline has passed: PostgreSQL dies, the lock is not mine";
+        self.explain(Rule::G1, words);
     }
 
     fn absorb_terminate(&mut self) {

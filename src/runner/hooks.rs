@@ -21,6 +21,9 @@ use tokio::sync::{oneshot, watch};
 const CALLBACK: Duration = Duration::from_mins(10);
 /// What callbacks get to end by themselves when the agent ends.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The topics of the complaints about the two that are asked.
+const PRE_PROMOTE: &str = "postgresql.pre_promote";
+const BEFORE_STOP: &str = "postgresql.before_stop";
 /// This very program, whose other part holds the leash.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 
@@ -90,6 +93,30 @@ impl Running {
         let idle = busy.wait_for(|busy| *busy == 0);
         if tokio::time::timeout(FAREWELL, idle).await.is_err() {
             tracing::warn!("a callback is ended with the agent");
+        }
+    }
+}
+
+/// What is not configured any more does not fail any more.
+pub(super) fn settle_removed(context: &Context, settings: &Settings) {
+    let hooks = &settings.postgresql.hooks;
+    let actions = [
+        Action::OnStart,
+        Action::OnStop,
+        Action::OnRestart,
+        Action::OnReload,
+        Action::OnRoleChange,
+    ];
+    let removed = |action: &Action| !hooks.callbacks.contains_key(action.word());
+    for action in actions.into_iter().filter(removed) {
+        context.complaints.settle(topic(action));
+    }
+    for (given, topic) in [
+        (hooks.pre_promote.is_some(), PRE_PROMOTE),
+        (hooks.before_stop.is_some(), BEFORE_STOP),
+    ] {
+        if !given {
+            context.complaints.settle(topic);
         }
     }
 }
@@ -191,8 +218,8 @@ pub(super) async fn run_guard(
     let settings = context.settings();
     let hooks = &settings.postgresql.hooks;
     let (command, topic, limit_ms) = match guard {
-        Guard::PrePromote => (&hooks.pre_promote, "postgresql.pre_promote", PRE_PROMOTE_MS),
-        Guard::BeforeStop => (&hooks.before_stop, "postgresql.before_stop", BEFORE_STOP_MS),
+        Guard::PrePromote => (&hooks.pre_promote, PRE_PROMOTE, PRE_PROMOTE_MS),
+        Guard::BeforeStop => (&hooks.before_stop, BEFORE_STOP, BEFORE_STOP_MS),
     };
     let result = match command {
         Some(command) => ask(guard, command, limit_ms, enough).await,

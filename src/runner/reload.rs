@@ -70,6 +70,7 @@ async fn reload(context: &Arc<Context>) -> Result<(), String> {
         context.resolve(&document.to_string());
     }
     tracing::info!("the settings were read again, and are in force");
+    hooks::settle_removed(context, &context.settings());
     context.tell(hooks::wanted(&context.settings())).await;
     context.tell(Event::Reloaded { nofailover, stream }).await;
     Ok(())

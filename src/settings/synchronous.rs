@@ -1,7 +1,7 @@
 //! `synchronous_mode` and how many standbys it asks for.
 
 use super::raw::Value;
-use super::section::{Section, as_bool};
+use super::section::{Section, as_bool, describe};
 use serde::Serialize;
 
 /// `synchronous_mode`.
@@ -37,7 +37,7 @@ pub(super) fn sync_mode(section: &Section<'_>, kept: SyncMode) -> SyncMode {
         (None, other) => {
             section.error(
                 "synchronous_mode",
-                format!("found {}; expected on, off or quorum", other.kind()),
+                format!("found {}; expected on, off or quorum", describe(other)),
             );
             kept
         }

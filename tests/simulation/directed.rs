@@ -2,13 +2,32 @@
 
 use crate::act::Act;
 use crate::faults::Fault;
+use crate::maintenance;
 use crate::node::Node;
 use crate::server::Server;
-use crate::world::{TTL_MS, World};
+use crate::world::{Faults, TTL_MS, World};
 use pgwarden::ha::event::Event;
 
 /// Beyond every run.
 const NEVER_MS: u64 = 1_000_000_000;
+
+/// The kind that this run is about; false: any.
+pub(crate) fn strike(world: &mut World, target: usize) -> bool {
+    match world.options.faults {
+        Faults::Mixed => return false,
+        Faults::Frozen if world.rng.percent(40) => world.freeze_container(),
+        Faults::Frozen => return false,
+        Faults::BriefPause => maintenance::brief(world),
+        Faults::HastyResume => maintenance::hasty(world),
+        Faults::Hung => hang(world),
+        Faults::LockLost => lose_the_lock(world, target),
+        Faults::LateAnswer => answer_late(world, target),
+        Faults::DiesStopping => die_stopping(world, target),
+        Faults::WipedStandby => wipe_a_standby(world),
+        Faults::DeadDisk => kill_the_disk(world),
+    }
+    true
+}
 
 /// The volume of one has no room, and every other time those of all.
 pub(crate) fn fill(world: &mut World, node: usize, ms: u64) {
@@ -22,14 +41,14 @@ pub(crate) fn fill(world: &mut World, node: usize, ms: u64) {
     }
 }
 
-pub(crate) fn lose_the_lock(world: &mut World, holder: usize) {
+fn lose_the_lock(world: &mut World, holder: usize) {
     Fault::cut(world, holder, TTL_MS, true);
     world.note(|| "FAULT the lock object is deleted".into());
     world.store.delete_lock();
     world.lock_changed();
 }
 
-pub(crate) fn answer_late(world: &mut World, node: usize) {
+fn answer_late(world: &mut World, node: usize) {
     world.note(|| "FAULT the API is slow".into());
     world.slow_until = world.now + TTL_MS / 2;
     let (api, ms) = (true, 2 * TTL_MS);
@@ -38,7 +57,7 @@ pub(crate) fn answer_late(world: &mut World, node: usize) {
     world.schedule(delay, Act::Freeze { node, ms });
 }
 
-pub(crate) fn die_stopping(world: &mut World, node: usize) {
+fn die_stopping(world: &mut World, node: usize) {
     Fault::cut(world, node, 2 * TTL_MS, true);
     let delay = world.rng.range(TTL_MS * 2 / 3, TTL_MS);
     world.schedule(delay, Act::KillAgent { node });
@@ -46,7 +65,7 @@ pub(crate) fn die_stopping(world: &mut World, node: usize) {
 
 /// Every other time a base backup is taken; else the leader's node dies, and a standby that it had
 /// listed comes back with an empty volume before the leader does: a backup is all that it finds.
-pub(crate) fn wipe_a_standby(world: &mut World) {
+fn wipe_a_standby(world: &mut World) {
     let Some(leader) = world.leader() else { return };
     if world.archive.is_none() {
         world.archive = world.nodes[leader].dir.whole().cloned();
@@ -72,7 +91,7 @@ pub(crate) fn wipe_a_standby(world: &mut World) {
 }
 
 /// Nothing wakes it up again.
-pub(crate) fn hang(world: &mut World) {
+fn hang(world: &mut World) {
     let frozen = |server: &Server| server.frozen;
     let mut servers = world.nodes.iter().filter_map(|n| n.server.as_ref());
     if let Some(leader) = world.leader().filter(|_| !servers.any(frozen)) {
@@ -82,7 +101,7 @@ pub(crate) fn hang(world: &mut World) {
 }
 
 /// No write of the leader's comes back, and what is killed there does not end.
-pub(crate) fn kill_the_disk(world: &mut World) {
+fn kill_the_disk(world: &mut World) {
     let dead = world.nodes.iter().any(|n| n.dead_disk);
     if let Some(leader) = world.leader().filter(|_| !dead) {
         world.note(|| format!("FAULT the disk of the leader {leader} is dead"));

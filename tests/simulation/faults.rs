@@ -23,17 +23,8 @@ impl Fault {
             _ => any,
         };
         let long = world.rng.range(200, 2 * TTL_MS + 1_000);
-        match world.options.faults {
-            Faults::Frozen if world.rng.percent(40) => return world.freeze_container(),
-            Faults::BriefPause => return maintenance::brief(world),
-            Faults::HastyResume => return maintenance::hasty(world),
-            Faults::Hung => return directed::hang(world),
-            Faults::LockLost => return directed::lose_the_lock(world, target),
-            Faults::LateAnswer => return directed::answer_late(world, target),
-            Faults::DeadDisk => return directed::kill_the_disk(world),
-            Faults::WipedStandby => return directed::wipe_a_standby(world),
-            Faults::DiesStopping => return directed::die_stopping(world, target),
-            Faults::Mixed | Faults::Frozen => {}
+        if directed::strike(world, target) {
+            return;
         }
         match world.rng.range(0, 59) {
             0 | 1 => Self::kill_pod(world, target),
