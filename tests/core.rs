@@ -423,6 +423,8 @@ fn synchronous_leader(member_state: &str, published: &[&str]) -> (State, u64) {
         record.nonce = attempt;
     }
     read(&mut state, mine, sent_at + 5);
+    // It has written the set.
+    state.sync.inherited = false;
     let mut shared = state.shared.as_deref().cloned().expect("seen above");
     shared.config.rules = Some(Rules {
         synchronous_mode: true,

@@ -9,6 +9,7 @@ use crate::ha::lock::Place;
 use crate::ha::model::{Identity, forbids};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
+use crate::runner::configuration;
 use crate::settings::hba::{self, Visitor};
 use crate::settings::{Dynamic, Effective, Kubernetes, Live, LockDialect, PgUser, Settings};
 use crate::sys::host;
@@ -266,14 +267,14 @@ pub fn dcs(
     };
     let (in_force, local) = (dynamic.clone(), live.clone());
     let resolve = move |value: &serde_json::Value| {
-        let current = in_force.read().ok()?.clone();
         let local = local.get();
+        let current = configuration::fallback(&*in_force.read().ok()?, &local);
         value
             .is_object()
             .then(|| Dynamic::parse(&value.to_string(), &current, &local).0)
             .map(|dynamic| super::rules::rules(&dynamic, &local))
     };
-    let copy = crate::runner::configuration::read_copy(&settings.postgresql.data_dir);
+    let copy = configuration::read_copy(&settings.postgresql.data_dir);
     let initial_config = copy.unwrap_or_else(|| settings.bootstrap.dcs_document.clone());
     let options = DcsOptions {
         call_ms,

@@ -10,6 +10,7 @@ use super::names::DcsNames;
 use super::request::Ask;
 use crate::ha::lock::Outcome;
 use crate::ha::shared::{ConfigRecord, FailoverRecord, Scheduled, SharedWrite, SyncRecord};
+use crate::sys::clock::boottime_us;
 use serde_json::Value;
 use std::sync::PoisonError;
 use tokio::time::Instant;
@@ -70,7 +71,11 @@ impl Dcs {
                 standbys,
                 quorum,
                 expect,
-            } => (sync::notes(leader, standbys, *quorum), expect, Part::Sync),
+            } => {
+                let write = format!("{} {}", self.shared.names.pod_uid, boottime_us());
+                let notes = sync::notes(leader, standbys, *quorum, write);
+                (notes, expect, Part::Sync)
+            }
             SharedWrite::Dead { holder, expect } => {
                 (failover::dead_notes(holder), expect, Part::Failover)
             }

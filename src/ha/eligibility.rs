@@ -15,6 +15,9 @@ const UNLED_TTLS: Ms = 3;
 impl Turn<'_> {
     /// Nobody leads for long, and it is not for me to: a person may have to.
     pub(super) fn explain_unled(&mut self, why: &str) {
+        if self.s.position().is_none() {
+            return; // What is to be done with an empty volume is said by whoever fills it.
+        }
         let told_at = self.s.lock.changed_at + UNLED_TTLS * self.s.rules.ttl_ms;
         if self.now < told_at {
             return self.wake_at(told_at);
@@ -88,7 +91,8 @@ impl Turn<'_> {
         let optime = self.s.lock.optime;
         let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
         let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
-        if !self.s.rules.synchronous_mode && lag_bytes > allowed_bytes {
+        let set = self.s.rules.synchronous_mode || self.set_outlives_mode();
+        if !set && lag_bytes > allowed_bytes {
             return Err(format!(
                 "{lag_bytes} bytes behind the leader; {allowed_bytes} are allowed"
             ));

@@ -8,8 +8,9 @@
 //! was made: from there on a commit that waited for it is here.
 
 use super::effect::{Effect, Rule};
-use super::event::PgFacts;
-use super::model::{DataDir, Lsn, Name, Timeline};
+use super::event::{Op, PgFacts};
+use super::lock::MadeAnew;
+use super::model::{DataDir, Lsn, Name};
 use super::step::Turn;
 use serde::{Deserialize, Serialize};
 
@@ -20,60 +21,55 @@ pub struct FreshCopy {
     pub number: u64,
     /// The epoch of the leader that was asked, and where its WAL ended.
     pub end: Option<(u64, Lsn)>,
-    /// Where the directory before it stood, and whether that one was proven.
-    pub before: Option<((Timeline, Lsn), bool)>,
-    /// The copy failed: the directory before it may have been left as it was.
-    pub failed: bool,
 }
 
 impl Turn<'_> {
     /// A copy begins.
     pub(super) fn note_fresh_copy(&mut self) {
-        let before = match &self.s.pg.data {
-            Some(DataDir::Present(data)) => {
-                Some(((data.timeline, data.lsn), !self.s.lock.made_anew))
-            }
+        let before = match (&self.s.pg.data, &self.s.lock.made_anew) {
+            (_, Some(known)) => known.before,
+            (Some(DataDir::Present(data)), None) => Some((data.timeline, data.lsn)),
             _ => None,
         };
-        self.s.pg.fresh_copy = FreshCopy {
-            number: self.s.pg.fresh_copy.number + 1,
-            before,
-            ..FreshCopy::default()
-        };
-        self.s.lock.made_anew = true;
+        self.s.lock.made_anew = Some(MadeAnew { before });
+        let number = self.s.pg.fresh_copy.number + 1;
+        self.s.pg.fresh_copy = FreshCopy { number, end: None };
     }
 
-    pub(super) fn end_fresh_copy(&mut self, failed: bool) {
-        let copy = &mut self.s.pg.fresh_copy;
-        copy.failed = failed;
-        copy.before = copy.before.filter(|_| failed);
+    /// It is there: the directory before it is gone.
+    pub(super) fn complete_fresh_copy(&mut self) {
+        if let Some(made_anew) = &mut self.s.lock.made_anew {
+            made_anew.before = None;
+        }
     }
 
-    /// After a copy that failed: where it left the directory that was there, that one counts.
+    /// After a copy that failed, or whose agent died: where the directory before it was left, that
+    /// one counts.
     pub(super) fn recognize_copy(&mut self, data: &DataDir) {
-        let copy = &mut self.s.pg.fresh_copy;
-        if !copy.failed {
+        let before = self.s.lock.made_anew.and_then(|made_anew| made_anew.before);
+        let (Some(before), DataDir::Present(data)) = (before, data) else {
+            return;
+        };
+        if self.s.pg.op == Some(Op::Clone) {
             return;
         }
-        copy.failed = false;
-        let (Some((position, proven)), DataDir::Present(data)) = (copy.before.take(), data) else {
-            return;
-        };
-        if (data.timeline, data.lsn) == position {
-            self.s.lock.made_anew = !proven;
+        if (data.timeline, data.lsn) == before {
+            self.s.lock.made_anew = None;
+        } else {
+            self.complete_fresh_copy();
         }
     }
 
     /// A replica that runs: has it what its leader had after the copy was made?
     pub(super) fn prove_fresh_copy(&mut self, facts: &PgFacts, leader: &Name) {
         let direct = facts.streaming && self.s.pg.upstream.as_ref() == Some(leader);
-        if !self.s.lock.made_anew || !direct {
+        if self.s.lock.made_anew.is_none() || !direct {
             return;
         }
-        let FreshCopy { number, end, .. } = self.s.pg.fresh_copy;
+        let FreshCopy { number, end } = self.s.pg.fresh_copy;
         match end.filter(|(epoch, _)| Some(*epoch) == self.record_epoch()) {
             Some((_, end)) if facts.lsn >= end => {
-                self.s.lock.made_anew = false;
+                self.s.lock.made_anew = None;
                 let words = format!("my new copy has come to {end}, where {leader}'s WAL ended");
                 self.explain(Rule::Sync, words);
             }
@@ -96,6 +92,6 @@ impl Turn<'_> {
 
     /// Its server leads: what it has is what counts.
     pub(super) fn lead_with_this_copy(&mut self) {
-        self.s.lock.made_anew = false;
+        self.s.lock.made_anew = None;
     }
 }

@@ -110,6 +110,10 @@ impl Turn<'_> {
     fn begin_handover(&mut self) {
         // It ends soon, and the checkpoint before the stop is worth the wait.
         if self.s.pg.op == Some(Op::Configure) {
+            let shared = self.s.shared.as_ref();
+            if shared.is_some_and(|shared| !shared.failover.is_empty()) {
+                self.asked_since();
+            }
             return;
         }
         if self.s.terminating && self.s.rules.pause {
@@ -132,6 +136,10 @@ impl Turn<'_> {
         if record.is_empty() || to_me || !self.serves_as_leader() {
             self.forget_question();
             return;
+        }
+        if record.resource_version.is_some() && record.resource_version == self.s.refused {
+            self.forget_question();
+            return self.clear_failover_request();
         }
         if let Some(from) = &record.from
             && *from != self.s.me.name
@@ -161,9 +169,17 @@ impl Turn<'_> {
                 let words = format!("the request is refused: {why}");
                 self.explain_once("handover", Rule::Handover, words);
                 self.s.refusal = Some(why);
-                self.clear_failover_request();
+                self.refuse_request();
             }
         }
+    }
+
+    /// The request as it stands is not carried out, and is taken off.
+    pub(super) fn refuse_request(&mut self) {
+        let shared = self.s.shared.as_ref();
+        let version = shared.and_then(|shared| shared.failover.resource_version.clone());
+        self.s.refused = version;
+        self.clear_failover_request();
     }
 
     fn forget_question(&mut self) {

@@ -243,7 +243,6 @@ impl Turn<'_> {
         if let LockState::Held(record) = &lock.state {
             let (epoch, acquire_time) = (record.epoch, record.acquire_time.clone());
             self.explain(Rule::G5, format!("adopt the lock of my own epoch {epoch}"));
-            self.s.sync.inherited = true;
             self.s.pg.may_be_promoting = true;
             self.renew(lock, epoch, acquire_time);
         }

@@ -311,7 +311,15 @@ pub struct LockBelief {
     /// My data directory was made anew, and what the published set says of my name it says of the
     /// one before ([`super::fresh_copy`]).
     #[serde(default)]
-    pub made_anew: bool,
+    pub made_anew: Option<MadeAnew>,
+}
+
+/// A copy that is not known to hold what its member is listed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MadeAnew {
+    /// Where the directory stood that it is to replace, if that one was proven: it is left as it
+    /// was where the copy fails, or its agent dies over it.
+    pub before: Option<(Timeline, Lsn)>,
 }
 
 /// Why a candidate need not wait: L5.

@@ -4,7 +4,7 @@
 //! the mark of maintenance mode or with a failsafe map does not, and who finds it deleted or damaged
 //! cannot know that unless it remembers. Nor does a vote end with the agent that cast it.
 
-use super::lock::{FailsafeMap, Held, LockBelief};
+use super::lock::{FailsafeMap, Held, LockBelief, MadeAnew};
 use super::model::Identity;
 use serde::{Deserialize, Serialize};
 
@@ -22,15 +22,15 @@ pub struct Memory {
     pub voted: Option<String>,
     /// The copy in the data directory is not known to hold what the published set says of its
     /// member.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub made_anew: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_anew: Option<MadeAnew>,
 }
 
 impl Memory {
     /// There is nothing to remember.
     pub fn is_empty(&self) -> bool {
         let records = self.marked.is_none() && self.mapped.is_none();
-        records && self.voted.is_none() && !self.made_anew
+        records && self.voted.is_none() && self.made_anew.is_none()
     }
 
     /// Whether it is that of this belief, renewals aside: an older renewal forbids the same.

@@ -134,7 +134,7 @@ pub struct SyncTask {
     /// Published by writes that may still land, or have landed unseen: nothing that they promise is
     /// relaxed before a later write of the record is acknowledged.
     pub unsure: Vec<Voters>,
-    /// An agent before me led in this epoch, and what it wrote of the set may still land.
+    /// No write of mine was acknowledged yet, and what an agent before me wrote may still land.
     #[serde(default)]
     pub inherited: bool,
 }

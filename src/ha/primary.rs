@@ -132,7 +132,7 @@ impl Turn<'_> {
             .map_err(|why| (Rule::Election, why))
     }
 
-    fn start_as_leader(&mut self) {
+    pub(super) fn start_as_leader(&mut self) {
         if self.s.pg.op.is_some() {
             return;
         }

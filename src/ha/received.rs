@@ -17,13 +17,15 @@ const SLOW_STOP_MS: Ms = 1_000;
 const LOOK_MS: Ms = 2_000;
 /// How long the member has to receive the rest and to say so: it looks twice a second.
 const PATIENCE_MS: Ms = 3_000;
+/// A full volume is left for nobody for that long after it could not be.
+const FULL_AGAIN_MS: Ms = 30 * 60_000;
 /// Between two questions.
 const AGAIN_MS: Ms = 250;
 
 /// The questions to the member that is to lead next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Asked {
-    /// The last one.
+    /// The first one: an answer to any of them counts, since a position only grows.
     pub round: u64,
     /// The next one.
     pub again_at: Ms,
@@ -41,7 +43,11 @@ impl Turn<'_> {
         };
         let slow = self.s.pg.down_since >= self.s.pg.stopping_since + SLOW_STOP_MS;
         let standby = self.s.rules.standby.is_some();
-        if !slow || standby || self.s.terminating || !self.has_led() {
+        // Every commit has waited for it, whatever became of the stop.
+        let record = self.s.sync_record();
+        let listed = record.quorum == 0 && record.standbys.contains(to);
+        let listed = listed && self.s.rules.synchronous_mode;
+        if !slow || listed || standby || self.s.terminating || !self.has_led() {
             return true;
         }
         let Some(end) = self.wal_end() else {
@@ -83,8 +89,9 @@ impl Turn<'_> {
         self.s.rounds += 1;
         let (round, again_at) = (self.s.rounds, self.now + AGAIN_MS);
         if let Some(handover) = &mut self.s.handover {
+            let first = handover.asked.as_ref().map_or(round, |asked| asked.round);
             handover.asked = Some(Asked {
-                round,
+                round: first,
                 again_at,
                 until,
                 said,
@@ -97,13 +104,13 @@ impl Turn<'_> {
         }
     }
 
-    /// The answer to the last question.
+    /// An answer to one of them.
     pub(super) fn absorb_successor(&mut self, round: u64, name: &Name, at: (Timeline, Lsn)) {
         let handover = self.s.handover.as_mut();
         let handover = handover.filter(|handover| handover.to.as_ref() == Some(name));
         let asked = handover.and_then(|handover| handover.asked.as_mut());
-        if let Some(asked) = asked.filter(|asked| asked.round == round) {
-            asked.said = Some(at);
+        if let Some(asked) = asked.filter(|asked| asked.round <= round) {
+            asked.said = asked.said.max(Some(at));
         }
     }
 
@@ -113,6 +120,8 @@ impl Turn<'_> {
         let words = format!("{to} does not get the lock: {why}; I go on as the primary");
         self.explain(Rule::Handover, words.clone());
         self.s.refusal = Some(words);
-        self.clear_failover_request();
+        self.refuse_request();
+        let due = self.now + FULL_AGAIN_MS;
+        self.s.not_before.insert("leave-full".to_owned(), due);
     }
 }

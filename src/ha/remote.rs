@@ -9,7 +9,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::PgFacts;
-use super::model::{HistoryEntry, Ms, Name, Timeline, fork_elsewhere};
+use super::model::{HistoryEntry, Member, Ms, Name, Timeline, fork_elsewhere};
 use super::pause::FOREVER;
 use super::rejoin::{Relation, Stand};
 use super::shared::SharedWrite;
@@ -97,10 +97,7 @@ impl Turn<'_> {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => {
                 if self.stays_primary(standby, &facts) {
-                    let told = self.s.pg.left_to_people.clone();
-                    self.duties(&facts);
-                    self.s.pg.left_to_people = told;
-                    return;
+                    return self.as_a_primary(|turn| turn.duties(&facts));
                 }
                 self.s.routed_epoch = None;
                 let words = "the cluster becomes a standby cluster";
@@ -133,14 +130,35 @@ impl Turn<'_> {
             self.wake_at(until);
             return true;
         }
-        let foreign = self
-            .remote_relation(&facts.system_id, &Stand::of_server(facts))
-            .is_none();
+        let foreign = self.is_another_database(standby, &facts.system_id);
         if foreign {
             self.ask_remote(standby);
             self.explain_foreign();
         }
         foreign
+    }
+
+    /// By its last answer, however old: one that is silent for a while is no other one by that.
+    fn is_another_database(&self, standby: &Standby, system_id: &str) -> bool {
+        let remote = self.s.pg.remote.as_ref();
+        let answer = remote.filter(|(facts, _)| facts.asked == *standby);
+        answer.is_some_and(|(facts, _)| facts.system_id != system_id)
+    }
+
+    /// What is done by a primary that is told to follow what cannot be followed: the setting is
+    /// as good as absent, and people are told of it.
+    fn as_a_primary(&mut self, work: impl FnOnce(&mut Self)) {
+        let told = self.s.pg.left_to_people.clone();
+        let standby = self.s.rules.standby.take();
+        work(self);
+        self.s.rules.standby = standby;
+        self.s.pg.left_to_people = told;
+    }
+
+    /// This cluster's primary follows what cannot be followed, and is none: a replica sees it lead.
+    pub(super) fn follows_another_cluster(&self) -> bool {
+        let primary = |(_, member): (&Name, &Member)| member.role == "primary";
+        self.s.rules.standby.is_some() && !self.primary_leader().is_some_and(primary)
     }
 
     fn start_standby_leader(&mut self, standby: &Standby) {
@@ -152,12 +170,24 @@ impl Turn<'_> {
         if !self.knows_cluster() {
             return;
         }
-        if self.points_at_itself(standby) {
-            return self.ask_remote(standby);
+        let itself = self.points_at_itself(standby);
+        if itself {
+            self.ask_remote(standby);
         }
         let Some(data) = self.data_to_lead_with() else {
             return;
         };
+        if itself || self.is_another_database(standby, &data.system_id) {
+            if !itself {
+                self.ask_remote(standby);
+                self.explain_foreign();
+            }
+            // A primary it was, and one it stays; a replica waits for somebody to follow.
+            if !data.standby_signal {
+                self.as_a_primary(Self::start_as_leader);
+            }
+            return;
+        }
         if let Some(foreign) = self.foreign_system_id() {
             return self.explain_once("foreign", Rule::Untouched, foreign);
         }

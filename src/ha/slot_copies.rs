@@ -52,7 +52,7 @@ impl Turn<'_> {
     /// Permanent logical slots that the leader has.
     fn logical_of_leader(&self) -> BTreeSet<String> {
         let rules = &self.s.rules.slots;
-        if rules.off || self.s.rules.standby.is_some() {
+        if rules.off || self.follows_another_cluster() {
             return BTreeSet::new();
         }
         let published = &self.s.lock.slots.positions;

@@ -87,7 +87,7 @@ impl Turn<'_> {
                 .chain(retained)
                 .collect()
         };
-        let standby = self.s.rules.standby.is_some();
+        let standby = self.follows_another_cluster();
         let mut wanted: BTreeMap<String, SlotKind> = BTreeMap::new();
         let mut clash = None;
         for (name, slot) in &self.s.rules.slots.permanent {

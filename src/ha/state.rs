@@ -88,6 +88,10 @@ pub struct State {
     pub lock_reads: u32,
     /// How long the request to hand over has been there, for the leader.
     pub asked_since: Option<Ms>,
+    /// The version of the request that was refused: it is not begun again, however long it takes to
+    /// clear it.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Why the last request was not carried out.
     #[serde(default)]
     pub refusal: Option<String>,
@@ -182,7 +186,10 @@ impl State {
             rounds: 0,
             handover: None,
             asks: Vec::new(),
-            sync: SyncTask::default(),
+            sync: SyncTask {
+                inherited: true,
+                ..SyncTask::default()
+            },
             sync_seen: false,
             terminating: false,
             succession: None,
@@ -194,6 +201,7 @@ impl State {
             reading_lock: None,
             lock_reads: 0,
             asked_since: None,
+            refused: None,
             refusal: None,
             asked_lsn: None,
             slots: SlotTask::default(),
@@ -377,7 +385,7 @@ impl State {
 
     /// What the published set says of me is not about the copy that I have.
     pub(super) fn is_unproven_copy(&self) -> bool {
-        self.lock.made_anew && !self.sabotaged(Sabotage::NameSuffices)
+        self.lock.made_anew.is_some() && !self.sabotaged(Sabotage::NameSuffices)
     }
 
     /// The data directory may lead: whole, not being rebuilt, not forbidden by a tag.

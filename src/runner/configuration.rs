@@ -13,7 +13,7 @@ use crate::ha::model::{Member, Name};
 use crate::ha::slots::{Permanent, slot_name};
 use crate::postgres::parameters;
 use crate::settings::hba::{self, Visitor};
-use crate::settings::{Dynamic, effective};
+use crate::settings::{Dynamic, Settings, effective};
 use crate::sys::durable;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -220,6 +220,17 @@ pub fn copy_in(data_dir: &Path) -> PathBuf {
 pub fn read_copy(data_dir: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(copy_in(data_dir)).ok()?;
     document(&text).map(Value::Object)
+}
+
+/// What a value that is wrong falls back to: the one in force, or, for an agent that has seen none
+/// yet, the last one that the agent before it obeyed.
+pub fn fallback(in_force: &Dynamic, settings: &Settings) -> Dynamic {
+    if in_force.stored {
+        return in_force.clone();
+    }
+    let copy = read_copy(&settings.postgresql.data_dir);
+    let parse = |copy: Value| Dynamic::parse(&copy.to_string(), in_force, settings).0;
+    copy.map_or_else(|| in_force.clone(), parse)
 }
 
 /// Keep the copy beside the files that are being written anyway; losing it loses nothing in force.

@@ -4,7 +4,7 @@ use super::complaints::Complaints;
 use super::files::Files;
 use super::hooks;
 use super::slots::Shelf;
-use super::{Reloading, parameters};
+use super::{Reloading, configuration, parameters};
 use crate::dcs::Dcs;
 use crate::dcs::codec::route::RouteTarget;
 use crate::guardian::link::{Link, Words};
@@ -13,8 +13,9 @@ use crate::ha::model::Ms;
 use crate::postgres::version::Installation;
 use crate::postgres::{Place, Postgres};
 use crate::settings::{Dynamic, Live, Settings, effective};
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
 
 /// The topic of a standing complaint.
@@ -55,6 +56,8 @@ pub struct Context {
     pub installation: Installation,
     /// The Kubernetes side.
     pub dcs: Dcs,
+    /// The last dynamic configuration that could be obeyed as a whole.
+    pub(super) good: Mutex<Value>,
     /// The guardian.
     pub link: Arc<Link>,
     /// The words shared with it.
@@ -114,11 +117,25 @@ impl Context {
         *reached_at = Some(place);
     }
 
-    /// Put a stored dynamic configuration in force, as it reads over the local settings; whether
-    /// that changed anything.
-    pub(super) fn resolve(&self, raw: &str) -> bool {
+    /// All of this document can be obeyed: a copy of it is for an agent after this one.
+    pub(super) fn note_good(&self, document: &Value) {
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.clone_from(document);
+    }
+
+    /// The last of those; null: none was seen.
+    pub(super) fn last_good(&self) -> Value {
+        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.clone()
+    }
+
+    /// Put a stored dynamic configuration in force, as it reads over the local settings: whether
+    /// that changed anything, and whether all of it could be obeyed.
+    pub(super) fn resolve(&self, raw: &str) -> (bool, bool) {
         let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
-        let (parsed, problems) = Dynamic::parse(raw, &dynamic, &self.settings());
+        let settings = self.settings();
+        let fallback = configuration::fallback(&dynamic, &settings);
+        let (parsed, problems) = Dynamic::parse(raw, &fallback, &settings);
         for problem in problems.iter().filter(|problem| !problem.is_error()) {
             tracing::warn!("{CONFIGURATION}: {problem}");
         }
@@ -128,9 +145,13 @@ impl Context {
             tracing::error!("{CONFIGURATION}: {words}");
         }
         self.complaints.keep(CONFIGURATION, &told);
-        let changed = *dynamic != parsed;
+        let assumed = Dynamic {
+            stored: parsed.stored,
+            ..dynamic.clone()
+        };
+        let changed = assumed != parsed;
         *dynamic = parsed;
-        changed
+        (changed, told.is_empty())
     }
 
     /// The settings in force now.

@@ -107,7 +107,7 @@ pub(super) async fn run_configure(context: Arc<Context>, turn: u64) {
 pub(super) async fn write_files(context: &Context, turn: u64, follow: Follow) -> Done {
     let files = Arc::clone(&context.files);
     let pg = context.checked_postgres().await;
-    let known = context.dcs.known_config();
+    let known = context.last_good();
     blocking(move || {
         files.write(turn, || {
             configuration::keep_copy(&pg.data_dir, &known);

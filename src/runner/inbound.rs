@@ -77,9 +77,13 @@ impl Runner {
         if let Some(raw) = &view.config_raw
             && self.config_raw.as_deref() != Some(raw)
         {
-            self.settings_changed |= self.context.resolve(raw);
+            let (changed, good) = self.context.resolve(raw);
+            self.settings_changed |= changed;
             self.config_raw = Some(raw.as_str().into());
-            if let Ok(document) = serde_json::from_str(raw) {
+            if let Ok(document) = serde_json::from_str::<serde_json::Value>(raw) {
+                if good {
+                    self.context.note_good(&document);
+                }
                 self.context.dcs.remember_config(document);
             }
         }

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// The topic of its complaint.
 pub(super) const REMOTE_SILENT: &str = "remote primary";
 
+/// Likewise.
+const UNPROVEN: &str = "new copy";
+
 pub(super) async fn run_compare_wal(context: Arc<Context>, source: Source, with: Name) {
     let pg = context.postgres();
     let same = async {
@@ -39,12 +42,7 @@ pub(super) async fn run_ask_remote(
     members: Vec<(Name, Source)>,
 ) {
     let pg = context.postgres();
-    let said = async {
-        let session = Session::remote(&source, &pg.superuser, &pg.database, STATEMENT).await?;
-        let facts = lines::who_is(&session, STATEMENT).await?;
-        let reached = lines::instance(&session, STATEMENT).await?;
-        Ok::<_, SqlError>((facts, reached))
-    };
+    let said = who_answers(&pg, &source);
     let remote = format!("the remote primary at {}:{}", source.host, source.port);
     match said.await {
         Ok((facts, reached)) => {
@@ -70,6 +68,31 @@ pub(super) async fn run_ask_remote(
             context.complaints.say(REMOTE_SILENT, words);
         }
     }
+}
+
+/// The first of several hosts that is a primary, else the first that answers.
+async fn who_answers(
+    pg: &Postgres,
+    source: &Source,
+) -> Result<(RemoteFacts, Option<Instance>), SqlError> {
+    let mut best = Err(SqlError::Timeout(0));
+    for host in source.host.split(',') {
+        let one = Source {
+            host: host.trim().to_owned(),
+            port: source.port,
+        };
+        let said = async {
+            let session = Session::remote(&one, &pg.superuser, &pg.database, STATEMENT).await?;
+            let facts = lines::who_is(&session, STATEMENT).await?;
+            Ok((facts, lines::instance(&session, STATEMENT).await?))
+        };
+        match said.await {
+            Ok((facts, reached)) if !facts.in_recovery => return Ok((facts, reached)),
+            said if best.is_err() => best = said,
+            _ => {}
+        }
+    }
+    best
 }
 
 /// The member that was reached under another name, if any. Two sites may use the same addresses:
@@ -122,7 +145,10 @@ pub(super) async fn run_ask_end(
     };
     let AskEnd { with, number } = ask;
     let error = match end.await {
-        Ok(lsn) => return context.tell(Event::EndSaid { with, number, lsn }).await,
+        Ok(lsn) => {
+            context.complaints.settle(UNPROVEN);
+            return context.tell(Event::EndSaid { with, number, lsn }).await;
+        }
         Err(error) => error,
     };
     let security = context.security.current();
@@ -132,9 +158,14 @@ pub(super) async fn run_ask_end(
         primary: true, lsn, ..
     }) = status.as_ref().and_then(as_candidate)
     {
+        context.complaints.settle(UNPROVEN);
         return context.tell(Event::EndSaid { with, number, lsn }).await;
     }
-    tracing::info!(%error, "{with} cannot be asked where its WAL ends");
+    let words = format!(
+        "{with} cannot be asked where its WAL ends, and until then this copy does not stand for \
+         election in synchronous mode: {error}"
+    );
+    context.complaints.say(UNPROVEN, words);
 }
 
 pub(super) async fn run_compare_history(

@@ -169,6 +169,7 @@ impl Runner {
         let reached_at = running.and_then(|_| start::place_of_running(data_dir));
         let words = parts.link.words();
         let context = Arc::new(Context {
+            good: std::sync::Mutex::default(),
             settings: parts.settings,
             reloading: parts.reloading,
             reloading_turn: tokio::sync::Mutex::default(),

@@ -113,7 +113,7 @@ async fn lay_out(
     let files = Arc::clone(&context.files);
     let pg = sockets::placed(context.checked_postgres().await).await?;
     context.note_place(pg.place());
-    let known = context.dcs.known_config();
+    let known = context.last_good();
     let on_trial = context.on_trial.load(SeqCst);
     blocking(move || {
         files.write(turn, || {

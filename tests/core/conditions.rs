@@ -80,6 +80,8 @@ pub(crate) fn leader() -> (State, u64) {
     acknowledge(&mut state, 51, sent_at + 5);
     let mut shared = state.shared.as_deref().cloned().unwrap();
     (shared.config.epoch, shared.config.ttl_ms) = (5, 6_000);
+    // It has written the set.
+    state.sync.inherited = false;
     for name in ["b", "c"] {
         let replica = member("running", "replica");
         shared.members.insert(name.into(), replica);

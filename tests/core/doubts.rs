@@ -112,16 +112,16 @@ fn the_copy_before_one_that_failed_counts_as_ever() {
         leader_is_seen(&mut state);
         step(&mut state, Event::DataSeen(before), START + 5);
         assert_eq!(state.pg.op, Some(Op::Clone));
-        assert!(state.lock.made_anew);
+        assert!(state.lock.made_anew.is_some());
         copied(&mut state, Err("no route".to_owned()), left);
-        assert_eq!(!state.lock.made_anew, counts);
+        assert_eq!(state.lock.made_anew.is_none(), counts);
     }
 }
 
 #[test]
 fn a_copy_that_was_made_anew_does_not_vote() {
     let mut state = replica_of_a_set(&["a", "c"], true);
-    state.lock.made_anew = true;
+    state.lock.made_anew = Some(pgwarden::ha::lock::MadeAnew::default());
     read(&mut state, held("b", 4, 50), START + 20_000);
     let fields = state.lock.snapshot.as_ref().unwrap().fields.clone();
     let ask = Ask::Vote { fields };
@@ -353,4 +353,78 @@ fn a_second_word_of_the_same_end_does_not_end_a_start_that_has_begun_since() {
     let mut effects = step(&mut state, Event::Terminate, sent_at + 50);
     effects.extend(tick(&mut state, sent_at + 60));
     assert!(lock_writes(&effects).is_empty(), "{effects:?}");
+}
+
+#[test]
+fn a_listed_member_gets_the_lock_whatever_became_of_the_stop() {
+    // Every commit has waited for it: a stop that had to be forced loses nothing.
+    for listed in [true, false] {
+        let (mut state, now) = asked_for_b(true);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.config.rules = Some(Rules {
+            synchronous_mode: true,
+            ..rules()
+        });
+        shared.sync = SyncRecord {
+            leader: Some("a".into()),
+            standbys: if listed { vec!["b".into()] } else { vec![] },
+            quorum: 0,
+            resource_version: Some("60".into()),
+        };
+        shared_seen(&mut state, shared, true, now + 5);
+        seen(&mut state, 100, 100, now + 10);
+        let (op, result) = (Op::Checkpoint, Ok(()));
+        let mut effects = step(&mut state, Event::OpDone { op, result }, now + 20);
+        assert!(
+            effects.contains(&Effect::Stop { how: Stop::Fast }),
+            "{effects:?}"
+        );
+        let (at, why) = (now + 1_520, "killed".to_owned());
+        effects = step(&mut state, Event::PostmasterGone { why }, at);
+        let data = directory(ControlState::InProduction, false);
+        effects.extend(step(&mut state, Event::DataSeen(data), at + 5));
+        let releases = state.lease.attempts.last().is_some_and(|a| a.release);
+        if state.lease.in_flight.is_some() && !releases {
+            effects.extend(acknowledge(&mut state, 52, at + 10));
+        }
+        effects.extend(tick(&mut state, at + 600));
+        let gives = lock_writes(&effects)
+            .iter()
+            .any(|write| matches!(write, LockWrite::Release { .. }));
+        assert_eq!(gives, listed, "{effects:?}");
+    }
+}
+
+#[test]
+fn a_request_that_was_refused_is_not_begun_again() {
+    let (mut state, now) = asked_for_b(false);
+    for at in (now + 10..now + 4_000).step_by(100) {
+        seen(&mut state, 200, 50, at);
+    }
+    assert!(state.refused.is_some());
+    // It is not cleared yet, and the member confirms again.
+    let mut effects = Vec::new();
+    for at in (now + 4_100..now + 5_000).step_by(100) {
+        effects.extend(seen(&mut state, 200, 200, at));
+    }
+    assert!(!begins(&effects), "{effects:?}");
+}
+
+#[test]
+fn an_agent_that_died_over_a_copy_leaves_the_directory_before_it_proven() {
+    let before = (1, Lsn(100));
+    for (found, proven) in [(100, true), (90, false)] {
+        let mut state = replica_of_a_set(&["a"], true);
+        let why = "stopped".to_owned();
+        step(&mut state, Event::PostmasterGone { why }, START + 3);
+        state.lock.made_anew = Some(pgwarden::ha::lock::MadeAnew {
+            before: Some(before),
+        });
+        let mut data = directory(ControlState::ShutDownInRecovery, true);
+        if let DataDir::Present(data) = &mut data {
+            data.lsn = Lsn(found);
+        }
+        step(&mut state, Event::DataSeen(data), START + 4);
+        assert_eq!(state.lock.made_anew.is_none(), proven, "{found}");
+    }
 }

@@ -195,12 +195,26 @@ fn a_primary_does_not_go_down_for_itself_or_for_another_database() {
         let (mut state, sent_at) = leader();
         let mut effects = set_standby(&mut state, Some(elsewhere()), sent_at + 100);
         effects.extend(step(&mut state, Event::RemoteSeen(said), sent_at + 200));
-        for at in (sent_at + 300..sent_at + 4_500).step_by(100) {
+        // Also while it is silent for long.
+        for at in (sent_at + 300..sent_at + 30_000).step_by(100) {
+            if state.lease.in_flight.is_some() {
+                acknowledge(&mut state, at, at);
+            }
             effects.extend(step(&mut state, Event::PgSeen(facts(false)), at));
         }
         let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
         assert!(!effects.iter().any(stops), "{effects:?}");
         let told = state.pg.left_to_people.as_deref().unwrap_or_default();
         assert!(told.contains(words), "{told}");
+        // Nor is it left down after a crash.
+        let (at, why) = (sent_at + 30_100, "killed".to_owned());
+        step(&mut state, Event::PostmasterGone { why }, at);
+        let data = directory(ControlState::InProduction, false);
+        let mut effects = step(&mut state, Event::DataSeen(data), at + 1);
+        if state.lease.in_flight.is_some() {
+            effects.extend(acknowledge(&mut state, at, at + 10));
+        }
+        let starts = |effect: &Effect| matches!(effect, Effect::StartPrimary { .. });
+        assert!(effects.iter().any(starts), "{effects:?}");
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 const LEADER: &str = "leader";
 const STANDBYS: &str = "sync_standby";
 const QUORUM: &str = "quorum";
+const WRITE: &str = "pgwarden.io/write";
 
 /// Decode; `last` is the last good record.
 ///
@@ -74,13 +75,15 @@ fn names(text: &str) -> Vec<Name> {
     set.into_iter().collect()
 }
 
-/// The annotations of a set.
-pub fn notes(leader: &str, standbys: &[Name], quorum: usize) -> Notes {
+/// The annotations of a set. `write` is another one with every write: an object that would stay as
+/// it is keeps its version, and then a write of an agent before, expecting that one, could still land.
+pub fn notes(leader: &str, standbys: &[Name], quorum: usize, write: String) -> Notes {
     let list = names(&standbys.join(","));
     vec![
         (LEADER, Some(leader.to_owned())),
         (STANDBYS, (!list.is_empty()).then(|| list.join(","))),
         (QUORUM, Some(quorum.to_string())),
+        (WRITE, Some(write)),
     ]
 }
 
@@ -143,9 +146,10 @@ mod tests {
             &SyncRecord::default(),
         );
         assert_eq!(record.standbys, ["b", "c"]);
-        let written = notes("a", &["c".to_owned(), "b".to_owned()], 0);
+        let once = || "uid 1".to_owned();
+        let written = notes("a", &["c".to_owned(), "b".to_owned()], 0, once());
         assert_eq!(written[1], ("sync_standby", Some("b,c".to_owned())));
-        assert_eq!(notes("a", &[], 0)[1], ("sync_standby", None));
+        assert_eq!(notes("a", &[], 0, once())[1], ("sync_standby", None));
     }
 
     fn record_of(leader: &str, standbys: &[&str]) -> SyncRecord {
