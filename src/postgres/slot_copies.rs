@@ -17,6 +17,10 @@ use std::time::Duration;
 const DIR: &str = "pg_replslot";
 /// A state file has some hundred bytes.
 const STATE_MAX: u32 = 1 << 20;
+/// For a replica to receive what its leader's consumer has confirmed.
+const MOMENT: Duration = Duration::from_secs(2);
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// State files by slot.
 pub type States = BTreeMap<String, Vec<u8>>;
@@ -38,11 +42,14 @@ pub fn absent(data_dir: &Path, slots: &BTreeSet<String>) -> BTreeSet<String> {
 
 /// Reads the leader's state files, which takes a right that `pg_rewind`'s user has. `reached` is how
 /// far the WAL goes here: a slot beyond would pass over what is written there after a promotion.
+///
+/// A consumer that keeps up is always a moment ahead of what was read here last: where a server runs
+/// (`own`), it gets that moment to receive the rest.
 pub async fn fetch(
     leader: &Session,
     data_dir: &Path,
     slots: &BTreeSet<String>,
-    reached: Lsn,
+    (reached, own): (Lsn, Option<&Session>),
     deadline: Duration,
 ) -> Result<Fetched, SqlError> {
     let list: Vec<String> = slots.iter().map(|name| quote::literal(name)).collect();
@@ -66,7 +73,7 @@ pub async fn fetch(
         let begins: Lsn = begins.parse().map_err(no_lsn)?;
         let confirmed: Lsn = confirmed.parse().map_err(no_lsn)?;
         let segment = u64::try_from(segment).unwrap_or(1);
-        if confirmed > reached {
+        if confirmed > reached && !comes_to(own, confirmed).await {
             let words = format!("slot {name}: its consumer is ahead of what this replica has");
             fetched.failed.push(words);
         } else if let Some(why) = without_wal(data_dir, begins, segment) {
@@ -159,6 +166,20 @@ pub async fn confirmed(
         positions.insert(name, position);
     }
     Ok(positions)
+}
+
+/// Whether this server has received as much, or does so soon.
+async fn comes_to(own: Option<&Session>, lsn: Lsn) -> bool {
+    let Some(own) = own else {
+        return false;
+    };
+    let sql = format!("SELECT coalesce(pg_last_wal_receive_lsn() >= '{lsn}', false)");
+    let comes = async {
+        while !own.value::<bool>(&sql, MOMENT).await.unwrap_or(false) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(MOMENT, comes).await.is_ok()
 }
 
 #[cfg(test)]

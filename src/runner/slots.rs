@@ -72,7 +72,10 @@ async fn fetch(
     let leader = Session::remote(&source, pg.rewind_user(), &pg.database, STATEMENT)
         .await
         .map_err(told)?;
-    slot_copies::fetch(&leader, &pg.data_dir, &absent, reached, STATEMENT)
+    // None while the server is down.
+    let own = Session::local(&pg, STATEMENT).await.ok();
+    let mine = (reached, own.as_ref());
+    slot_copies::fetch(&leader, &pg.data_dir, &absent, mine, STATEMENT)
         .await
         .map_err(told)
 }

@@ -187,7 +187,7 @@ async fn fetched(leader: &Node, replica: &Node, reached: Lsn) -> slot_copies::Fe
         .unwrap();
     let wanted = BTreeSet::from(["feed".to_owned()]);
     let absent = slot_copies::absent(&pg.data_dir, &wanted);
-    slot_copies::fetch(&session, &pg.data_dir, &absent, reached, LONG)
+    slot_copies::fetch(&session, &pg.data_dir, &absent, (reached, None), LONG)
         .await
         .unwrap()
 }
