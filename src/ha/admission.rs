@@ -19,8 +19,7 @@ impl Turn<'_> {
             return false;
         };
         let ever = shared.sync.leader.is_some() || self.s.sync_seen;
-        let off = !self.s.rules.synchronous_mode && !self.set_outlives_mode();
-        if off && (shared.config.rules.is_some() || !ever) {
+        if !self.set_decides() && (shared.config.rules.is_some() || !ever) {
             return true;
         }
         if name == self.s.me.name && self.s.is_unproven_copy() {
@@ -39,20 +38,19 @@ impl Turn<'_> {
         new || self.last_holder().is_some_and(|holder| holder == name)
     }
 
-    /// The mode was switched off, and no leader has unpublished its set since: commits may have
-    /// waited for it to the end.
-    pub(super) fn set_outlives_mode(&self) -> bool {
+    /// In synchronous mode; and where it was switched off, and no leader has unpublished its set
+    /// since: commits may have waited for it to the end.
+    pub(super) fn set_decides(&self) -> bool {
         let shared = self.s.shared.as_ref();
         let listed = shared.is_some_and(|shared| !shared.sync.standbys.is_empty());
-        listed && self.s.rules.standby.is_none()
+        self.s.rules.synchronous_mode || (listed && self.s.rules.standby.is_none())
     }
 
     /// The votes that I need before I may lead; 0 where the set alone, or the release, admits me.
     pub(super) fn votes_needed(&self) -> usize {
         let record = self.s.sync_record();
         let me = &self.s.me.name;
-        let decides = self.s.rules.synchronous_mode || self.set_outlives_mode();
-        let voter = decides && record.standbys.contains(me);
+        let voter = self.set_decides() && record.standbys.contains(me);
         if !voter || record.leader.as_ref() == Some(me) || self.i_have_what_was_released() {
             return 0;
         }

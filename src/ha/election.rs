@@ -78,7 +78,6 @@ impl Turn<'_> {
         let Some(held) = self.s.other_holder().or(ageless) else {
             return;
         };
-        let (holder, place) = (&held.holder, &held.place);
         let streaming = self
             .s
             .pg
@@ -89,10 +88,10 @@ impl Turn<'_> {
         if (streaming && !old) || self.s.pg.data == Some(DataDir::Empty) {
             return;
         }
-        if place.container_id.is_empty() {
+        if held.place.container_id.is_empty() {
             return;
         }
-        let (holder, place) = (holder.clone(), place.clone());
+        let (holder, place) = (held.holder.clone(), held.place.clone());
         if self.may("proof", 1_000) {
             let fields = self
                 .s

@@ -91,8 +91,7 @@ impl Turn<'_> {
         let optime = self.s.lock.optime;
         let lag_bytes = optime.map_or(0, |leader| leader.0.saturating_sub(lsn.0));
         let allowed_bytes = self.s.rules.maximum_lag_on_failover_bytes;
-        let set = self.s.rules.synchronous_mode || self.set_outlives_mode();
-        if !set && lag_bytes > allowed_bytes {
+        if !self.set_decides() && lag_bytes > allowed_bytes {
             return Err(format!(
                 "{lag_bytes} bytes behind the leader; {allowed_bytes} are allowed"
             ));

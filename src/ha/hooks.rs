@@ -50,6 +50,15 @@ pub enum Action {
 }
 
 impl Action {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [
+        Self::OnStart,
+        Self::OnStop,
+        Self::OnRestart,
+        Self::OnReload,
+        Self::OnRoleChange,
+    ];
+
     /// Patroni's word.
     pub fn word(self) -> &'static str {
         match self {

@@ -60,13 +60,7 @@ impl Turn<'_> {
         }
         self.stop(Stop::Kill, Rule::G9, why);
         if self.has_candidate() {
-            self.s.handover = Some(Handover {
-                to: None,
-                because: why.to_owned(),
-                phase: HandoverPhase::Stopping,
-                until: self.now + self.s.rules.primary_start_timeout_ms,
-                asked: None,
-            });
+            self.hand_over_to_anybody(why);
         }
     }
 
@@ -212,6 +206,10 @@ impl Turn<'_> {
 
     fn stop_and_release(&mut self, why: &str, aside_ms: Ms) {
         self.s.stand_aside_until = self.now + aside_ms;
+        self.hand_over_to_anybody(why);
+    }
+
+    fn hand_over_to_anybody(&mut self, why: &str) {
         self.s.handover = Some(Handover {
             to: None,
             because: why.to_owned(),

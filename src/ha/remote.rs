@@ -9,7 +9,7 @@
 
 use super::effect::{Effect, Rule, Stop};
 use super::event::PgFacts;
-use super::model::{HistoryEntry, Member, Ms, Name, Timeline, fork_elsewhere};
+use super::model::{DataDir, HistoryEntry, Member, Ms, Name, Timeline, fork_elsewhere};
 use super::pause::FOREVER;
 use super::rejoin::{Relation, Stand};
 use super::shared::SharedWrite;
@@ -114,7 +114,6 @@ impl Turn<'_> {
     /// A primary that is told to follow itself, or another database, does not go down for it.
     fn stays_primary(&mut self, standby: &Standby, facts: &PgFacts) -> bool {
         if self.points_at_itself(standby) {
-            self.ask_remote(standby);
             return true;
         }
         let since = match &self.s.pg.told_to_follow {
@@ -122,27 +121,31 @@ impl Turn<'_> {
             _ => self.now,
         };
         self.s.pg.told_to_follow = Some((standby.clone(), since));
-        let remote = self.s.pg.remote.as_ref();
-        let heard = remote.is_some_and(|(facts, at)| facts.asked == *standby && *at >= since);
+        let heard = self.answer_of(standby).is_some_and(|(_, at)| *at >= since);
         let until = since + STEP_DOWN_MS;
         if standby.host.is_some() && !heard && self.now < until {
             self.ask_remote(standby);
             self.wake_at(until);
             return true;
         }
-        let foreign = self.is_another_database(standby, &facts.system_id);
+        self.is_another_database(standby, &facts.system_id)
+    }
+
+    /// What whoever is to be followed said last, and when.
+    fn answer_of(&self, standby: &Standby) -> Option<&(RemoteFacts, Ms)> {
+        let remote = self.s.pg.remote.as_ref();
+        remote.filter(|(facts, _)| facts.asked == *standby)
+    }
+
+    /// By its last answer, however old: one that is silent for a while is no other one by that.
+    fn is_another_database(&mut self, standby: &Standby, system_id: &str) -> bool {
+        let answer = self.answer_of(standby);
+        let foreign = answer.is_some_and(|(facts, _)| facts.system_id != system_id);
         if foreign {
             self.ask_remote(standby);
             self.explain_foreign();
         }
         foreign
-    }
-
-    /// By its last answer, however old: one that is silent for a while is no other one by that.
-    fn is_another_database(&self, standby: &Standby, system_id: &str) -> bool {
-        let remote = self.s.pg.remote.as_ref();
-        let answer = remote.filter(|(facts, _)| facts.asked == *standby);
-        answer.is_some_and(|(facts, _)| facts.system_id != system_id)
     }
 
     /// What is done by a primary that is told to follow what cannot be followed: the setting is
@@ -171,17 +174,13 @@ impl Turn<'_> {
             return;
         }
         let itself = self.points_at_itself(standby);
-        if itself {
-            self.ask_remote(standby);
+        if itself && !matches!(self.s.pg.data, Some(DataDir::Present(_))) {
+            return;
         }
         let Some(data) = self.data_to_lead_with() else {
             return;
         };
         if itself || self.is_another_database(standby, &data.system_id) {
-            if !itself {
-                self.ask_remote(standby);
-                self.explain_foreign();
-            }
             // A primary it was, and one it stays; a replica waits for somebody to follow.
             if !data.standby_signal {
                 self.as_a_primary(Self::start_as_leader);
@@ -213,7 +212,7 @@ impl Turn<'_> {
             return;
         }
         if self.points_at_itself(standby) {
-            return self.ask_remote(standby);
+            return;
         }
         // A ring streams well, and only the answer tells.
         let unknown = self.s.pg.remote.is_none() && standby.host.is_some();
@@ -304,7 +303,8 @@ impl Turn<'_> {
         self.leave_to_people(Rule::StandbyCluster, words);
     }
 
-    /// A cluster that follows itself would never see a primary.
+    /// A cluster that follows itself would never see a primary. It is asked again: the name may come
+    /// to lead elsewhere.
     fn points_at_itself(&mut self, standby: &Standby) -> bool {
         let member = self.s.shared.as_ref().and_then(|shared| {
             let host = standby.host.as_ref()?;
@@ -313,10 +313,10 @@ impl Turn<'_> {
             same.map(|(name, _)| name.clone())
         });
         // Under a name that does not say so, through a Service or a pooler.
-        let remote = self.s.pg.remote.as_ref();
-        let answer = remote.filter(|(facts, _)| facts.asked == *standby);
+        let answer = self.answer_of(standby);
         let member = member.or_else(|| answer.and_then(|(facts, _)| facts.member.clone()));
         if let Some(name) = &member {
+            self.ask_remote(standby);
             let words = format!(
                 "standby_cluster: host and port lead to {name}, a member of this very cluster: \
                  name the primary of another one"

@@ -276,8 +276,10 @@ impl Turn<'_> {
             self.s.pg.op = None;
         }
         let failed = result.is_err();
-        if *op == Op::Clone && !failed {
-            self.complete_fresh_copy();
+        match op {
+            Op::Clone if !failed => self.complete_fresh_copy(),
+            Op::Initdb if !failed => self.lead_with_this_copy(),
+            _ => {}
         }
         if let Err(why) = result {
             self.explain(Rule::Replica, format!("{op:?} failed: {why}"));
@@ -317,9 +319,6 @@ impl Turn<'_> {
                 self.s.hooks.reloaded |= !failed;
             }
             Op::Initdb | Op::Clone | Op::CrashRecover => {
-                if *op == Op::Initdb && !failed {
-                    self.lead_with_this_copy();
-                }
                 self.s.pg.data = None;
                 self.emit(Effect::Inspect);
             }

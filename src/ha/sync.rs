@@ -42,7 +42,8 @@ impl Turn<'_> {
         }
         if self.s.sync.inherited {
             // A write of mine that is acknowledged comes after whatever the agent before me sent.
-            let words = format!("publish {published} again: an agent before me wrote it");
+            let words =
+                format!("publish {published} again: an agent before me may have written it");
             self.explain_once("sync", Rule::Sync, words);
             return self.publish(published);
         }

@@ -58,11 +58,9 @@ pub async fn reset_sync_names(session: &Session, deadline: Duration) -> Result<(
 
 /// A primary's current write position.
 pub async fn current_lsn(session: &Session, deadline: Duration) -> Result<Lsn, SqlError> {
-    let text: String = session
-        .value("SELECT pg_current_wal_lsn()::text", deadline)
-        .await?;
-    text.parse()
-        .map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))
+    session
+        .lsn("SELECT pg_current_wal_lsn()::text", deadline)
+        .await
 }
 
 /// No WAL receiver runs, and none is configured as this session sees it.

@@ -64,7 +64,8 @@ pub async fn same_wal(
     let Some(mine) = facts.durable_lsn().filter(|_| facts.in_recovery) else {
         return Ok(None);
     };
-    let theirs = flushed_to(leader, "pg_current_wal_flush_lsn()", deadline).await?;
+    let sql = "SELECT pg_current_wal_flush_lsn()::text";
+    let theirs = leader.lsn(sql, deadline).await?;
     let (end, segment_bytes) = (mine.min(theirs), facts.wal_segment_bytes);
     let read = tokio::task::spawn_blocking(move || read_before(&dir, end, segment_bytes)).await;
     let Ok(Ok(Some(piece))) = read else {
@@ -84,18 +85,10 @@ pub async fn same_wal(
 
 /// Where the WAL of a leader ends now: what it has flushed, or, in a standby cluster, received.
 pub async fn end_of_wal(leader: &Session, deadline: Duration) -> Result<Lsn, SqlError> {
-    let end = "CASE WHEN pg_is_in_recovery() THEN \
+    let sql = "SELECT (CASE WHEN pg_is_in_recovery() THEN \
                greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-               ELSE pg_current_wal_flush_lsn() END";
-    flushed_to(leader, end, deadline).await
-}
-
-async fn flushed_to(leader: &Session, sql: &str, deadline: Duration) -> Result<Lsn, SqlError> {
-    let text: String = leader
-        .value(&format!("SELECT ({sql})::text"), deadline)
-        .await?;
-    text.parse()
-        .map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))
+               ELSE pg_current_wal_flush_lsn() END)::text";
+    leader.lsn(sql, deadline).await
 }
 
 /// Who the primary of another cluster is, for a standby cluster that follows it.

@@ -6,6 +6,7 @@
 //! standby, the very thing it may be about to repair.
 
 use super::{Credentials, Place, Postgres, Source};
+use crate::ha::model::{BadLsn, Lsn};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
@@ -174,6 +175,12 @@ impl Session {
             .map_err(|error| SqlError::Garbled(error.to_string()))
     }
 
+    /// Asks for one position in the WAL, given as text.
+    pub async fn lsn(&self, sql: &str, deadline: Duration) -> Result<Lsn, SqlError> {
+        let text: String = self.value(sql, deadline).await?;
+        parse_lsn(&text)
+    }
+
     /// Runs statements that answer nothing.
     pub async fn execute(&self, sql: &str, deadline: Duration) -> Result<(), SqlError> {
         let ran = tokio::time::timeout(deadline, self.client.batch_execute(sql)).await;
@@ -212,4 +219,9 @@ fn options(user: &Credentials, database: &str, deadline: Duration, more: &str) -
         config.password(password);
     }
     config
+}
+/// A position as PostgreSQL writes it.
+pub(super) fn parse_lsn(text: &str) -> Result<Lsn, SqlError> {
+    text.parse()
+        .map_err(|error: BadLsn| SqlError::Garbled(error.to_string()))
 }

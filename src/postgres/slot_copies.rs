@@ -4,7 +4,7 @@
 //! A server reads the directory of its slots when it starts, checks each file's version and
 //! checksum, and ends if one is not whole. So a slot is made beside its place and moved there.
 
-use super::session::{Session, SqlError};
+use super::session::{Session, SqlError, parse_lsn};
 use super::{Postgres, lines, quote};
 use crate::ha::model::Lsn;
 use crate::sys::durable;
@@ -64,14 +64,13 @@ pub async fn fetch(
     let mut fetched = Fetched::default();
     for row in leader.query(&sql, deadline).await? {
         let garbled = |error: tokio_postgres::Error| SqlError::Garbled(error.to_string());
-        let no_lsn = |error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string());
         let name: String = row.try_get(0).map_err(garbled)?;
         let begins: String = row.try_get(1).map_err(garbled)?;
         let confirmed: String = row.try_get(2).map_err(garbled)?;
         let segment: i64 = row.try_get(3).map_err(garbled)?;
         let state: Vec<u8> = row.try_get(4).map_err(garbled)?;
-        let begins: Lsn = begins.parse().map_err(no_lsn)?;
-        let confirmed: Lsn = confirmed.parse().map_err(no_lsn)?;
+        let begins = parse_lsn(&begins)?;
+        let confirmed = parse_lsn(&confirmed)?;
         let segment = u64::try_from(segment).unwrap_or(1);
         if confirmed > reached && !comes_to(own, confirmed).await {
             let words = format!("slot {name}: its consumer is ahead of what this replica has");
@@ -160,10 +159,7 @@ pub async fn confirmed(
         let garbled = |error: tokio_postgres::Error| SqlError::Garbled(error.to_string());
         let name: String = row.try_get(0).map_err(garbled)?;
         let position: String = row.try_get(1).map_err(garbled)?;
-        let position = position
-            .parse()
-            .map_err(|error: crate::ha::model::BadLsn| SqlError::Garbled(error.to_string()))?;
-        positions.insert(name, position);
+        positions.insert(name, parse_lsn(&position)?);
     }
     Ok(positions)
 }

@@ -100,15 +100,8 @@ impl Running {
 /// What is not configured any more does not fail any more.
 pub(super) fn settle_removed(context: &Context, settings: &Settings) {
     let hooks = &settings.postgresql.hooks;
-    let actions = [
-        Action::OnStart,
-        Action::OnStop,
-        Action::OnRestart,
-        Action::OnReload,
-        Action::OnRoleChange,
-    ];
     let removed = |action: &Action| !hooks.callbacks.contains_key(action.word());
-    for action in actions.into_iter().filter(removed) {
+    for action in Action::ALL.into_iter().filter(removed) {
         context.complaints.settle(topic(action));
     }
     for (given, topic) in [

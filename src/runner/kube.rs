@@ -9,6 +9,7 @@ use crate::ha::lock::{LockWrite, Mapped, Outcome, Place, Proof, ProofKind};
 use crate::ha::model::{Identity, Lsn, Ms, Name};
 use crate::ha::shared::SharedWrite;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) async fn run_read_lock(context: Arc<Context>, call_ms: Ms) {
     let event = match context.dcs.with_deadline(call_ms).read_lock().await {
@@ -114,8 +115,25 @@ pub(super) async fn run_ask_peer(
     name: Name,
     url: String,
 ) {
+    let status = candidate(&context, &name, &url, ms(call_ms)).await;
+    context
+        .tell(Event::PeerAnswered {
+            round,
+            name,
+            status,
+        })
+        .await;
+}
+
+/// What the member of this name says of itself there; `None`: nothing, or another answers.
+pub(super) async fn candidate(
+    context: &Context,
+    name: &str,
+    url: &str,
+    limit: Duration,
+) -> Option<PeerStatus> {
     let security = context.security.current();
-    let status = match security.peers().get_patroni(&url, ms(call_ms)).await {
+    match security.peers().get_patroni(url, limit).await {
         Ok(status) if status.name == name => as_candidate(&status),
         Ok(status) => {
             tracing::warn!("{url} should be {name} and answers as {}", status.name);
@@ -125,14 +143,7 @@ pub(super) async fn run_ask_peer(
             tracing::debug!(%error, "{name} does not answer");
             None
         }
-    };
-    context
-        .tell(Event::PeerAnswered {
-            round,
-            name,
-            status,
-        })
-        .await;
+    }
 }
 
 pub(super) async fn run_ask_promise(
@@ -174,7 +185,7 @@ pub(super) async fn run_ask_vote(
 }
 
 /// Our own peers say exactly what the race asks; of a Patroni it is read from its status.
-pub(super) fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
+fn as_candidate(status: &crate::api::PeerStatus) -> Option<PeerStatus> {
     if let Some(extras) = &status.pgwarden {
         return extras.race.clone();
     }

@@ -1,11 +1,10 @@
 //! Whether this member is on the leader's line of history, asked of the leader's server.
 
 use super::Context;
-use super::kube::as_candidate;
+use super::kube::candidate;
 use super::server::STATEMENT;
-use crate::ha::event::{Event, PeerStatus};
+use crate::ha::event::Event;
 use crate::ha::model::{HistoryEntry, Name, fork_elsewhere};
-
 use crate::ha::remote::{RemoteFacts, Standby};
 use crate::postgres::lines::Instance;
 use crate::postgres::session::{Session, SqlError};
@@ -144,28 +143,26 @@ pub(super) async fn run_ask_end(
         lines::end_of_wal(&session, STATEMENT).await
     };
     let AskEnd { with, number } = ask;
-    let error = match end.await {
+    let end = match end.await {
+        Ok(lsn) => Ok(lsn),
+        Err(error) => match candidate(&context, &with, &api_url, STATEMENT).await {
+            Some(status) if status.primary => Ok(status.lsn),
+            _ => Err(error),
+        },
+    };
+    match end {
         Ok(lsn) => {
             context.complaints.settle(UNPROVEN);
-            return context.tell(Event::EndSaid { with, number, lsn }).await;
+            context.tell(Event::EndSaid { with, number, lsn }).await;
         }
-        Err(error) => error,
-    };
-    let security = context.security.current();
-    let said = security.peers().get_patroni(&api_url, STATEMENT).await;
-    let status = said.ok().filter(|status| status.name == with);
-    if let Some(PeerStatus {
-        primary: true, lsn, ..
-    }) = status.as_ref().and_then(as_candidate)
-    {
-        context.complaints.settle(UNPROVEN);
-        return context.tell(Event::EndSaid { with, number, lsn }).await;
+        Err(error) => {
+            let words = format!(
+                "{with} cannot be asked where its WAL ends, and until then this copy does not \
+                 stand for election in synchronous mode: {error}"
+            );
+            context.complaints.say(UNPROVEN, words);
+        }
     }
-    let words = format!(
-        "{with} cannot be asked where its WAL ends, and until then this copy does not stand for \
-         election in synchronous mode: {error}"
-    );
-    context.complaints.say(UNPROVEN, words);
 }
 
 pub(super) async fn run_compare_history(

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// One statement of the agent.
 pub(super) const STATEMENT: Duration = Duration::from_secs(5);
-/// Before that: a disk that takes no writes must not hold a leader for ever in its start (G9).
+/// Writing the files of a start: a disk that takes none must not hold a leader for ever (G9).
 const PREPARE: Duration = Duration::from_secs(30);
 /// Forking, or refusing to.
 const FORK: Duration = Duration::from_secs(10);

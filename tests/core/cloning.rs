@@ -21,7 +21,7 @@ fn led_by_b(state: &mut State, epoch: u64, now: u64) -> Vec<Effect> {
     effects
 }
 
-fn clones(effects: &[Effect]) -> bool {
+pub(crate) fn clones(effects: &[Effect]) -> bool {
     let clone = |effect: &Effect| matches!(effect, Effect::Clone { .. });
     effects.iter().any(clone)
 }

@@ -121,7 +121,7 @@ fn starts_as_primary(effects: &[Effect]) -> bool {
         .any(|effect| matches!(effect, Effect::StartPrimary { .. }))
 }
 
-fn releases(effects: &[Effect]) -> bool {
+pub(crate) fn releases(effects: &[Effect]) -> bool {
     lock_writes(effects)
         .iter()
         .any(|write| matches!(write, LockWrite::Release { .. }))

@@ -3,13 +3,16 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::{acknowledge, directory, edit_rules, leader, member, shared_seen, tick};
-use super::synchronous::{enforces_b, probe, published, written};
+use super::cloning::clones;
+use super::conditions::{
+    acknowledge, directory, edit_rules, leader, member, releases, shared_seen, tick,
+};
+use super::synchronous::{enforces_b, probe, published, set_of, written};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::{Ask, Op, PeerStatus};
 use pgwarden::ha::lock::Outcome;
-use pgwarden::ha::shared::{SharedWrite, SyncRecord};
+use pgwarden::ha::shared::SharedWrite;
 
 /// `a` is a replica of a synchronous cluster led by `b`, with `listed` published.
 fn replica_of_a_set(listed: &[&str], synchronous_mode: bool) -> State {
@@ -22,12 +25,7 @@ fn replica_of_a_set(listed: &[&str], synchronous_mode: bool) -> State {
         synchronous_mode,
         ..rules()
     });
-    shared.sync = SyncRecord {
-        leader: Some("b".into()),
-        standbys: listed.iter().map(|name| (*name).to_owned()).collect(),
-        quorum: 0,
-        resource_version: Some("60".into()),
-    };
+    shared.sync = set_of("b", listed);
     read(&mut state, held("b", 4, 50), START + 1);
     shared_seen(&mut state, shared, true, START + 2);
     state
@@ -53,8 +51,7 @@ fn made_anew(state: &mut State) {
     step(state, Event::PostmasterGone { why }, START + 3);
     step(state, Event::DataSeen(DataDir::Empty), START + 4);
     let effects = leader_is_seen(state);
-    let clones = |e: &Effect| matches!(e, Effect::Clone { .. });
-    assert!(effects.iter().any(clones), "{effects:?}");
+    assert!(clones(&effects), "{effects:?}");
 }
 
 fn copied(state: &mut State, result: Result<(), String>, data: DataDir) {
@@ -197,10 +194,11 @@ fn a_server_that_may_be_promoting_is_stopped_before_the_lock_goes_back() {
         effects.extend(shared_seen(&mut state, shared, true, sent_at + 20));
         effects.extend(tick(&mut state, sent_at + 30));
         let stops = effects.contains(&Effect::Stop { how: Stop::Fast });
-        let releases = lock_writes(&effects)
-            .iter()
-            .any(|write| matches!(write, LockWrite::Release { .. }));
-        assert_eq!((stops, releases), (ordered, !ordered), "{effects:?}");
+        assert_eq!(
+            (stops, releases(&effects)),
+            (ordered, !ordered),
+            "{effects:?}"
+        );
     }
 }
 
@@ -223,8 +221,7 @@ fn nobody_is_copied_from_the_pod_before_mine() {
     let mut effects = shared_seen(&mut state, shared, true, START + 5);
     effects.extend(edit_rules(&mut state, START + 6, |_| {}));
     effects.extend(tick(&mut state, START + 3_000));
-    let clones = |e: &Effect| matches!(e, Effect::Clone { .. });
-    assert!(!effects.iter().any(clones), "{effects:?}");
+    assert!(!clones(&effects), "{effects:?}");
 }
 
 /// `a` leads, `b` and `c` stream, and somebody asks for `b` in its place.
@@ -329,10 +326,11 @@ fn a_slow_stop_gives_the_lock_only_to_a_member_that_has_everything() {
             }
             effects.extend(tick(&mut state, at + 50));
         }
-        let gives = lock_writes(&effects)
-            .iter()
-            .any(|write| matches!(write, LockWrite::Release { .. }));
-        assert_eq!(gives, released, "{stop_ms} {has:?}: {effects:?}");
+        assert_eq!(
+            releases(&effects),
+            released,
+            "{stop_ms} {has:?}: {effects:?}"
+        );
         assert_eq!(state.handover.is_some(), released);
     }
 }
@@ -365,12 +363,7 @@ fn a_listed_member_gets_the_lock_whatever_became_of_the_stop() {
             synchronous_mode: true,
             ..rules()
         });
-        shared.sync = SyncRecord {
-            leader: Some("a".into()),
-            standbys: if listed { vec!["b".into()] } else { vec![] },
-            quorum: 0,
-            resource_version: Some("60".into()),
-        };
+        shared.sync = set_of("a", if listed { &["b"] } else { &[] });
         shared_seen(&mut state, shared, true, now + 5);
         seen(&mut state, 100, 100, now + 10);
         let (op, result) = (Op::Checkpoint, Ok(()));
@@ -383,15 +376,12 @@ fn a_listed_member_gets_the_lock_whatever_became_of_the_stop() {
         effects = step(&mut state, Event::PostmasterGone { why }, at);
         let data = directory(ControlState::InProduction, false);
         effects.extend(step(&mut state, Event::DataSeen(data), at + 5));
-        let releases = state.lease.attempts.last().is_some_and(|a| a.release);
-        if state.lease.in_flight.is_some() && !releases {
+        let released = state.lease.attempts.last().is_some_and(|a| a.release);
+        if state.lease.in_flight.is_some() && !released {
             effects.extend(acknowledge(&mut state, 52, at + 10));
         }
         effects.extend(tick(&mut state, at + 600));
-        let gives = lock_writes(&effects)
-            .iter()
-            .any(|write| matches!(write, LockWrite::Release { .. }));
-        assert_eq!(gives, listed, "{effects:?}");
+        assert_eq!(releases(&effects), listed, "{effects:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may take part in an election, and who waits for whom.
 
-use super::conditions::{acknowledge, member, shared_seen, tick};
+use super::conditions::{acknowledge, member, releases, shared_seen, tick};
 use super::*;
 use pgwarden::ha::event::{Op, PeerStatus};
 
@@ -138,11 +138,8 @@ fn who_learns_of_a_newer_timeline_after_its_claim_gives_the_lock_back() {
         let mut effects = acknowledge(&mut state, 51, sent_at + 10);
         effects.extend(shared_seen(&mut state, shared, true, sent_at + 20));
         effects.extend(tick(&mut state, sent_at + 30));
-        let releases = lock_writes(&effects)
-            .iter()
-            .any(|write| matches!(write, LockWrite::Release { .. }));
         assert_eq!(
-            (effects.contains(&promote()), releases),
+            (effects.contains(&promote()), releases(&effects)),
             (newest == 1, newest == 3),
             "timeline {newest} is noted: {effects:?}"
         );

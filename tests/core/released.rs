@@ -34,7 +34,7 @@ fn who_has_all_that_was_released_may_lead_though_it_is_not_listed() {
         ("another timeline", released(2, 100), false),
     ];
     for (what, lock, leads) in cases {
-        let (mut state, _) = after_the_leader(&set_of(&["c"]), false);
+        let (mut state, _) = after_the_leader(&set_of("b", &["c"]), false);
         // It was seen to stream from `b` under epoch 4.
         step(&mut state, Event::PgSeen(facts(true)), START + 40);
         read(&mut state, lock.clone(), START + 50);
@@ -45,7 +45,7 @@ fn who_has_all_that_was_released_may_lead_though_it_is_not_listed() {
 
 #[test]
 fn a_release_admits_nobody_who_did_not_stream_from_that_leader() {
-    let (mut state, _) = after_the_leader(&set_of(&["c"]), false);
+    let (mut state, _) = after_the_leader(&set_of("b", &["c"]), false);
     let lock = released(1, 100);
     read(&mut state, lock.clone(), START + 50);
     step(&mut state, Event::PgSeen(facts(true)), START + 60);
@@ -57,7 +57,7 @@ fn a_release_admits_nobody_who_did_not_stream_from_that_leader() {
 #[test]
 fn a_listed_standby_looks_at_its_position_again_and_goes_before_one_that_is_not_listed() {
     let claim = |listed: &str, fresh_at: Option<u64>| {
-        let (mut state, _) = after_the_leader(&set_of(&[listed]), false);
+        let (mut state, _) = after_the_leader(&set_of("b", &[listed]), false);
         step(&mut state, Event::PgSeen(facts(true)), START + 40);
         // `a` stands at 100 as far as it knows.
         let lock = released(1, if listed == "a" { 140 } else { 100 });
@@ -90,7 +90,7 @@ fn a_listed_standby_looks_at_its_position_again_and_goes_before_one_that_is_not_
 
 #[test]
 fn what_was_released_admits_after_the_claim_too() {
-    let (mut state, _) = after_the_leader(&set_of(&["c"]), false);
+    let (mut state, _) = after_the_leader(&set_of("b", &["c"]), false);
     step(&mut state, Event::PgSeen(facts(true)), START + 40);
     let lock = released(1, 100);
     read(&mut state, lock.clone(), START + 50);
