@@ -86,16 +86,35 @@ async fn one_bootstrapper_wins_and_the_rest_is_built_on_its_object() {
     assert_eq!(stored["metadata"]["labels"]["cluster-name"], SCOPE);
 }
 
-#[tokio::test]
-async fn the_synchronous_set_and_the_failover_request() {
-    let api = api().await;
-    let dcs = member(&api, "pg-0", 5000).await;
-    let sync = |standbys: &[&str], expect: Option<String>| SharedWrite::Sync {
+fn sync(standbys: &[&str], expect: Option<String>) -> SharedWrite {
+    SharedWrite::Sync {
         leader: "pg-0".to_owned(),
         standbys: standbys.iter().map(|name| (*name).to_owned()).collect(),
         quorum: 0,
         expect,
+    }
+}
+
+#[tokio::test]
+async fn a_set_that_is_written_again_shuts_out_an_older_write_of_it() {
+    // Kubernetes keeps the version of an object that would stay as it is.
+    let api = api().await;
+    let dcs = member(&api, "pg-0", 5000).await;
+    let SharedPart::Sync(first) = done(dcs.write_shared(&sync(&["pg-1"], None)).await) else {
+        panic!("not the set")
     };
+    let again = sync(&["pg-1"], first.resource_version.clone());
+    done(dcs.write_shared(&again).await);
+    let late = sync(&["pg-2"], first.resource_version);
+    assert_eq!(dcs.write_shared(&late).await, Outcome::Conflict);
+    let stored = dcs.read_shared().await.unwrap().shared.sync;
+    assert_eq!(stored.standbys, ["pg-1"]);
+}
+
+#[tokio::test]
+async fn the_synchronous_set_and_the_failover_request() {
+    let api = api().await;
+    let dcs = member(&api, "pg-0", 5000).await;
     let SharedPart::Sync(record) = done(dcs.write_shared(&sync(&["pg-1"], None)).await) else {
         panic!("not the set")
     };
