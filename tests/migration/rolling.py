@@ -104,6 +104,10 @@ class Rolling(Side):
         good = recorded == leader and standbys and enforced[0][0] > 0
         return leader if good else None
 
+    def led_by(self):
+        """Who leads, once the cluster is whole: a moment's stutter of a stream is no answer."""
+        return self.wait("one leads and is followed", self.whole)
+
     def idle_slots(self):
         """Slots that nobody uses on replicas that run pgwarden: a Patroni moves its own on."""
         leader = self.leader()
@@ -168,7 +172,7 @@ def back(cluster, name):
 @step("move-the-leader")
 def move(cluster):
     """A switchover to the synchronous standby by name, whatever the two run."""
-    leader = cluster.whole()
+    leader = cluster.led_by()
     _, standbys = cluster.published()
     wanted = standbys.split(",")[0]
     status, _, said = cluster.ask(leader, "/switchover", "POST", {"leader": leader, "candidate": wanted})
@@ -186,7 +190,7 @@ def pgwardens_own(cluster):
 @step("a-leader-dies")
 def die(cluster):
     """All processes of the leader at once; one of the other kind has to lead, by the lock's age."""
-    dead = cluster.whole()
+    dead = cluster.led_by()
     kind = cluster.kinds[dead]
     cluster.stop(dead, signal.SIGKILL)
     follows = cluster.wait(f"another leads than {dead} ({kind})", cluster.leader)
@@ -211,19 +215,19 @@ def there_and_back(cluster, order):
 def switchovers(cluster):
     """From a Patroni to a pgwarden and from that to a Patroni, as an operator asks for them."""
     before(cluster)
-    first = cluster.whole()
+    first = cluster.led_by()
     replicas = [name for name in NAMES if name != first]
     for name in replicas:
         forward(cluster, name)
     look(cluster)
     move(cluster)
-    second = cluster.whole()
+    second = cluster.led_by()
     # With the other replica gone back nobody but a Patroni can be the synchronous standby.
     (third,) = [name for name in replicas if name != second]
     back(cluster, third)
     look(cluster)
     move(cluster)
-    if (cluster.kinds[second], cluster.kinds[cluster.whole()]) != ("pgwarden", "patroni"):
+    if (cluster.kinds[second], cluster.kinds[cluster.led_by()]) != ("pgwarden", "patroni"):
         raise Failure(f"the leader did not move from a pgwarden to a Patroni: {cluster.kinds}")
     look(cluster)
     back(cluster, second)
@@ -233,17 +237,17 @@ def switchovers(cluster):
 def deaths(cluster):
     """A Patroni that leads pgwardens dies, then a pgwarden that leads Patronis."""
     before(cluster)
-    first = cluster.whole()
+    first = cluster.led_by()
     for name in NAMES:
         if name != first:
             forward(cluster, name)
     look(cluster)
     die(cluster)
-    second = cluster.whole()
+    second = cluster.led_by()
     for name in NAMES:
         if name not in (first, second):
             back(cluster, name)
-    if cluster.whole() != second:
+    if cluster.led_by() != second:
         raise Failure(f"{second} does not lead any more")
     look(cluster)
     die(cluster)
@@ -266,7 +270,7 @@ def copy_state(cluster, source, target):
 
 def stop_all(cluster):
     """The leader last; who that was. Its lock is released."""
-    leader = cluster.whole()
+    leader = cluster.led_by()
     for name in [*(name for name in NAMES if name != leader), leader]:
         if not cluster.stop(name):
             cluster.leftovers.append(f"{name} ({cluster.kinds[name]})")
