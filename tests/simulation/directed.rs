@@ -25,6 +25,7 @@ pub(crate) fn strike(world: &mut World, target: usize) -> bool {
         Faults::DiesStopping => die_stopping(world, target),
         Faults::WipedStandby => wipe_a_standby(world),
         Faults::DeadDisk => kill_the_disk(world),
+        Faults::HookHangs => hang_the_hook(world, target),
     }
     true
 }
@@ -61,6 +62,15 @@ fn die_stopping(world: &mut World, node: usize) {
     Fault::cut(world, node, 2 * TTL_MS, true);
     let delay = world.rng.range(TTL_MS * 2 / 3, TTL_MS);
     world.schedule(delay, Act::KillAgent { node });
+}
+
+/// What the hook holds up is the whole agent.
+fn hang_the_hook(world: &mut World, node: usize) {
+    Fault::cut(world, node, 3 * TTL_MS, true);
+    world.note(|| format!("FAULT {node} is asked to stop, and its hook hangs"));
+    let (life, ms) = (world.nodes[node].life, 3 * TTL_MS);
+    world.tell(1, node, life, Event::Terminate);
+    world.schedule(TTL_MS / 6, Act::Freeze { node, ms });
 }
 
 /// Every other time a base backup is taken; else the leader's node dies, and a standby that it had

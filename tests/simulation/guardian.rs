@@ -133,6 +133,10 @@ impl World {
             let delay = n.guardian_frozen_until - self.now;
             return self.schedule(delay, Act::Deadline { node, guardian });
         }
+        if self.options.bug == Bug::HookHoldsFence && self.now < n.hook_until {
+            let delay = n.hook_until - self.now;
+            return self.schedule(delay, Act::Deadline { node, guardian });
+        }
         if let Some(deadline) = n.deadline
             && n.clock(self.now) >= deadline
         {

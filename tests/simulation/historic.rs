@@ -2,7 +2,8 @@
 //! again when the rule that forbids it is switched off. That nothing happens with the rule is what
 //! every seed shows.
 //!
-//! Names: `patroni`, `cnpg` and `kubernetes` with the number of the report in that project.
+//! Names: `patroni`, `cnpg`, `kubernetes` and `cilium` with the number of the report in that
+//! project.
 
 use crate::world::{Bug, Faults};
 use crate::{is_caught, is_caught_in, is_caught_under, run};
@@ -33,8 +34,7 @@ fn cnpg_11265_a_frozen_postgres_under_a_healthy_agent() {
     is_caught_under(Faults::Hung, Bug::SilenceIgnored);
 }
 
-/// The published set said more than PostgreSQL enforced, and a standby that lacked commits led
-/// (CNPG 8790 lost rows in the same way).
+/// The published set said more than PostgreSQL enforced, and a standby that lacked commits led.
 #[test]
 fn cnpg_1688_a_set_is_published_before_it_is_enforced() {
     let bug = Bug::Core(Sabotage::PublishedFirst);
@@ -42,6 +42,28 @@ fn cnpg_1688_a_set_is_published_before_it_is_enforced() {
     is_caught_in(synchronous.take(10_000), bug, |seed, bug| {
         run(seed, bug, false).0
     });
+}
+
+/// A primary went on alone before the record said that its standby no longer counts, and that
+/// standby led.
+#[test]
+fn cnpg_8790_a_primary_goes_on_alone_while_the_record_still_names_its_standby() {
+    let synchronous = (2..).step_by(2);
+    is_caught_in(synchronous.take(10_000), Bug::SetStoredLate, |seed, bug| {
+        run(seed, bug, false).0
+    });
+}
+
+/// The disk under a primary was dead while its processes kept talking, and nobody was elected (G4).
+#[test]
+fn cnpg_10591_a_dead_disk_under_a_primary_that_still_answers() {
+    is_caught_under(Faults::DeadDisk, Bug::Core(Sabotage::FencedAnswers));
+}
+
+/// What had to stop waited for a hook that hung, past the moment when another could lead (G1).
+#[test]
+fn cilium_42920_a_hook_that_hangs_holds_up_the_fence() {
+    is_caught_under(Faults::HookHangs, Bug::HookHoldsFence);
 }
 
 /// A data directory that had been a primary's was started as it was, before the lease was held

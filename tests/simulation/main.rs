@@ -288,11 +288,6 @@ fn a_voter_that_goes_on_receiving_is_caught() {
 }
 
 #[test]
-fn a_fenced_leader_that_answers_as_a_primary_is_caught() {
-    is_caught_under(Faults::DeadDisk, Bug::Core(Sabotage::FencedAnswers));
-}
-
-#[test]
 fn a_listed_member_with_another_copy_is_caught() {
     is_caught_under(Faults::WipedStandby, Bug::Core(Sabotage::NameSuffices));
 }

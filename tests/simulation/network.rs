@@ -3,12 +3,15 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::votes;
-use crate::world::{Bug, World};
+use crate::world::{Bug, TTL_MS, World};
 use pgwarden::ha::event::Event;
 use pgwarden::ha::lock::{LockWrite, Outcome};
 use pgwarden::ha::model::{Member, Name};
 use pgwarden::ha::shared::{Shared, SharedWrite};
 use std::sync::Arc;
+
+/// Whose answers reach no agent.
+const NOBODY: Life = Life::MAX;
 
 impl World {
     /// With Endpoints the route is a part of the lock object; elsewhere it is an object of its own.
@@ -65,7 +68,7 @@ impl World {
                 what,
                 answer_at,
             } => {
-                let outcome = self.store.write_shared(&what);
+                let outcome = self.write_shared(node, life, &what);
                 self.note(|| format!("store: {what:?} of node {node}: {outcome:?}"));
                 if matches!(outcome, Outcome::Done(_)) {
                     self.shared_changed();
@@ -272,6 +275,25 @@ impl World {
         };
         let event = Event::SharedWritten { what, outcome };
         self.tell(750, node, life, event);
+    }
+
+    fn write_shared(&mut self, node: usize, life: Life, what: &SharedWrite) -> Outcome<String> {
+        let bug = self.options.bug == Bug::SetStoredLate && life != NOBODY;
+        match what {
+            SharedWrite::Sync {
+                standbys, expect, ..
+            } if bug && standbys.is_empty() => {
+                let later = Act::ApplyShared {
+                    node,
+                    life: NOBODY,
+                    what: Box::new(what.clone()),
+                    answer_at: None,
+                };
+                self.schedule(TTL_MS / 2, later);
+                Outcome::Done(expect.clone().unwrap_or_default())
+            }
+            _ => self.store.write_shared(what),
+        }
     }
 
     pub(crate) fn lock_changed(&mut self) {

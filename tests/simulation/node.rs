@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) full: bool,
     /// Its disk answers no more, for good.
     pub(crate) dead_disk: bool,
+    /// When the hook ends that was started last.
+    pub(crate) hook_until: u64,
     /// Its rewind found a leader: from then on it works on the directory.
     pub(crate) rewinds: bool,
     /// Containers of mine that the kubelet has reported as terminated.
@@ -102,6 +104,7 @@ impl Node {
             stalled: None,
             full: false,
             dead_disk: false,
+            hook_until: 0,
             rewinds: false,
             terminated: Vec::new(),
         }

@@ -48,6 +48,10 @@ pub(crate) enum Bug {
     StartsUnlocked,
     /// G9 off: that PostgreSQL does not answer is told nobody.
     SilenceIgnored,
+    /// G1 off: the guardian waits for a hook that runs.
+    HookHoldsFence,
+    /// A set that lets nobody lead is taken for stored before it is.
+    SetStoredLate,
 }
 
 /// What befalls the cluster.
@@ -74,6 +78,8 @@ pub(crate) enum Faults {
     DeadDisk,
     /// The leader's node dies, and with it the volume of a standby that it had listed.
     WipedStandby,
+    /// The leader is asked to stop, its hook hangs, and it is cut off meanwhile.
+    HookHangs,
 }
 
 impl Bug {
@@ -100,11 +106,13 @@ impl Bug {
             "disarm" => Self::DisarmedEarly,
             "unlocked" => Self::StartsUnlocked,
             "silence" => Self::SilenceIgnored,
+            "hook" => Self::HookHoldsFence,
+            "late" => Self::SetStoredLate,
             "cas" => Self::CompareAndSwapOff,
             "wallclock" => Self::WallClockAge,
             other => {
                 panic!(
-                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, fenced, name, version, guardian, disarm, unlocked, silence, cas, wallclock"
+                    "PGWARDEN_BUG={other}: one of identity, absence, set, release, timeline, mark, suspend, unmark, promise, map, votes, voter, credit, publish, fenced, name, version, guardian, disarm, unlocked, silence, hook, late, cas, wallclock"
                 )
             }
         }
