@@ -29,6 +29,8 @@ mod hooks;
 mod kubectl;
 #[path = "agent/methods.rs"]
 mod methods;
+#[path = "agent/nuisances.rs"]
+mod nuisances;
 #[path = "agent/parameters.rs"]
 mod parameters;
 #[path = "agent/pause.rs"]

@@ -11,7 +11,7 @@ use super::reloading::change;
 use super::*;
 
 /// The value of `--datadir=`, as scripts read it.
-const DATADIR: &str =
+pub(super) const DATADIR: &str =
     "for word in \"$@\"; do case $word in --datadir=*) dir=${word#--datadir=};; esac; done";
 
 fn initialize(api: &Handle) -> Value {

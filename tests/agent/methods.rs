@@ -11,7 +11,7 @@ use super::reloading::change;
 use super::*;
 
 /// A second member of the cluster; its volume is another directory of the same home.
-async fn second(home: &Home, api: &Handle) -> PathBuf {
+pub(super) async fn second(home: &Home, api: &Handle) -> PathBuf {
     let pod = json!({
         "metadata": {
             "name": "solo-1",
