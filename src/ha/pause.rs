@@ -243,7 +243,13 @@ impl Turn<'_> {
         let mine = self.s.lock.marked_holder().cloned().filter(of_me);
         // One with a failsafe map ages for those in it: they come first.
         let late = self.now >= self.s.lock.changed_at + 3 * self.s.rules.ttl_ms;
-        let mapped = self.s.lock.mapped_holder().cloned().filter(of_me);
+        // Mine may be the record that is to be seen, whoever has led since.
+        let shown = match &lock.state {
+            LockState::Held(held) if held.paused || held.failsafe.is_some() => Some(held),
+            _ => None,
+        };
+        let mut mapped = self.s.lock.mapped_holder().into_iter().chain(shown);
+        let mapped = mapped.find(|held| of_me(held)).cloned();
         let mine = mine.or(mapped.filter(|_| late));
         let others = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
         let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);

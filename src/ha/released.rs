@@ -5,6 +5,7 @@
 //! are scaled away in one moment thus leave a cluster that goes on by itself, where another standby
 //! received everything.
 
+use super::belief::Vacancy;
 use super::effect::Rule;
 use super::lock::{LockState, Released, WalEnd};
 use super::model::{ControlState, DataDir, Lsn, Ms, Name, Timeline};
@@ -81,6 +82,33 @@ impl Turn<'_> {
                 Some(_) => self.last_holder().cloned(),
             };
         }
+    }
+
+    /// A claim of mine has grown old, I never led under it, and the published set is gone: whoever
+    /// led before me may lead, and nobody but me can tell that I did not. What I write proves
+    /// nothing about anybody's end, so that all wait for D.
+    pub(super) fn disown_claim(&mut self) {
+        let Some(lock) = self.s.lock.snapshot.clone() else {
+            return;
+        };
+        let me = &self.s.me.name;
+        let before_me = self.last_holder().is_some_and(|name| name != me);
+        let epoch = match &lock.state {
+            LockState::Held(held) if self.s.is_me(held) && before_me => held.epoch,
+            _ => return,
+        };
+        let shared = self.s.shared.as_ref();
+        let gone = shared.is_some_and(|shared| shared.sync.leader.is_none());
+        let lapsed = self.s.lease.held.is_none() && !self.s.may_adopt(self.now);
+        if !gone || !lapsed || !self.may_write_lock() || self.may_be_admitted() {
+            return;
+        }
+        if let Vacancy::Held { until } = self.vacancy() {
+            return self.wake_at(until);
+        }
+        let words = "I held the lock and never led: who led before me is to be seen again";
+        self.explain(Rule::Sync, words);
+        self.release_unproven(&lock, epoch);
     }
 
     pub(super) fn note_release(&mut self, state: &LockState) {

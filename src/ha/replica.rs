@@ -38,6 +38,7 @@ impl Turn<'_> {
             });
         }
         self.disown_mark();
+        self.disown_claim();
         if self.s.terminating {
             return self.leave();
         }

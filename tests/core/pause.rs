@@ -8,7 +8,7 @@ use super::conditions::{acknowledge, edit_rules, leader, member, shared_seen, ti
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Ask;
-use pgwarden::ha::lock::{Outcome, Proof, ProofKind};
+use pgwarden::ha::lock::{FailsafeMap, Mapped, Outcome, Proof, ProofKind};
 use pgwarden::ha::pause::FOREVER;
 use pgwarden::ha::shared::SharedWrite;
 
@@ -355,6 +355,40 @@ fn a_restored_store_shows_another_s_record_and_the_marked_one_gives_up_its_own()
         after_ms >= 6_020,
         "not before anybody might take it: {after_ms}"
     );
+}
+
+/// The first release that it writes by itself under this record, and after how long.
+fn gives_up(state: &mut State, lock: &LockSnapshot, until_ms: u64) -> Option<(u64, Released)> {
+    (30..until_ms).step_by(100).find_map(|after_ms| {
+        let now = START + after_ms;
+        let mut effects = tick(state, now);
+        effects.extend(read(state, lock.clone(), now));
+        lock_writes(&effects).into_iter().find_map(|write| {
+            let LockWrite::Release { release, .. } = write else {
+                return None;
+            };
+            Some((after_ms, release.clone()))
+        })
+    })
+}
+
+#[test]
+fn a_restored_store_shows_my_own_mapped_record_and_i_give_it_up_though_another_led_since() {
+    // Found by the simulator (seed 75637): who bore the mark since waited for the map in my record
+    // of before, and everybody else for that mark.
+    let mut state = replica();
+    read(&mut state, marked("b", 7, 50), START + 10);
+    let mut own = held("a", 4, 6);
+    if let LockState::Held(record) = &mut own.state {
+        record.failsafe = Some(FailsafeMap::from([("c".to_owned(), Mapped::default())]));
+    }
+    let own = snapshot(own.state, 6);
+    read(&mut state, own.clone(), START + 20);
+    see_the_cluster_again(&mut state, START + 21);
+    let given_up = gives_up(&mut state, &own, 60_000);
+    let (after_ms, release) = given_up.expect("it gives the map up");
+    assert!(!release.verified && release.epoch == 4, "{release:?}");
+    assert!(after_ms >= 18_000, "those in it come first: {after_ms}");
 }
 
 #[test]

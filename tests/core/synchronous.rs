@@ -278,6 +278,33 @@ fn who_never_saw_the_set_waits_for_who_led_last() {
     assert!(run_until(&mut state, &record, START + 40, START + 20_000).is_some());
 }
 
+#[test]
+fn a_claim_that_came_to_nothing_hides_nobody_who_led_last() {
+    // Found by the simulator (seed 67602): I held the lock and was never promoted, the set was
+    // deleted, and everybody took me for who led last, but for me.
+    let (mut state, lock) = after_the_leader(&set_of("b", &["a"]), false);
+    let claimed_at = run_until(&mut state, &lock, START + 40, START + 20_000).unwrap();
+    acknowledge(&mut state, 51, claimed_at + 5);
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    for after_ms in (100..20_000).step_by(100) {
+        let now = claimed_at + after_ms;
+        tick(&mut state, now);
+        if let Some(nonce) = state.lease.in_flight {
+            let outcome = Outcome::Unknown { why: "cut".into() };
+            step(&mut state, Event::LockWritten { nonce, outcome }, now + 1);
+        }
+    }
+    assert!(state.lease.held.is_none(), "nothing was acknowledged");
+    shared.sync = SyncRecord::default();
+    let effects = shared_seen(&mut state, shared, true, claimed_at + 20_000);
+    let released = lock_writes(&effects).into_iter().cloned().next();
+    let Some(LockWrite::Release { release, .. }) = released else {
+        panic!("it writes {released:?}");
+    };
+    assert!(!release.verified, "others wait all the same");
+    assert_eq!(release.led_last.as_deref(), Some("b"));
+}
+
 /// `b` streams as the server says, and was sent WAL up to `sent`.
 fn owes(state: &mut State, sent: u64, others: &[&str], now: u64) -> Vec<Effect> {
     let b = Walsender {
