@@ -328,8 +328,9 @@ impl Turn<'_> {
 
     /// The record of the synchronous set in a standby cluster; true: it is as it should be.
     ///
-    /// Whoever takes the lock here was admitted, or named by a person. Once the remote primary's
-    /// WAL arrives, every member is as good as any: what they had is in it.
+    /// Whoever was admitted to the lock, or named by a person, takes the place of the leader before;
+    /// who claimed it under a view that lagged does not. Once the remote primary's WAL arrives,
+    /// every member is as good as any: what they had is in it.
     fn keep_standby_set(&mut self, streams: bool) -> bool {
         let record = self.s.sync_record();
         if record.leader.is_none() && !self.s.rules.synchronous_mode {
@@ -346,7 +347,7 @@ impl Turn<'_> {
         let standbys = if streams {
             let members = self.s.shared.as_ref().map(|shared| &shared.members);
             others(members.map_or_else(Vec::new, |members| members.keys().cloned().collect()))
-        } else if leader.as_ref() == Some(&me) {
+        } else if leader.as_ref() == Some(&me) || !(self.has_led() || self.failover_to_me()) {
             return true;
         } else if self.failover_to_me() || leader.is_none() {
             Vec::new()

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::conditions::{acknowledge, directory, edit_rules, leader, member, shared_seen, tick};
+use super::synchronous::{published_names, set_of};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Op;
@@ -216,5 +217,30 @@ fn a_primary_does_not_go_down_for_itself_or_for_another_database() {
         }
         let starts = |effect: &Effect| matches!(effect, Effect::StartPrimary { .. });
         assert!(effects.iter().any(starts), "{effects:?}");
+    }
+}
+
+#[test]
+fn who_led_a_standby_cluster_without_being_admitted_writes_itself_into_no_set() {
+    // Found by the simulator (seed 118312): the claim was made under a view that lagged. The set
+    // named nobody any more, and its writer was promoted by the one that it wrote itself.
+    for (listed, may) in [(&["a"][..], true), (&[], false)] {
+        let mut state = replica();
+        set_standby(&mut state, Some(elsewhere()), START + 1);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        if let Some(rules) = &mut shared.config.rules {
+            rules.synchronous_mode = true;
+        }
+        shared.sync = set_of("b", &["a"]);
+        shared_seen(&mut state, shared.clone(), false, START + 2);
+        let lock = held("b", 4, 50);
+        read(&mut state, lock.clone(), START + 10);
+        let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
+        acknowledge(&mut state, 51, sent_at + 5);
+        shared.sync = set_of("b", listed);
+        let effects = shared_seen(&mut state, shared, true, sent_at + 6);
+        let becomes = published_names(&effects);
+        let expected = may.then(|| vec!["b".to_owned()]);
+        assert_eq!(becomes, expected, "{listed:?}: {effects:?}");
     }
 }
