@@ -297,7 +297,7 @@ fn a_claim_that_came_to_nothing_hides_nobody_who_led_last() {
     assert!(state.lease.held.is_none(), "nothing was acknowledged");
     shared.sync = SyncRecord::default();
     let effects = shared_seen(&mut state, shared, true, claimed_at + 20_000);
-    let released = lock_writes(&effects).into_iter().cloned().next();
+    let released = lock_writes(&effects).into_iter().next().cloned();
     let Some(LockWrite::Release { release, .. }) = released else {
         panic!("it writes {released:?}");
     };
