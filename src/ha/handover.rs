@@ -71,9 +71,7 @@ impl Turn<'_> {
             }
             // A start on its way may yet reach an armed guardian: it runs first and is stopped, or
             // it fails. Once the release has left, nothing writable may start (L4).
-            HandoverPhase::Stopping
-                if self.s.pg.process == Process::Down && self.s.pg.op == Some(Op::StartPrimary) => {
-            }
+            HandoverPhase::Stopping if self.start_may_land() => {}
             HandoverPhase::Stopping if self.s.pg.process == Process::Down => {
                 self.set_phase(HandoverPhase::Releasing);
                 return self.hand_over();

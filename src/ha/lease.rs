@@ -6,7 +6,7 @@
 use super::belief::is_nameless;
 use super::budgets::Budgets;
 use super::effect::{Effect, Rule, Stop};
-use super::lock::{Claim, EPOCH_MAX, Held, LockSnapshot, LockState, LockWrite, Outcome, Released};
+use super::lock::{Claim, EPOCH_MAX, Held, LockSnapshot, LockState, LockWrite, Outcome};
 use super::model::Ms;
 use super::pause::FOREVER;
 use super::state::{Attempt, HandoverPhase, HeldLease, Process, Sabotage};
@@ -270,37 +270,6 @@ impl Turn<'_> {
         self.write_lock(lock, LockWrite::Acquire(claim));
     }
 
-    pub(super) fn release(&mut self, epoch: u64) {
-        let Some(lock) = self.s.lock.snapshot.clone() else {
-            return;
-        };
-        let release = Released {
-            verified: true,
-            end: self.wal_end(),
-            ..self.unproven(epoch)
-        };
-        let optime = self.s.position().map(|(_, lsn)| lsn).max(lock.optime);
-        self.write_lock(&lock, LockWrite::Release { release, optime });
-    }
-
-    /// A release that proves nothing: whoever sees it waits for D.
-    pub(super) fn release_unproven(&mut self, lock: &LockSnapshot, epoch: u64) {
-        let release = self.unproven(epoch);
-        let optime = lock.optime;
-        self.write_lock(lock, LockWrite::Release { release, optime });
-    }
-
-    fn unproven(&self, epoch: u64) -> Released {
-        Released {
-            by: self.s.me.clone(),
-            epoch,
-            ttl_ms: self.s.budgets.ttl_ms,
-            verified: false,
-            led_last: self.last_holder().cloned(),
-            end: None,
-        }
-    }
-
     /// No write of the lock is on its way, and the last one that failed was long enough ago.
     pub(super) fn may_write_lock(&self) -> bool {
         self.s.lease.in_flight.is_none() && self.now >= self.s.lease.retry_at
@@ -367,7 +336,7 @@ impl Turn<'_> {
         }
     }
 
-    fn write_lock(&mut self, lock: &LockSnapshot, write: LockWrite) {
+    pub(super) fn write_lock(&mut self, lock: &LockSnapshot, write: LockWrite) {
         let nonce = self.s.lease.next_nonce;
         self.s.lease.next_nonce += 1;
         let ttl_ms = match &write {

@@ -124,10 +124,11 @@ impl Turn<'_> {
     }
 
     /// In maintenance mode a server that somebody else stopped, or that died, is left. What was
-    /// never there is made, and what I stopped myself goes on.
+    /// never there is made, and what I stopped myself, or have begun to start, goes on.
     pub(super) fn hands_off(&self) -> bool {
         let data = matches!(self.s.pg.data, Some(DataDir::Present(_)));
-        self.s.rules.pause && self.is_down() && data && self.s.pg.stopped_by_others
+        let left = self.is_down() && data && self.s.pg.stopped_by_others;
+        self.s.rules.pause && left && !self.start_may_land()
     }
 
     /// In maintenance mode only who was named takes the lock, who gave it away for one that did not

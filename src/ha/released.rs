@@ -1,4 +1,4 @@
-//! A release that says where its WAL ends: whoever has all of it may lead, published or not.
+//! Releases, and what they say: whoever has all WAL up to a told end may lead, published or not.
 //!
 //! The published set is what a leader could promise while it ran. Once it has stopped cleanly, the
 //! shutdown checkpoint says more: nothing was acknowledged behind it. A leader and its standby that
@@ -7,7 +7,8 @@
 
 use super::belief::Vacancy;
 use super::effect::Rule;
-use super::lock::{LockState, Released, WalEnd};
+use super::event::Op;
+use super::lock::{LockSnapshot, LockState, LockWrite, Released, WalEnd};
 use super::model::{ControlState, DataDir, Lsn, Ms, Name, Timeline};
 use super::state::{Process, Sabotage};
 use super::step::Turn;
@@ -25,6 +26,44 @@ impl Turn<'_> {
     pub(super) fn has_led(&self) -> bool {
         let held = self.s.lease.held.as_ref().map(|held| held.epoch);
         held.is_some() && self.s.pg.led_in == held
+    }
+
+    /// L4: with proof, so not while a start is on its way that may yet reach an armed guardian.
+    pub(super) fn release(&mut self, epoch: u64) {
+        let lock = self.s.lock.snapshot.clone();
+        let Some(lock) = lock.filter(|_| !self.start_may_land()) else {
+            return;
+        };
+        let release = Released {
+            verified: true,
+            end: self.wal_end(),
+            ..self.unproven(epoch)
+        };
+        let optime = self.s.position().map(|(_, lsn)| lsn).max(lock.optime);
+        self.write_lock(&lock, LockWrite::Release { release, optime });
+    }
+
+    /// A release that proves nothing: whoever sees it waits for D.
+    pub(super) fn release_unproven(&mut self, lock: &LockSnapshot, epoch: u64) {
+        let release = self.unproven(epoch);
+        let optime = lock.optime;
+        self.write_lock(lock, LockWrite::Release { release, optime });
+    }
+
+    fn unproven(&self, epoch: u64) -> Released {
+        Released {
+            by: self.s.me.clone(),
+            epoch,
+            ttl_ms: self.s.budgets.ttl_ms,
+            verified: false,
+            led_last: self.last_holder().cloned(),
+            end: None,
+        }
+    }
+
+    /// The order to start as the primary has left, and its end was not told.
+    pub(super) fn start_may_land(&self) -> bool {
+        self.s.pg.process == Process::Down && self.s.pg.op == Some(Op::StartPrimary)
     }
 
     /// Where my own WAL ends, if I led and stopped cleanly; else nothing is promised.

@@ -7,7 +7,7 @@
 use super::conditions::{acknowledge, edit_rules, leader, member, shared_seen, tick};
 use super::*;
 use pgwarden::ha::effect::Stop;
-use pgwarden::ha::event::Ask;
+use pgwarden::ha::event::{Ask, Op};
 use pgwarden::ha::lock::{FailsafeMap, Mapped, Outcome, Proof, ProofKind};
 use pgwarden::ha::pause::FOREVER;
 use pgwarden::ha::shared::SharedWrite;
@@ -263,6 +263,47 @@ fn what_somebody_stopped_is_left_until_a_person_asks_for_it() {
     step(&mut state, Event::Asked { id: 4, ask }, from + 60_000);
     let wrote_at = run_until(&mut state, &mine, from + 60_000, from + 80_000);
     assert!(wrote_at.is_some(), "{:?}", state.explained);
+}
+
+#[test]
+fn a_start_that_maintenance_mode_finds_on_its_way_is_waited_for_before_the_lock_goes() {
+    // Found by the simulator (seed 114870): the lock was released "with proof" over a start that
+    // reached the guardian a moment later, and two were writable.
+    let (mut state, sent_at) = leader();
+    let why = "killed".to_owned();
+    let mut effects = step(&mut state, Event::PostmasterGone { why }, sent_at + 20);
+    let data = super::conditions::directory(ControlState::InProduction, false);
+    effects.extend(step(&mut state, Event::DataSeen(data), sent_at + 21));
+    let starts = |effect: &Effect| matches!(effect, Effect::StartPrimary { .. });
+    let mut now = sent_at + 21;
+    while !effects.iter().any(starts) {
+        now += 100;
+        assert!(now < sent_at + 5_000, "it starts: {:?}", state.explained);
+        if state.lease.in_flight.is_some() {
+            effects.extend(acknowledge(&mut state, now, now));
+        }
+        effects.extend(tick(&mut state, now));
+    }
+    let releases = |effects: &[Effect]| {
+        let mut writes = lock_writes(effects).into_iter();
+        writes.any(|write| matches!(write, LockWrite::Release { .. }))
+    };
+    let effects = set_pause(&mut state, true, now + 10);
+    assert!(!releases(&effects), "at once: {effects:?}");
+    for after_ms in (100..2_000).step_by(100) {
+        if state.lease.in_flight.is_some() {
+            acknowledge(&mut state, now + after_ms, now + after_ms);
+        }
+        let effects = tick(&mut state, now + after_ms);
+        assert!(!releases(&effects), "after {after_ms} ms: {effects:?}");
+    }
+    let (op, result) = (Op::StartPrimary, Err("not armed".to_owned()));
+    let mut effects = step(&mut state, Event::OpDone { op, result }, now + 2_000);
+    if state.lease.in_flight.is_some() && !releases(&effects) {
+        effects.extend(acknowledge(&mut state, now + 2_001, now + 2_001));
+        effects.extend(tick(&mut state, now + 2_100));
+    }
+    assert!(releases(&effects), "{effects:?}");
 }
 
 #[test]
