@@ -2,7 +2,7 @@
 
 use crate::node::Node;
 use crate::server::{Record, Server};
-use crate::world::{FAULTS_END_MS, Faults, HEAL_MS, World};
+use crate::world::{Faults, World};
 use std::collections::HashSet;
 
 /// An acknowledged commit.
@@ -56,7 +56,7 @@ impl World {
         if self.healed && self.writable_since_heal.is_none() && serving {
             self.writable_since_heal = Some(self.now);
         }
-        if self.healed && self.writable_since_heal.is_none() && self.now > FAULTS_END_MS + HEAL_MS {
+        if self.healed && self.writable_since_heal.is_none() && self.now > self.heals_until() {
             self.fail("writable again within a bound", "nobody is writable".into());
         }
     }

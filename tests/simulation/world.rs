@@ -22,9 +22,12 @@ pub(crate) const TTL_MS: u64 = 6_000;
 /// Faults happen until here.
 pub(crate) const FAULTS_END_MS: u64 = 75_000;
 /// *Writable again within a bound once faults stop*: two waits of D, a restart and a promotion.
-pub(crate) const HEAL_MS: u64 = 40_000;
+const HEAL_MS: u64 = 40_000;
+/// Where a larger D is stored, so many times what it is larger: who has given the lock up stands
+/// aside for two, one that is ahead gets one to act, and a map that nobody knows to be void three.
+const HEAL_TTLS: u64 = 5;
 /// And everybody streams.
-const END_MS: u64 = FAULTS_END_MS + HEAL_MS + 25_000;
+const STREAM_MS: u64 = 25_000;
 /// Who is being restarted for a copy of a slot just then gets that long.
 const RESTART_MS: u64 = 5_000;
 const TRACE_LINES_MAX: usize = 400;
@@ -309,7 +312,17 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        self.now >= END_MS + RESTART_MS || (self.now >= END_MS && self.idle_node().is_none())
+        let writable_at = self.writable_since_heal.unwrap_or(self.now);
+        let end = writable_at.max(FAULTS_END_MS + HEAL_MS) + STREAM_MS;
+        self.now >= end + RESTART_MS || (self.now >= end && self.idle_node().is_none())
+    }
+
+    /// When somebody has to be writable.
+    pub(crate) fn heals_until(&self) -> u64 {
+        let states = self.nodes.iter().filter_map(|node| node.state.as_ref());
+        let ttl_ms = states.map(|state| state.rules.ttl_ms).max();
+        let more_ms = ttl_ms.unwrap_or(TTL_MS).saturating_sub(TTL_MS);
+        FAULTS_END_MS + HEAL_MS + HEAL_TTLS * more_ms
     }
 
     fn act(&mut self, act: Act) {
