@@ -220,6 +220,7 @@ fn options(user: &Credentials, database: &str, deadline: Duration, more: &str) -
     }
     config
 }
+
 /// A position as PostgreSQL writes it.
 pub(super) fn parse_lsn(text: &str) -> Result<Lsn, SqlError> {
     text.parse()

@@ -18,6 +18,15 @@ async fn stopped_replica(home: &Home, config: &Path) {
     home.hand_over();
 }
 
+/// Asked to end, it ends in order, and so do these processes.
+pub(super) async fn ends_with(member: &mut Member, pids: &str) {
+    let pid = member.0.id().to_string();
+    Command::new("kill").arg(&pid).status().unwrap();
+    let ended = tokio::task::block_in_place(|| member.0.wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+    until_dead(pids).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_promoted_against_pre_promote() {
     if !has_postgres() {
@@ -93,11 +102,7 @@ async fn a_promotion_goes_no_further_while_its_hook_hangs_and_the_member_can_sti
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(status(rest, "/primary").await, Some(503));
-    let pid = member.0.id().to_string();
-    Command::new("kill").arg(&pid).status().unwrap();
-    let ended = tokio::task::block_in_place(|| member.0.wait().unwrap());
-    assert_eq!(ended.code(), Some(0));
-    until_dead(&both).await;
+    ends_with(&mut member, &both).await;
     api.stop().await;
 }
 

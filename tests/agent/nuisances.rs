@@ -6,7 +6,8 @@
 
 use super::bootstrap::DATADIR;
 use super::dynamic::{ask, query};
-use super::hooks::{script, stubborn, until_dead, until_file};
+use super::guards::ends_with;
+use super::hooks::{script, stubborn, until_file};
 use super::methods::second;
 use super::reloading::change;
 use super::*;
@@ -99,11 +100,7 @@ async fn hangs_and_ends(home: &Home, config: &Path, pids: &Path) {
     let both = until_file(pids, "it hangs", |text| text.lines().count() == 2).await;
     assert_eq!(status(rest, "/primary").await, Some(503));
     assert_eq!(status(rest, "/liveness").await, Some(200));
-    let pid = member.0.id().to_string();
-    Command::new("kill").arg(&pid).status().unwrap();
-    let ended = tokio::task::block_in_place(|| member.0.wait().unwrap());
-    assert_eq!(ended.code(), Some(0));
-    until_dead(&both).await;
+    ends_with(&mut member, &both).await;
     fs::remove_file(pids).unwrap();
 }
 

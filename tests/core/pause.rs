@@ -4,7 +4,7 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::{acknowledge, edit_rules, leader, member, shared_seen, tick};
+use super::conditions::{acknowledge, edit_rules, leader, member, releases, shared_seen, tick};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::{Ask, Op};
@@ -284,10 +284,6 @@ fn a_start_that_maintenance_mode_finds_on_its_way_is_waited_for_before_the_lock_
         }
         effects.extend(tick(&mut state, now));
     }
-    let releases = |effects: &[Effect]| {
-        let mut writes = lock_writes(effects).into_iter();
-        writes.any(|write| matches!(write, LockWrite::Release { .. }))
-    };
     let effects = set_pause(&mut state, true, now + 10);
     assert!(!releases(&effects), "at once: {effects:?}");
     for after_ms in (100..2_000).step_by(100) {
