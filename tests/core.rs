@@ -16,6 +16,8 @@ use pgwarden::ha::step::step;
 
 #[path = "core/cascade.rs"]
 mod cascade;
+#[path = "core/claimed.rs"]
+mod claimed;
 #[path = "core/cloning.rs"]
 mod cloning;
 #[path = "core/conditions.rs"]
@@ -142,6 +144,7 @@ fn facts(in_recovery: bool) -> PgFacts {
 
 fn held(by: &str, epoch: u64, version: u64) -> LockSnapshot {
     let record = Held {
+        led_last: Some(by.to_owned()),
         holder: identity(by),
         epoch,
         ttl_ms: 6_000,

@@ -126,6 +126,18 @@ impl Turn<'_> {
         }
     }
 
+    /// As [`Self::admits_me`]; but where the leader of a standby cluster is admitted because no set
+    /// decides there, a set that nobody has unpublished since decides all the same.
+    pub(super) fn holds_every_commit(&self) -> bool {
+        let record = self.s.sync_record();
+        if self.set_decides() || record.standbys.is_empty() || self.i_have_what_was_released() {
+            return self.admits_me();
+        }
+        let me = &self.s.me.name;
+        let listed = record.quorum == 0 && record.standbys.contains(me);
+        !self.s.is_unproven_copy() && (record.leader.as_ref() == Some(me) || listed)
+    }
+
     /// I may be admitted, once enough members have voted.
     pub(super) fn may_be_admitted(&self) -> bool {
         self.sync_admits(&self.s.me.name) || self.i_have_what_was_released()

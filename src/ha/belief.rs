@@ -107,7 +107,6 @@ impl Turn<'_> {
         belief.weigh_ttl(&lock.state);
         belief.note_mark(&lock.state);
         belief.note_map(&lock.state);
-        self.note_predecessor(&lock.state);
         let belief = &mut self.s.lock;
         belief.snapshot = Some(Arc::clone(&lock));
         if let Some(race) = &mut self.s.race

@@ -248,7 +248,7 @@ impl Turn<'_> {
         }
     }
 
-    fn renew(&mut self, lock: &LockSnapshot, epoch: u64, acquire_time: String) {
+    pub(super) fn renew(&mut self, lock: &LockSnapshot, epoch: u64, acquire_time: String) {
         let claim = self.new_claim(epoch);
         self.write_lock(
             lock,
@@ -294,6 +294,7 @@ impl Turn<'_> {
         };
         self.lower_deadline_for(budgets);
         let paused = self.mark_next();
+        let led_last = self.leader_to_write(epoch);
         Claim {
             holder: self.s.me.clone(),
             epoch,
@@ -308,6 +309,7 @@ impl Turn<'_> {
             slots: self.slot_record(),
             paused,
             failsafe: self.s.failsafe_map(),
+            led_last,
         }
     }
 

@@ -60,6 +60,10 @@ pub struct Held {
     /// Failsafe mode (G1): who may take the lock by its age, and is asked not to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failsafe: Option<FailsafeMap>,
+    /// Who led last, as far as its holder knows: whoever it took the lock after, and itself before
+    /// anything that it acknowledges can be lost with it.
+    #[serde(default)]
+    pub led_last: Option<Name>,
 }
 
 /// A member in the map of failsafe mode.
@@ -219,6 +223,9 @@ pub struct Claim {
     /// With the map of failsafe mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failsafe: Option<FailsafeMap>,
+    /// Who led last.
+    #[serde(default)]
+    pub led_last: Option<Name>,
 }
 
 /// How a write to the API ended: L6, one meaning for every outcome.
@@ -292,9 +299,6 @@ pub struct LockBelief {
     pub last_quorum_version: Option<u64>,
     /// A proof of L5 for exactly these lock fields.
     pub proof: Option<Proof>,
-    /// Who led last before my own claim.
-    #[serde(default)]
-    pub before_me: Option<Name>,
     /// The newest release seen that says where its WAL ends.
     #[serde(default)]
     pub last_release: Option<Released>,

@@ -254,7 +254,7 @@ impl Turn<'_> {
         let mine = mine.or(mapped.filter(|_| late));
         let others = matches!(&lock.state, LockState::Held(held) if !self.s.is_me(held));
         let held = self.s.lease.held.is_some() || self.s.may_adopt(self.now);
-        let due = !held && self.may_write_lock();
+        let due = !held && self.knows_its_server() && self.may_write_lock();
         if let Some(record) = mine.filter(|_| due) {
             if others && let Vacancy::Held { until } = self.vacancy() {
                 return self.wake_at(until);

@@ -22,6 +22,9 @@ pub struct Pg {
     pub facts_at: Ms,
     /// The operation in progress.
     pub op: Option<Op>,
+    /// When the last one began.
+    #[serde(default)]
+    pub op_since: Ms,
     /// The strongest stop asked for since the last start.
     pub stopping: Option<Stop>,
     /// When that was asked.
@@ -57,7 +60,7 @@ pub struct Pg {
     /// The newest epoch whose leader it was seen to stream from.
     #[serde(default)]
     pub streamed_in: Option<u64>,
-    /// The newest epoch in which it was seen as the primary, under my own lock.
+    /// The newest epoch in which it was admitted to lead, under my own lock.
     #[serde(default)]
     pub led_in: Option<u64>,
     /// It has been running without a stream since.

@@ -22,7 +22,7 @@ impl Turn<'_> {
         self.settled(UNLED);
         // Ordered when another led: whoever leads is copied, and copies nobody.
         self.s.rebuild = None;
-        if self.hand_over() {
+        if self.give_up_hung_start() || self.hand_over() {
             return;
         }
         if self.ends_bootstrap() {
@@ -44,8 +44,6 @@ impl Turn<'_> {
         match (self.s.pg.process, self.s.pg.facts.clone()) {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => self.duties(&facts),
-            // L4: nothing becomes writable behind a release that may still land.
-            _ if self.release_may_land() => {}
             (Process::Down, _) => self.start_as_leader(),
             (Process::Running { .. }, Some(_)) => self.promote(),
         }
@@ -101,8 +99,13 @@ impl Turn<'_> {
         let starts = self.s.pg.process == Process::Down && self.s.rules.synchronous_mode;
         let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_none();
         let kept = settled && (record.standbys.is_empty() || starts);
-        if !needed || (kept && record.leader.as_ref() == Some(&self.s.me.name)) {
+        if !needed {
             return true;
+        }
+        self.note_admission();
+        let written = self.record_says_i_lead();
+        if kept && record.leader.as_ref() == Some(&self.s.me.name) {
+            return written;
         }
         self.write_shared(SharedWrite::Sync {
             leader: self.s.me.name.clone(),
@@ -126,8 +129,9 @@ impl Turn<'_> {
             .map_err(|why| (Rule::Election, why))
     }
 
+    /// L4: nothing becomes writable behind a release that may still land; nor by [`Self::promote`].
     pub(super) fn start_as_leader(&mut self) {
-        if self.s.pg.op.is_some() {
+        if self.s.pg.op.is_some() || self.release_may_land() {
             return;
         }
         let Some(data) = self.data_to_lead_with() else {
@@ -268,7 +272,8 @@ impl Turn<'_> {
     }
 
     fn promote(&mut self) {
-        if self.feed_starved() || self.s.pg.op.is_some() || self.is_starved() {
+        let may_land = self.release_may_land();
+        if may_land || self.feed_starved() || self.s.pg.op.is_some() || self.is_starved() {
             return;
         }
         if self.starts_in_vain() {

@@ -5,7 +5,6 @@
 //! are scaled away in one moment thus leave a cluster that goes on by itself, where another standby
 //! received everything.
 
-use super::belief::Vacancy;
 use super::effect::Rule;
 use super::event::Op;
 use super::lock::{LockSnapshot, LockState, LockWrite, Released, WalEnd};
@@ -18,6 +17,8 @@ const LOOK_MAX_MS: Ms = 500;
 
 /// For an answer of the own server, which is asked at once when a release is seen.
 const LOOK_AGAIN_MS: Ms = 300;
+/// Longer than the files of a start, its fork and the end of a fork that hangs may take.
+const START_HANGS_MS: Ms = 60_000;
 /// How long a listed standby goes first.
 const UNLISTED_MS: Ms = 100;
 
@@ -66,6 +67,38 @@ impl Turn<'_> {
         self.s.pg.process == Process::Down && self.s.pg.op == Some(Op::StartPrimary)
     }
 
+    /// A start that hangs past every deadline of its own, on a disk that does: nothing proves that
+    /// it will not land, so others wait for D, and by then its deadline has killed it (G1).
+    pub(super) fn give_up_hung_start(&mut self) -> bool {
+        if !self.start_may_land() {
+            return false;
+        }
+        let until = self.s.pg.op_since + START_HANGS_MS;
+        if self.now < until {
+            self.wake_at(until);
+            return false;
+        }
+        let lock = self.s.lock.snapshot.clone();
+        let epoch = self.s.lease.held.as_ref().map(|held| held.epoch);
+        if let (Some(lock), Some(epoch)) = (lock, epoch)
+            && !self.s.rules.pause
+            && self.has_candidate()
+            && self.may_write_lock()
+        {
+            let words = "the start as the primary hangs: release the lock without proof";
+            self.explain(Rule::L4, words);
+            self.s.stand_aside_until = self.now + 2 * self.s.rules.ttl_ms;
+            self.release_unproven(&lock, epoch);
+        }
+        true
+    }
+
+    /// It is down, or has said since this agent began what it is.
+    pub(super) fn knows_its_server(&self) -> bool {
+        let pg = &self.s.pg;
+        pg.process == Process::Down || pg.facts.is_some()
+    }
+
     /// Where my own WAL ends, if I led and stopped cleanly; else nothing is promised.
     pub(super) fn wal_end(&self) -> Option<WalEnd> {
         let led = self.has_led();
@@ -94,60 +127,49 @@ impl Turn<'_> {
         awaited
     }
 
-    /// Who led last: the holder, but for one that has only just claimed the lock and is myself.
+    /// Who led last: as the record says, but for a claim of mine under which I was admitted since.
     pub(super) fn last_holder(&self) -> Option<&Name> {
         match &self.s.lock.snapshot.as_ref()?.state {
-            LockState::Held(held) if self.s.is_me(held) && self.s.pg.led_in != Some(held.epoch) => {
-                self.s.lock.before_me.as_ref()
+            LockState::Held(held) if self.s.is_me(held) && self.s.pg.led_in == Some(held.epoch) => {
+                Some(&held.holder.name)
             }
-            LockState::Held(held) => Some(&held.holder.name),
+            LockState::Held(held) => held.led_last.as_ref(),
             LockState::Released(released) => released.led_last.as_ref(),
             LockState::Absent | LockState::Garbled { .. } => None,
         }
     }
 
-    /// A claim of mine takes the place of what said who led.
-    pub(super) fn note_predecessor(&mut self, next: &LockState) {
-        let mine = |state: &LockState| match state {
-            LockState::Held(held) if self.s.is_me(held) => Some(held.epoch),
-            _ => None,
-        };
-        let before = self.s.lock.snapshot.as_ref().map(|lock| &lock.state);
-        let claimed = mine(next).is_some() && before.and_then(mine) != mine(next);
-        if claimed {
-            // The agent before me under this guardian claimed it, and has led since.
-            self.s.lock.before_me = match before {
-                None => Some(self.s.me.name.clone()),
-                Some(_) => self.last_holder().cloned(),
-            };
+    /// What a claim or a renewal says of who led last.
+    pub(super) fn leader_to_write(&self, epoch: u64) -> Option<Name> {
+        let led = self.s.pg.led_in == Some(epoch) || self.s.may_be_writable();
+        let before = || self.last_holder().cloned();
+        if led {
+            Some(self.s.me.name.clone())
+        } else {
+            before()
         }
     }
 
-    /// A claim of mine has grown old, I never led under it, and the published set is gone: whoever
-    /// led before me may lead, and nobody but me can tell that I did not. What I write proves
-    /// nothing about anybody's end, so that all wait for D.
-    pub(super) fn disown_claim(&mut self) {
+    /// My record names me as who led last. In synchronous mode that comes before anything becomes
+    /// writable, and before anybody's confirmation counts: all can die in any moment, and where the
+    /// published set is deleted then, the record alone says whose commits are to be waited for.
+    pub(super) fn record_says_i_lead(&mut self) -> bool {
+        let Some(held) = &self.s.lease.held else {
+            return false;
+        };
+        let (epoch, acquire_time) = (held.epoch, held.acquire_time.clone());
         let Some(lock) = self.s.lock.snapshot.clone() else {
-            return;
+            return false;
         };
-        let me = &self.s.me.name;
-        let before_me = self.last_holder().is_some_and(|name| name != me);
-        let epoch = match &lock.state {
-            LockState::Held(held) if self.s.is_me(held) && before_me => held.epoch,
-            _ => return,
+        let mine = lock.held().filter(|held| self.s.is_me(held));
+        let Some(mine) = mine.filter(|held| held.epoch == epoch) else {
+            return false;
         };
-        let shared = self.s.shared.as_ref();
-        let gone = shared.is_some_and(|shared| shared.sync.leader.is_none());
-        let lapsed = self.s.lease.held.is_none() && !self.s.may_adopt(self.now);
-        if !gone || !lapsed || !self.may_write_lock() || self.may_be_admitted() {
-            return;
+        let written = mine.led_last.as_ref() == Some(&self.s.me.name);
+        if !written && self.may_write_lock() {
+            self.renew(&lock, epoch, acquire_time);
         }
-        if let Vacancy::Held { until } = self.vacancy() {
-            return self.wake_at(until);
-        }
-        let words = "I held the lock and never led: who led before me is to be seen again";
-        self.explain(Rule::Sync, words);
-        self.release_unproven(&lock, epoch);
+        written
     }
 
     pub(super) fn note_release(&mut self, state: &LockState) {
@@ -164,9 +186,9 @@ impl Turn<'_> {
         }
     }
 
-    /// From the order to become writable on I count as the last leader: I was admitted with every
-    /// commit, and under my lock nobody but me acknowledges another. Whether I came to it before I
-    /// was frozen or killed is nothing that those who see only the record can know.
+    /// From here on I count as the last leader: I was admitted with every commit, and under my lock
+    /// nobody but me acknowledges another. Whether I came to it before I was frozen or killed is
+    /// nothing that those who see only the record can know.
     pub(super) fn note_admission(&mut self) {
         if let Some(held) = &self.s.lease.held {
             self.s.pg.led_in = Some(held.epoch);

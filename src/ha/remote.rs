@@ -219,7 +219,7 @@ impl Turn<'_> {
         if unknown && self.may("first AskRemote", FRESH_MS) {
             self.emit(Effect::AskRemote);
         }
-        if self.admits_me() || self.failover_to_me() {
+        if self.holds_every_commit() || self.failover_to_me() {
             self.note_admission();
         }
         self.publish_route();

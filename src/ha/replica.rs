@@ -38,7 +38,6 @@ impl Turn<'_> {
             });
         }
         self.disown_mark();
-        self.disown_claim();
         if self.s.terminating {
             return self.leave();
         }

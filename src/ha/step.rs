@@ -89,6 +89,7 @@ impl Turn<'_> {
             "one operation at a time"
         );
         self.s.pg.op = Some(op);
+        self.s.pg.op_since = self.now;
         self.emit(effect);
     }
 

@@ -47,7 +47,7 @@ impl Turn<'_> {
             self.explain_once("sync", Rule::Sync, words);
             return self.publish(published);
         }
-        if self.patient(facts, &published.standbys) {
+        if !self.record_says_i_lead() || self.patient(facts, &published.standbys) {
             return;
         }
         let target = self.wanted_setting(facts, &published);

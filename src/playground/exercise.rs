@@ -11,7 +11,7 @@ use super::sql::Connection;
 use super::{Plan, journal, oracle, say, writer};
 use crate::cli::exit::Exit;
 use crate::sys::clock::boottime_us;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -120,9 +120,7 @@ struct Exercise<'a> {
 impl Exercise<'_> {
     async fn create_table(&self, whole: Whole) -> anyhow::Result<()> {
         let member = &self.members[whole.primary];
-        let connection = Connection::open(member, "exercise")
-            .await
-            .context("connect")?;
+        let connection = Connection::within(READ_WITHIN, member, "exercise").await?;
         timeout(READ_WITHIN, connection.client.batch_execute(writer::CREATE))
             .await?
             .context("create the table")
@@ -262,10 +260,7 @@ impl Exercise<'_> {
 }
 
 async fn rows_from(member: &Member, from: i64) -> anyhow::Result<BTreeSet<i64>> {
-    let gone = || anyhow!("{} does not answer", member.name);
-    let connection = Connection::open(member, "exercise")
-        .await
-        .ok_or_else(gone)?;
+    let connection = Connection::within(READ_WITHIN, member, "exercise").await?;
     let query = "SELECT id FROM public.exercise WHERE id >= $1";
     let rows = timeout(READ_WITHIN, connection.client.query(query, &[&from])).await?;
     Ok(rows

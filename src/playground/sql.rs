@@ -3,13 +3,16 @@
 use super::member::{Member, SUPERUSER};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, Config, Error, NoTls, Row};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long a check may take.
 const CHECK: Duration = Duration::from_secs(2);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection; dropping it closes it. Nothing is ever cancelled: a cancelled wait for a standby
 /// would be answered as a success.
@@ -38,6 +41,24 @@ impl Connection {
             client,
             _driver: driver,
         })
+    }
+
+    /// Connects as soon as that is possible: a busy machine may need more than one try.
+    pub(super) async fn within(
+        limit: Duration,
+        member: &Member,
+        purpose: &str,
+    ) -> anyhow::Result<Self> {
+        let opened = async {
+            loop {
+                if let Some(connection) = Self::open(member, purpose).await {
+                    return connection;
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        let opened = timeout(limit, opened).await;
+        opened.map_err(|_| anyhow::anyhow!("{} does not answer", member.name))
     }
 
     /// Asks within the deadline of checks.

@@ -30,6 +30,8 @@ pub struct Postmaster {
     pub answers: u64,
     /// The last refusal.
     pub refused: Option<String>,
+    /// How many of its processes have ended, each verified (G4).
+    pub ends: u64,
 }
 
 /// What the prober has to know of the loop's intentions.

@@ -34,7 +34,10 @@ impl Runner {
                     .then_some(Event::PostmasterGone { why: reason })
             }
             Notice::Exited(exit) => {
-                self.context.postmaster.send_modify(|p| p.pid = None);
+                self.context.postmaster.send_modify(|p| {
+                    p.pid = None;
+                    p.ends += 1;
+                });
                 let how = match (exit.code, exit.signal) {
                     (_, Some(signal)) => format!("ended by signal {signal}"),
                     (Some(code), None) => format!("ended with code {code}"),

@@ -15,6 +15,7 @@ mod inbound;
 mod inspect;
 mod journal;
 mod kube;
+mod launch;
 mod lines;
 mod making;
 mod news;

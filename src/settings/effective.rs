@@ -61,6 +61,20 @@ const OWNED: [&str; 12] = [
     "synchronous_standby_names",
 ];
 
+/// The mode of the socket through which the agent reaches its own PostgreSQL.
+const SOCKET_MODE: &str = "unix_socket_permissions";
+
+/// As PostgreSQL reads the number: a leading zero says octal, 0x hexadecimal.
+fn owner_writes(mode: &str) -> bool {
+    let mode = mode.trim();
+    let number = match mode.strip_prefix("0x").or_else(|| mode.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None if mode.starts_with('0') => u32::from_str_radix(mode, 8),
+        None => mode.parse(),
+    };
+    number.is_ok_and(|mode| mode <= 0o777 && mode & 0o200 != 0)
+}
+
 /// The name of a controlled parameter.
 pub fn is_controlled(name: &str) -> bool {
     CONTROLLED
@@ -131,6 +145,12 @@ fn merged(
             } else if place == "local" && is_controlled(name) {
                 let why = "the local value has no effect: it must be the same on every member; \
                            set it in the dynamic configuration (bootstrap.dcs)";
+                problems.push(Problem::warning(path, why));
+            } else if name == SOCKET_MODE && !owner_writes(value) {
+                let why = format!(
+                    "the {place} value has no effect: found {value:?}; expected an octal number \
+                     whose owner may write, as 0777: the agent reaches PostgreSQL through its socket"
+                );
                 problems.push(Problem::warning(path, why));
             } else if !is_controlled(name) {
                 all.insert(name.clone(), value.clone());

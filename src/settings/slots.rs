@@ -239,16 +239,18 @@ impl Entry<'_> {
     }
 
     fn pattern(&self) -> Option<SlotPattern> {
-        let Value::Map(entries) = &self.node.value else {
+        const KEYS: [&str; 4] = ["name", "type", "database", "plugin"];
+        let Value::Map(_) = &self.node.value else {
             self.wrong("", self.node, "a map, as {name: a, type: physical}");
             return None;
         };
-        if entries.is_empty() {
+        let mut keys = KEYS.iter();
+        self.judge_keys(&KEYS);
+        if !keys.any(|key| self.node.get(key).is_some()) {
             let words = "it says nothing; expected one of name, type, database, plugin";
             self.error("", self.node, words);
             return None;
         }
-        self.judge_keys(&["name", "type", "database", "plugin"]);
         Some(SlotPattern {
             name: self.text("name", "the name of a slot").ok()?,
             logical: self.logical().ok()?,

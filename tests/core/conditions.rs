@@ -94,7 +94,7 @@ pub(crate) fn leader() -> (State, u64) {
 }
 
 /// The same after a crash of its server, with this directory.
-fn crashed_leader(standby_signal: bool) -> (State, u64) {
+pub(crate) fn crashed_leader(standby_signal: bool) -> (State, u64) {
     let (mut state, sent_at) = leader();
     let why = "killed".to_owned();
     step(&mut state, Event::PostmasterGone { why }, sent_at + 20);

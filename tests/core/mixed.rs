@@ -14,6 +14,7 @@ const TTL_MS: u64 = 20_000;
 /// As the codec reads what a Patroni wrote.
 fn patronis(by: &str, epoch: u64, version: u64) -> LockSnapshot {
     let record = Held {
+        led_last: Some(by.into()),
         holder: Identity::of_patroni(by.into()),
         epoch,
         ttl_ms: TTL_MS,

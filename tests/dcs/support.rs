@@ -129,6 +129,7 @@ pub(crate) fn claim(name: &str, epoch: u64, nonce: u64) -> Claim {
         slots: pgwarden::ha::slots::SlotRecord::default(),
         paused: false,
         failsafe: None,
+        led_last: None,
     }
 }
 

@@ -284,6 +284,34 @@ fn controlled_parameters_come_from_the_dynamic_configuration_alone() {
 }
 
 #[test]
+fn a_socket_that_would_shut_the_agent_out_is_not_obeyed() {
+    // Found by an attack: the server ran, its agent could not reach it, and the right value did not
+    // heal that.
+    for (mode, obeyed) in [
+        ("\"0000\"", false),
+        ("\"0577\"", false),
+        ("\"0777\"", true),
+        ("\"0600\"", true),
+        ("511", true),
+        ("\"0x180\"", true),
+        ("777", false),
+        ("open", false),
+    ] {
+        let s = good(&format!(
+            "{LEAST}bootstrap: {{dcs: {{postgresql: {{parameters: {{unix_socket_permissions: \
+             {mode}}}}}}}}}\n"
+        ));
+        let (effective, said) = Effective::of(&s, &s.bootstrap.dcs);
+        let parameters = &effective.parameters;
+        let taken = parameters.contains_key("unix_socket_permissions");
+        assert_eq!(taken, obeyed, "{mode}: {said:?}");
+        let path = "warning: postgresql.parameters.unix_socket_permissions:";
+        let told = said.iter().any(|said| said.to_string().starts_with(path));
+        assert_eq!(told, !obeyed, "{mode}: {said:?}");
+    }
+}
+
+#[test]
 fn patronis_variables_win_over_the_file_whatever_their_type() {
     let env = |name: &str| {
         let value = match name {

@@ -51,7 +51,7 @@ fn what_is_wrong_with_a_slot_is_named() {
     let said = problems(&with(&format!(
         "slots: {{My-Slot: {{}}, {long}: {{}}, a: {{type: both}}, b: {{type: logical}}, \
          c: {{type: logical, database: app}}, d: [1], e: {{type: physical, cluster_type: both}}, \
-         f: {{typ: physical}}}}, ignore_slots: [{{}}, 7, {{name: [a]}}]"
+         f: {{typ: physical}}}}, ignore_slots: [{{}}, 7, {{name: [a]}}, {{nme: a}}]"
     )));
     for (field, word) in [
         ("slots.My-Slot:", "expected 1 to 63 small letters"),
@@ -65,6 +65,7 @@ fn what_is_wrong_with_a_slot_is_named() {
         ("ignore_slots[0]:", "it says nothing"),
         ("ignore_slots[1]:", "expected a map"),
         ("ignore_slots[2].name:", "expected the name of a slot"),
+        ("ignore_slots[3]:", "it says nothing"),
     ] {
         let kind = if field.ends_with("typ:") {
             "warning"

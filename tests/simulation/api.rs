@@ -131,6 +131,7 @@ impl Store {
                 place: claim.place.clone(),
                 paused: claim.paused,
                 failsafe: claim.failsafe.clone(),
+                led_last: claim.led_last.clone(),
             })
         };
         let (state, optime) = match write {

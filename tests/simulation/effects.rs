@@ -3,7 +3,7 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::server::{ARCHIVE, Disk, Server};
-use crate::world::{Bug, World};
+use crate::world::{Bug, FAULTS_END_MS, World};
 use pgwarden::ha::cloning::NOBODY;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
@@ -264,7 +264,11 @@ impl World {
     fn prepare_server(&mut self, node: usize, as_primary: bool, server: Server) {
         let (life, server) = (self.nodes[node].life, Box::new(server));
         let slow = self.rng.percent(10);
-        let delay = self.rng.range(1, if slow { 1_500 } else { 40 });
+        let mut delay = self.rng.range(1, if slow { 1_500 } else { 40 });
+        if as_primary && self.now < FAULTS_END_MS && self.rng.percent(2) {
+            // Its child hangs on a disk; nothing is told before that has come to an end.
+            delay = self.rng.range(5_000, 90_000).min(FAULTS_END_MS - self.now);
+        }
         let fork = Act::Fork {
             node,
             life,

@@ -30,6 +30,7 @@ fn claim(nonce: u64) -> Claim {
         slots: crate::ha::slots::SlotRecord::default(),
         paused: false,
         failsafe: None,
+        led_last: None,
     }
 }
 

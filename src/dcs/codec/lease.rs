@@ -49,6 +49,9 @@ pub(super) struct IdentityNote {
     /// The map of failsafe mode (G1): names, and the UIDs of their Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failsafe: Option<BTreeMap<Name, String>>,
+    /// Who led last, where that is not the holder; empty: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) led_last: Option<Name>,
 }
 
 /// Where the holder runs; a missing entry is "not known".
@@ -313,7 +316,9 @@ fn held(
         return Err(stranger("pod UID or incarnation is empty"));
     }
     same_ttl(note.ttl_ms, seconds)?;
+    let led_last = note.led_last.unwrap_or_else(|| note.leader.clone());
     Ok(LockState::Held(Held {
+        led_last: Some(led_last).filter(|name| !name.is_empty()),
         holder: Identity {
             name: note.leader,
             pod_uid: note.pod_uid,

@@ -34,13 +34,14 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         any::<u64>(),
         any::<Option<u64>>(),
         any::<bool>(),
+        proptest::option::of(any_text()),
     );
     let mapped =
         (any_text(), any_text()).prop_map(|(pod_uid, api_url)| Mapped { pod_uid, api_url });
     let failsafe = proptest::option::of(proptest::collection::btree_map(any_text(), mapped, 0..5));
     let claims = (holder, place, numbers, failsafe);
     claims.prop_map(
-        |(holder, place, (epoch, ttl_ms, nonce, optime, paused), failsafe)| Claim {
+        |(holder, place, (epoch, ttl_ms, nonce, optime, paused, led_last), failsafe)| Claim {
             holder,
             epoch,
             ttl_ms,
@@ -50,6 +51,7 @@ fn any_claim() -> impl Strategy<Value = Claim> {
             slots: crate::ha::slots::SlotRecord::default(),
             paused,
             failsafe,
+            led_last: led_last.filter(|name: &String| !name.is_empty()),
         },
     )
 }

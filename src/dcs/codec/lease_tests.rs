@@ -36,6 +36,7 @@ fn claim() -> Claim {
         slots: crate::dcs::codec::slots::tests::some(),
         paused: true,
         failsafe: Some(map()),
+        led_last: Some("pg-9".to_owned()),
     }
 }
 
@@ -136,7 +137,6 @@ fn garbled(object: &Value) -> String {
 fn an_acquired_record_reads_back_whole() {
     let object = held_object();
     let snapshot = decode(Some(&object));
-    let held = snapshot.held().expect("it is held").clone();
     let Claim {
         holder,
         epoch,
@@ -147,9 +147,10 @@ fn an_acquired_record_reads_back_whole() {
         slots,
         paused,
         failsafe,
+        led_last,
     } = claim();
     assert_eq!(
-        held,
+        *snapshot.held().expect("it is held"),
         Held {
             holder,
             epoch,
@@ -159,6 +160,7 @@ fn an_acquired_record_reads_back_whole() {
             place,
             paused,
             failsafe,
+            led_last,
         }
     );
     let urls = json!({ "pg-0": "http://pg-0:8008/patroni", "pg-1": "http://pg-1:8008/patroni" });

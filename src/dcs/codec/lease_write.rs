@@ -88,6 +88,7 @@ fn claimed(
         slots,
         paused,
         failsafe: map,
+        led_last,
     } = claim;
     let seconds = seconds(*ttl_ms)?;
     check_epoch(*epoch)?;
@@ -123,6 +124,8 @@ fn claimed(
         place: PlaceNote::from(place),
         paused: *paused,
         failsafe: map.as_ref().map(failsafe::uids),
+        led_last: (led_last.as_ref() != Some(&holder.name))
+            .then(|| led_last.clone().unwrap_or_default()),
     };
     let mut notes: Notes = vec![
         (IDENTITY, Some(json!(note).to_string())),

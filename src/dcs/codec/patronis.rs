@@ -55,6 +55,7 @@ pub(super) fn read(dialect: Dialect, spec: &Value, meta: &Meta) -> Option<LockSt
         }));
     }
     Some(LockState::Held(Held {
+        led_last: Some(holder.to_owned()),
         holder: Identity::of_patroni(holder.to_owned()),
         epoch,
         ttl_ms,

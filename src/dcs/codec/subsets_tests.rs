@@ -35,6 +35,7 @@ fn held(name: &str, uid: &str, epoch: u64) -> Value {
         slots: crate::ha::slots::SlotRecord::default(),
         paused: false,
         failsafe: None,
+        led_last: None,
     };
     let now = "2026-11-22T18:15:20.383108Z".parse().unwrap();
     let mut object = encode(&names(), &LockWrite::Acquire(claim), None, now).unwrap();
