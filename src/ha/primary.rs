@@ -41,6 +41,7 @@ impl Turn<'_> {
             return self.lead_standby(&standby);
         }
         self.s.pg.told_to_follow = None;
+        self.say_that_i_lead();
         match (self.s.pg.process, self.s.pg.facts.clone()) {
             (Process::Unknown, _) | (Process::Running { .. }, None) => {}
             (Process::Running { .. }, Some(facts)) if !facts.in_recovery => self.duties(&facts),
@@ -92,18 +93,17 @@ impl Turn<'_> {
             }
             return false;
         }
+        if !self.a_set_counts() {
+            return true;
+        }
+        self.note_admission();
+        let written = self.record_says_i_lead();
         let record = self.s.sync_record();
-        let needed = self.s.rules.synchronous_mode || record.leader.is_some();
         // What the record lists has to be enforced from the first commit: a start does that in
         // synchronous mode, a promotion does not.
         let starts = self.s.pg.process == Process::Down && self.s.rules.synchronous_mode;
         let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_none();
         let kept = settled && (record.standbys.is_empty() || starts);
-        if !needed {
-            return true;
-        }
-        self.note_admission();
-        let written = self.record_says_i_lead();
         if kept && record.leader.as_ref() == Some(&self.s.me.name) {
             return written;
         }
@@ -114,6 +114,22 @@ impl Turn<'_> {
             expect: record.resource_version,
         });
         false
+    }
+
+    fn a_set_counts(&self) -> bool {
+        self.s.rules.synchronous_mode || self.s.sync_record().leader.is_some()
+    }
+
+    /// As soon as I am known to be admitted, and not only once nothing holds the promotion up.
+    fn say_that_i_lead(&mut self) {
+        if self.a_set_counts() && self.knows_cluster() {
+            if !self.has_led() && self.admitted().is_ok() {
+                self.note_admission();
+            }
+            if self.has_led() {
+                self.record_says_i_lead();
+            }
+        }
     }
 
     /// What made me a candidate may have changed while my claim was on its way.

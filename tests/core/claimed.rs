@@ -111,6 +111,18 @@ fn the_record_names_its_holder_before_anything_becomes_writable() {
 }
 
 #[test]
+fn a_hook_that_holds_the_promotion_up_does_not_hold_up_what_the_record_says() {
+    // Found by the simulator (seed 204096): over a damaged record nobody else knew it.
+    let (mut state, now) = claims_after_b(true);
+    state.hooks.wanted.pre_promote = true;
+    let shared = state.shared.as_deref().cloned().unwrap();
+    let effects = shared_seen(&mut state, shared, true, now + 10);
+    assert!(!promotes(&effects), "{effects:?}");
+    let claim = claim_of(&effects).expect("written at once");
+    assert_eq!(claim.led_last.as_deref(), Some("a"));
+}
+
+#[test]
 fn without_synchronous_mode_a_promotion_waits_for_no_word_of_who_leads() {
     let (mut state, now) = claims_after_b(false);
     let mut shared = state.shared.as_deref().cloned().unwrap();

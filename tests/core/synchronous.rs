@@ -295,7 +295,12 @@ fn a_claim_that_came_to_nothing_hides_nobody_who_led_last() {
         let (op, result) = (Op::Follow, Ok(()));
         step(&mut state, Event::OpDone { op, result }, START + 45);
         let claimed = run_until(&mut state, &record, START + 50, START + 20_000);
-        assert_eq!(claimed.is_some(), claims, "{led_last}: {:?}", state.explained);
+        assert_eq!(
+            claimed.is_some(),
+            claims,
+            "{led_last}: {:?}",
+            state.explained
+        );
     }
 }
 

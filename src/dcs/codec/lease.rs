@@ -316,6 +316,7 @@ fn held(
         return Err(stranger("pod UID or incarnation is empty"));
     }
     same_ttl(note.ttl_ms, seconds)?;
+    let map = |uids| failsafe::with_addresses(meta, uids);
     let led_last = note.led_last.unwrap_or_else(|| note.leader.clone());
     Ok(LockState::Held(Held {
         led_last: Some(led_last).filter(|name| !name.is_empty()),
@@ -330,9 +331,7 @@ fn held(
         nonce: note.nonce,
         place: note.place.into(),
         paused: note.paused,
-        failsafe: note
-            .failsafe
-            .map(|uids| failsafe::with_addresses(meta, uids)),
+        failsafe: note.failsafe.map(map),
     }))
 }
 
