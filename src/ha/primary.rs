@@ -93,18 +93,23 @@ impl Turn<'_> {
             }
             return false;
         }
-        if !self.a_set_counts() {
+        let record = self.s.sync_record();
+        if !self.s.rules.synchronous_mode && record.leader.is_none() {
             return true;
         }
-        self.note_admission();
-        let written = self.record_says_i_lead();
-        let record = self.s.sync_record();
         // What the record lists has to be enforced from the first commit: a start does that in
         // synchronous mode, a promotion does not.
         let starts = self.s.pg.process == Process::Down && self.s.rules.synchronous_mode;
         let settled = self.s.sync.unsure.is_empty() && self.s.sync.leaving.is_none();
         let kept = settled && (record.standbys.is_empty() || starts);
-        if kept && record.leader.as_ref() == Some(&self.s.me.name) {
+        let mine = kept && record.leader.as_ref() == Some(&self.s.me.name);
+        // A person's word gives up what others have: the set says so before the record does.
+        let holds_all = self.set_decides() && self.admits_me();
+        let written = (mine || holds_all) && {
+            self.note_admission();
+            self.record_says_i_lead()
+        };
+        if mine {
             return written;
         }
         self.write_shared(SharedWrite::Sync {
@@ -116,19 +121,18 @@ impl Turn<'_> {
         false
     }
 
-    fn a_set_counts(&self) -> bool {
-        self.s.rules.synchronous_mode || self.s.sync_record().leader.is_some()
-    }
-
-    /// As soon as I am known to be admitted, and not only once nothing holds the promotion up.
+    /// As soon as I am known to have every commit, and not only once nothing holds the promotion
+    /// up.
     fn say_that_i_lead(&mut self) {
-        if self.a_set_counts() && self.knows_cluster() {
-            if !self.has_led() && self.admitted().is_ok() {
-                self.note_admission();
-            }
-            if self.has_led() {
-                self.record_says_i_lead();
-            }
+        if !self.set_decides() || !self.knows_cluster() {
+            return;
+        }
+        let (timeline, _) = self.s.position().unwrap_or_default();
+        if !self.has_led() && self.admits_me() && self.not_left_behind(timeline).is_ok() {
+            self.note_admission();
+        }
+        if self.has_led() {
+            self.record_says_i_lead();
         }
     }
 

@@ -62,11 +62,14 @@ pub(super) async fn fork(
     if let Ok(answer) = tokio::time::timeout(FORK, answered).await {
         return accepted(&*answer.map_err(words)?);
     }
-    // L4: its child may hang on a disk and come up when that goes on. What became of it is told
-    // by its start or its verified end alone.
+    // L4: its child may hang on a disk and come up when that goes on. What became of a primary is
+    // told by its start or its verified end alone.
     let reason = "the start did not come about in time".to_owned();
     let kill = Request::KillAll { reason };
     context.link.request(&kill).await.map_err(words)?;
+    if !primary {
+        return Err("the start did not come about in time".to_owned());
+    }
     let told = guard.wait_for(|p| p.answers > before || p.ends > ends);
     let told = told.await.map_err(words)?;
     if told.answers > before {
