@@ -21,6 +21,8 @@ pub enum Ask {
     Failover {
         /// Who shall lead.
         candidate: Name,
+        /// Though acknowledged commits may be lost with it.
+        accept_data_loss: bool,
     },
     /// Believe that this holder of the lock in maintenance mode is dead.
     Vouch {
@@ -82,7 +84,17 @@ impl fmt::Display for Ask {
                 let to = candidate.as_deref().unwrap_or("the best");
                 write!(f, "a switchover from {leader} to {to}")
             }
-            Self::Failover { candidate } => write!(f, "a failover to {candidate}"),
+            Self::Failover {
+                candidate,
+                accept_data_loss,
+            } => {
+                let word = if *accept_data_loss {
+                    ", though commits may be lost"
+                } else {
+                    ""
+                };
+                write!(f, "a failover to {candidate}{word}")
+            }
             Self::Vouch { holder } => write!(f, "to take {holder} for dead"),
             Self::Promise { holder, epoch, .. } => {
                 write!(
@@ -164,7 +176,7 @@ impl Reply {
     pub fn done(ask: &Ask, new_leader: &str) -> Self {
         let (words, wanted) = match ask {
             Ask::Switchover { candidate, .. } => ("switched over", candidate.as_deref()),
-            Ask::Failover { candidate } => ("failed over", Some(candidate.as_str())),
+            Ask::Failover { candidate, .. } => ("failed over", Some(candidate.as_str())),
             _ => return Self::new(200, "done"),
         };
         match wanted {

@@ -32,15 +32,18 @@ pub struct Request {
     /// A person knows that this holder of the lock, in maintenance mode or with a failsafe map, is
     /// dead.
     pub holder_is_dead: Option<Name>,
+    /// A failover although acknowledged commits may be lost with it.
+    pub accept_data_loss: bool,
 }
 
 const SAME: &str = "Switchover target and source are the same";
-const KEYS: [&str; 5] = [
+const KEYS: [&str; 6] = [
     "leader",
     "candidate",
     "member",
     "scheduled_at",
     "holder_is_dead",
+    "accept_data_loss",
 ];
 
 /// Read the body of a request.
@@ -55,7 +58,19 @@ pub fn parse(body: &[u8]) -> Result<Request, Reply> {
         candidate: candidate.or(member),
         scheduled_at: text(&fields, "scheduled_at")?,
         holder_is_dead: text(&fields, "holder_is_dead")?,
+        accept_data_loss: flag(&fields, "accept_data_loss")?,
     })
+}
+
+fn flag(fields: &Map<String, Value>, key: &str) -> Result<bool, Reply> {
+    match fields.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(other) => Err(Reply::new(
+            400,
+            format!("\"{key}\" must be true or false, found {other}"),
+        )),
+    }
 }
 
 /// A text field; operators send an empty one for "not given".
@@ -85,6 +100,7 @@ pub fn validate(
         candidate,
         scheduled_at,
         holder_is_dead,
+        accept_data_loss,
     } = request;
     if let Some(holder) = holder_is_dead {
         let more = leader.is_some() || candidate.is_some() || scheduled_at.is_some();
@@ -103,6 +119,11 @@ pub fn validate(
     } else {
         verb
     };
+    if *accept_data_loss && verb == Verb::Switchover {
+        let text = "\"accept_data_loss\" is for a POST to /failover without a leader: a switchover \
+                    loses nothing";
+        return refuse(400, text);
+    }
     if verb == Verb::Failover {
         if candidate.is_none() {
             return refuse(
@@ -149,6 +170,7 @@ pub fn validate(
             check_candidates(Verb::Failover, Some(candidate), view)?;
             Ok(Ask::Failover {
                 candidate: candidate.clone(),
+                accept_data_loss: *accept_data_loss,
             })
         }
         (None, None) => refuse(

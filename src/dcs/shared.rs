@@ -83,11 +83,17 @@ impl Dcs {
                 from: None,
                 to: None,
                 expect: None,
+                ..
             } => {
                 return Outcome::Done(SharedPart::Failover(FailoverRecord::default()));
             }
-            SharedWrite::Failover { from, to, expect } => (
-                failover::notes(from.as_ref(), to.as_ref()),
+            SharedWrite::Failover {
+                from,
+                to,
+                accepts_loss,
+                expect,
+            } => (
+                failover::notes(from.as_ref(), to.as_ref(), *accepts_loss),
                 expect,
                 Part::Failover,
             ),
@@ -126,7 +132,7 @@ impl Dcs {
         plan: Option<&Scheduled>,
         expect: Option<&str>,
     ) -> Outcome<SharedPart> {
-        let notes = plan.map_or_else(|| failover::notes(None, None), failover::plan_notes);
+        let notes = plan.map_or_else(|| failover::notes(None, None, false), failover::plan_notes);
         self.write_part(Part::Failover, &notes, expect).await
     }
 

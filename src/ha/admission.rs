@@ -46,6 +46,13 @@ impl Turn<'_> {
         self.s.rules.synchronous_mode || (listed && self.s.rules.standby.is_none())
     }
 
+    /// Commits have waited for others, by the mode or by a set that nobody has unpublished.
+    pub(super) fn a_set_stands(&self) -> bool {
+        let shared = self.s.shared.as_ref();
+        let listed = shared.is_some_and(|shared| !shared.sync.standbys.is_empty());
+        self.s.rules.synchronous_mode || listed
+    }
+
     /// The votes that I need before I may lead; 0 where the set alone, or the release, admits me.
     pub(super) fn votes_needed(&self) -> usize {
         let record = self.s.sync_record();

@@ -26,6 +26,9 @@ pub struct PendingAsk {
     pub from: Option<Name>,
     /// To whom.
     pub to: Option<Name>,
+    /// Though acknowledged commits may be lost with it.
+    #[serde(default)]
+    pub accepts_loss: bool,
     /// The request is in the shared object.
     pub written: bool,
     /// The answer is due.
@@ -37,9 +40,13 @@ pub struct PendingAsk {
 
 impl Turn<'_> {
     pub(super) fn absorb_ask(&mut self, id: u64, ask: Ask) {
+        let mut accepted = false;
         let (failover, from, to) = match ask {
             Ask::Switchover { from, to } => (false, Some(from), to),
-            Ask::Failover { to } => (true, None, Some(to)),
+            Ask::Failover { to, accepts_loss } => {
+                accepted = accepts_loss;
+                (true, None, Some(to))
+            }
             Ask::Vouch { holder } => return self.absorb_vouch(id, &holder),
             Ask::Promise {
                 holder,
@@ -75,6 +82,7 @@ impl Turn<'_> {
             failover,
             from,
             to,
+            accepts_loss: accepted,
             written: false,
             until,
             withdrawn: false,
@@ -98,6 +106,7 @@ impl Turn<'_> {
             self.write_shared(SharedWrite::Failover {
                 from: ask.from.clone(),
                 to: ask.to.clone(),
+                accepts_loss: ask.accepts_loss,
                 expect: record.resource_version.clone(),
             });
         }
@@ -122,6 +131,7 @@ impl Turn<'_> {
             }
             _ if self.now >= ask.until => {
                 let mut text = format!("{what} status unknown");
+                text += &self.missing_acceptance(&ask);
                 // Nobody expects it any more when whoever is to act comes back at last. A person's
                 // word in the same record stands.
                 if is_written && record.dead.is_none() && self.s.handover.is_none() {
@@ -159,6 +169,7 @@ impl Turn<'_> {
         self.write_shared(SharedWrite::Failover {
             from: None,
             to: None,
+            accepts_loss: false,
             expect,
         });
     }
@@ -171,6 +182,21 @@ impl Turn<'_> {
         let held = self.s.other_holder()?;
         let member = self.s.shared.as_ref()?.members.get(&held.holder.name)?;
         member.serves_as_leader().then(|| held.holder.name.clone())
+    }
+
+    /// What a failover by hand would have needed, for people.
+    fn missing_acceptance(&self, ask: &PendingAsk) -> String {
+        let name = ask
+            .to
+            .as_ref()
+            .filter(|_| ask.failover && !ask.accepts_loss);
+        match name.filter(|name| self.a_set_stands() && !self.sync_admits(name)) {
+            Some(name) => format!(
+                ": {name} is not known to have every acknowledged commit, and nobody has said \
+                 that they may be lost (accept_data_loss)"
+            ),
+            None => String::new(),
+        }
     }
 
     /// What a person's word overrules, where the lack is known.

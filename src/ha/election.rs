@@ -5,6 +5,7 @@ use super::effect::{Effect, Rule};
 use super::eligibility::UNLED;
 use super::event::PeerStatus;
 use super::model::{DataDir, Lsn, Ms, Name};
+use super::shared::FailoverRecord;
 use super::state::{Answered, Race, Sabotage};
 use super::step::Turn;
 use std::cmp::Reverse;
@@ -278,9 +279,14 @@ impl Turn<'_> {
         }
     }
 
+    /// A person named me, whatever I lack: where commits have waited for others, only by a word
+    /// that they may be lost. Without that word I am one who is wanted, and has to be admitted.
     pub(super) fn failover_to_me(&self) -> bool {
         let request = self.s.shared.as_ref().map(|shared| &shared.failover);
-        request.is_some_and(|r| r.from.is_none() && r.to.as_ref() == Some(&self.s.me.name))
+        let me = Some(&self.s.me.name);
+        let named = |r: &&FailoverRecord| r.from.is_none() && r.to.as_ref() == me;
+        let request = request.filter(named);
+        request.is_some_and(|r| r.accepts_loss || !self.a_set_stands())
     }
 
     fn wanted_candidate(&self) -> Option<Name> {

@@ -233,6 +233,8 @@ pub enum Ask {
     Failover {
         /// To whom.
         to: Name,
+        /// Though it may lack acknowledged commits.
+        accepts_loss: bool,
     },
     /// Believe a person that the lock's holder in maintenance mode is dead.
     Vouch {

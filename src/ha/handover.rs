@@ -137,6 +137,8 @@ impl Turn<'_> {
         }
         if record.resource_version.is_some() && record.resource_version == self.s.refused {
             self.forget_question();
+            let begun = "it was begun, and nobody else has led since".to_owned();
+            self.s.refusal.get_or_insert(begun);
             return self.clear_failover_request();
         }
         if let Some(from) = &record.from
@@ -155,6 +157,8 @@ impl Turn<'_> {
         };
         match candidate {
             Ok(name) => {
+                // Once: a candidate that gives the lock back would be asked again without end.
+                self.s.refused.clone_from(&record.resource_version);
                 let because = format!("asked to hand over to {name}");
                 self.start_handover(Some(name), because);
             }

@@ -125,6 +125,10 @@ impl WalEnd {
 
 /// What the lock object says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is kept, behind an Arc, and it is held nearly always"
+)]
 pub enum LockState {
     /// There is no object.
     Absent,

@@ -90,6 +90,7 @@ impl Turn<'_> {
         self.write_shared(SharedWrite::Failover {
             from,
             to,
+            accepts_loss: false,
             expect: record.resource_version,
         });
     }

@@ -133,6 +133,9 @@ pub struct FailoverRecord {
     pub from: Option<Name>,
     /// The candidate.
     pub to: Option<Name>,
+    /// A person has said that acknowledged commits may be lost with it.
+    #[serde(default)]
+    pub accepts_loss: bool,
     /// The holder in maintenance mode, as its record names it, of whom a person knows that it is
     /// dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,6 +285,9 @@ pub enum SharedWrite {
         from: Option<Name>,
         /// To.
         to: Option<Name>,
+        /// Though acknowledged commits may be lost with it.
+        #[serde(default)]
+        accepts_loss: bool,
         /// The version it was decided on.
         expect: Option<String>,
     },
@@ -356,12 +362,18 @@ impl Shared {
                 self.sync.quorum = quorum;
                 self.sync.resource_version = version;
             }
-            SharedWrite::Failover { from, to, .. } => {
+            SharedWrite::Failover {
+                from,
+                to,
+                accepts_loss,
+                ..
+            } => {
                 // A person's word stands until everything is cleared.
                 let asked = from.is_some() || to.is_some();
                 self.failover = FailoverRecord {
                     from,
                     to,
+                    accepts_loss,
                     dead: self.failover.dead.take().filter(|_| asked),
                     resource_version: version,
                     ..FailoverRecord::default()

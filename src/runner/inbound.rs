@@ -104,8 +104,12 @@ impl Runner {
                 from: leader.clone(),
                 to: candidate.clone(),
             },
-            api::Ask::Failover { candidate } => Ask::Failover {
+            api::Ask::Failover {
+                candidate,
+                accept_data_loss,
+            } => Ask::Failover {
                 to: candidate.clone(),
+                accepts_loss: *accept_data_loss,
             },
             api::Ask::Vouch { holder } => Ask::Vouch {
                 holder: holder.clone(),

@@ -135,7 +135,8 @@ async fn make_users(context: &Context) -> Done {
     let name = crate::postgres::quote::literal(&pg.replication.username);
     let sql = format!("SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = {name})");
     let known: bool = session.value(&sql, STATEMENT).await.map_err(words)?;
-    if !known || context.fresh.swap(false, SeqCst) {
+    let fresh = context.fresh.swap(false, SeqCst);
+    if !known || fresh {
         bootstrap::create_users(&session, &pg, STATEMENT)
             .await
             .map_err(words)?;

@@ -230,7 +230,8 @@ async fn a_loop_that_does_not_answer_is_not_waited_for() {
     assert_eq!(
         command.ask,
         Ask::Failover {
-            candidate: "pg-0".to_owned()
+            candidate: "pg-0".to_owned(),
+            accept_data_loss: false,
         }
     );
     assert!(

@@ -63,7 +63,8 @@ async fn a_lost_answer_is_looked_for_in_the_cluster() {
     assert_eq!(
         ask,
         Ask::Failover {
-            candidate: "pg-0".to_owned()
+            candidate: "pg-0".to_owned(),
+            accept_data_loss: false,
         }
     );
     assert_eq!(ended.code, 0, "{ended:?}");

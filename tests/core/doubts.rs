@@ -401,6 +401,41 @@ fn a_request_that_was_refused_is_not_begun_again() {
 }
 
 #[test]
+fn a_request_whose_candidate_gave_the_lock_back_is_not_begun_again() {
+    // Found by an attack: a candidate whose hook could not run was handed the lock eight times in
+    // eighty seconds.
+    let (mut state, now) = asked_for_b(false);
+    assert!(begins(&seen(&mut state, 100, 100, now + 10)));
+    // As after the whole way there and back: nothing is under way, and I lead.
+    (state.handover, state.pg.op) = (None, None);
+    let mut effects = Vec::new();
+    for at in (now + 100..now + 3_000).step_by(100) {
+        effects.extend(seen(&mut state, 100, 100, at));
+    }
+    assert!(!begins(&effects), "{effects:?}");
+    let none = |what: &SharedWrite| matches!(what, SharedWrite::Failover { from, to, .. } if from.is_none() && to.is_none());
+    let clears = |effect: &Effect| matches!(effect, Effect::WriteShared(what) if none(what));
+    assert!(effects.iter().any(clears), "{effects:?}");
+    assert!(state.refusal.is_some(), "it is told");
+}
+
+#[test]
+fn a_failover_by_hand_loses_nothing_unless_that_is_accepted() {
+    // Found by an attack: the request outlived the check of whoever made it, and a member outside
+    // the set took the lock by its age: acknowledged rows were lost.
+    for (listed, accepts_loss) in [("a", false), ("c", false), ("c", true)] {
+        let mut state = replica_of_a_set(&[listed], true);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.failover.to = Some("a".into());
+        shared.failover.accepts_loss = accepts_loss;
+        shared.failover.resource_version = Some("70".into());
+        shared_seen(&mut state, shared, true, START + 5);
+        let expected = listed == "a" || accepts_loss;
+        assert_eq!(claims(&mut state), expected, "{listed} {accepts_loss}");
+    }
+}
+
+#[test]
 fn an_agent_that_died_over_a_copy_leaves_the_directory_before_it_proven() {
     let before = (1, Lsn(100));
     for (found, proven) in [(100, true), (90, false)] {

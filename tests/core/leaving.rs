@@ -268,7 +268,10 @@ fn a_failover_that_nobody_could_carry_out_is_taken_back() {
     // had been asked against came back.
     let mut state = replica();
     read(&mut state, held("b", 5, 50), START + 10);
-    let ask = Ask::Failover { to: "c".into() };
+    let ask = Ask::Failover {
+        to: "c".into(),
+        accepts_loss: false,
+    };
     let asked = |effects: &[Effect]| {
         effects.iter().find_map(|effect| match effect {
             Effect::WriteShared(SharedWrite::Failover { to, .. }) => Some(to.clone()),
@@ -280,6 +283,7 @@ fn a_failover_that_nobody_could_carry_out_is_taken_back() {
     let what = SharedWrite::Failover {
         from: None,
         to: Some("c".into()),
+        accepts_loss: false,
         expect: None,
     };
     let outcome = Outcome::Done("9".into());

@@ -26,7 +26,9 @@ fn planned(from: &str, in_ms: i64) -> (State, u64, Vec<Effect>) {
 
 fn written(effects: &[Effect]) -> Vec<(Option<String>, Option<String>)> {
     let write = |effect: &Effect| match effect {
-        Effect::WriteShared(SharedWrite::Failover { from, to, expect }) => {
+        Effect::WriteShared(SharedWrite::Failover {
+            from, to, expect, ..
+        }) => {
             assert_eq!(expect.as_deref(), Some("70"), "decided on what was seen");
             Some((from.clone(), to.clone()))
         }

@@ -134,22 +134,27 @@ async fn the_synchronous_set_and_the_failover_request() {
     let ask = SharedWrite::Failover {
         from: None,
         to: to.clone(),
+        accepts_loss: true,
         expect: None,
     };
     let SharedPart::Failover(record) = done(dcs.write_shared(&ask).await) else {
         panic!("not the request")
     };
     assert_eq!((record.from, record.to), (None, to));
+    assert!(record.accepts_loss);
     let clear = SharedWrite::Failover {
         from: None,
         to: None,
+        accepts_loss: false,
         expect: record.resource_version,
     };
     done(dcs.write_shared(&clear).await);
-    assert!(dcs.read_shared().await.unwrap().shared.failover.is_empty());
+    let cleared = dcs.read_shared().await.unwrap().shared.failover;
+    assert!(cleared.is_empty() && !cleared.accepts_loss);
     let nothing = SharedWrite::Failover {
         from: None,
         to: None,
+        accepts_loss: false,
         expect: None,
     };
     done(dcs.write_shared(&nothing).await);

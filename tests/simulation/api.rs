@@ -245,11 +245,17 @@ impl Store {
                 self.shared.sync.standbys = standbys;
                 self.shared.sync.resource_version = stored;
             }
-            SharedWrite::Failover { from, to, .. } => {
+            SharedWrite::Failover {
+                from,
+                to,
+                accepts_loss,
+                ..
+            } => {
                 let asked = from.is_some() || to.is_some();
                 self.shared.failover = FailoverRecord {
                     from,
                     to,
+                    accepts_loss,
                     dead: self.shared.failover.dead.take().filter(|_| asked),
                     resource_version: stored,
                     ..FailoverRecord::default()

@@ -301,8 +301,10 @@ impl Fault {
         let Some(leader) = world.leader() else { return };
         let from = world.nodes[leader].name.clone();
         let to = world.nodes[target].name.clone();
-        let ask = if world.rng.percent(20) && !world.options.synchronous {
-            Ask::Failover { to }
+        let ask = if world.rng.percent(20) {
+            // A word that commits may be lost is none that the model could hold anybody to.
+            let accepts_loss = !world.options.synchronous;
+            Ask::Failover { to, accepts_loss }
         } else {
             Ask::Switchover {
                 from,

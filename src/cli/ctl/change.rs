@@ -83,6 +83,10 @@ pub(super) async fn failover(
     known(&before, Some(candidate))?;
     let lost = given_up(&before, candidate, is_synchronous(remote).await);
     let mut question = format!("Fail over to {candidate}? Transactions may be lost.");
+    let mut body = json!({ "candidate": candidate });
+    if args.accept_data_loss || lost.is_some() {
+        body["accept_data_loss"] = json!(true);
+    }
     if let Some(lost) = lost {
         // Scripts made for patronictl do not know the word; they are told all the same.
         if !args.accept_data_loss && !remote.manner().is_patronictl() {
@@ -94,7 +98,7 @@ pub(super) async fn failover(
     }
     let plan = Plan {
         path: "/failover",
-        body: json!({ "candidate": candidate }),
+        body,
         question,
         act: &args.act,
     };

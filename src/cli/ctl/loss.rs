@@ -34,10 +34,18 @@ pub(super) fn given_up(cluster: &Cluster, candidate: &str, synchronous: bool) ->
         lost.push(behind(candidate, mine, &whose, end));
     }
     if synchronous && !matches!(row.role.as_str(), "sync_standby" | "quorum_standby") {
+        let nothing_ahead = lost.is_empty();
         lost.push(format!(
             "{candidate} is not in the synchronous set: commits that were acknowledged may be \
              missing from it"
         ));
+        if nothing_ahead {
+            let (timeline, from) = mine;
+            lost.push(format!(
+                "it ends at {from} on timeline {timeline}, and all WAL behind that is given up, of \
+                 which nothing is known here"
+            ));
+        }
     }
     (!lost.is_empty()).then(|| lost.join("; "))
 }
@@ -120,7 +128,8 @@ mod tests {
         let mut cluster = leaderless();
         let words = said(&cluster, "a", true).unwrap();
         assert!(
-            words.starts_with("a is not in the synchronous set"),
+            words.starts_with("a is not in the synchronous set")
+                && words.contains("it ends at 0/5000060 on timeline 1"),
             "{words}"
         );
         cluster["members"][0]["role"] = json!("sync_standby");

@@ -11,6 +11,9 @@ const SCHEDULED: &str = "scheduled_at";
 /// Ours: a holder in maintenance mode that a person knows to be dead, as its record names it.
 const DEAD: &str = "pgwarden.io/holder-is-dead";
 
+/// Ours: a person has said that acknowledged commits may be lost with it.
+const ACCEPTS_LOSS: &str = "pgwarden.io/accept-data-loss";
+
 /// Decode. What is planned for a time that cannot be read is asked for never, with a problem.
 pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecord {
     let Some(meta) = meta else {
@@ -20,10 +23,12 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
     let from = meta.note(FROM).map(str::to_owned);
     let to = meta.note(TO).map(str::to_owned);
     let dead = meta.note(DEAD).map(str::to_owned);
+    let accepts_loss = meta.note(ACCEPTS_LOSS) == Some("true");
     let Some(at) = meta.note(SCHEDULED) else {
         return FailoverRecord {
             from,
             to,
+            accepts_loss,
             dead,
             scheduled: None,
             resource_version,
@@ -47,6 +52,7 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
     FailoverRecord {
         from: None,
         to: None,
+        accepts_loss: false,
         dead,
         scheduled,
         resource_version,
@@ -54,8 +60,13 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
 }
 
 /// The annotations of a request; both empty: of none.
-pub fn notes(from: Option<&Name>, to: Option<&Name>) -> Notes {
-    let mut notes = vec![(FROM, from.cloned()), (TO, to.cloned()), (SCHEDULED, None)];
+pub fn notes(from: Option<&Name>, to: Option<&Name>, accepts_loss: bool) -> Notes {
+    let mut notes = vec![
+        (FROM, from.cloned()),
+        (TO, to.cloned()),
+        (SCHEDULED, None),
+        (ACCEPTS_LOSS, accepts_loss.then(|| "true".to_owned())),
+    ];
     // A person's word stands until everything is cleared.
     if from.is_none() && to.is_none() {
         notes.push((DEAD, None));
@@ -74,6 +85,7 @@ pub fn plan_notes(plan: &Scheduled) -> Notes {
         (FROM, plan.from.clone()),
         (TO, plan.to.clone()),
         (SCHEDULED, Some(plan.at.clone())),
+        (ACCEPTS_LOSS, None),
     ]
 }
 
@@ -103,6 +115,10 @@ mod tests {
             (record.from.as_deref(), record.to.as_deref()),
             (None, Some("pg-0"))
         );
+        for (word, accepts_loss) in [("true", true), ("yes", false), ("", false)] {
+            let said = json!({ "member": "pg-0", ACCEPTS_LOSS: word });
+            assert_eq!(read(said).0.accepts_loss, accepts_loss, "{word}");
+        }
         let (record, problems) = read(json!(null));
         assert!(record.is_empty() && problems == 0);
         assert_eq!(record.resource_version.as_deref(), Some("9"));
@@ -133,7 +149,8 @@ mod tests {
                 [
                     Some("pg-2".into()),
                     Some("pg-0".into()),
-                    Some(at.to_owned())
+                    Some(at.to_owned()),
+                    None
                 ]
             );
         }
