@@ -1,7 +1,7 @@
 //! The lock as this member remembers to have written and held it.
 
 use super::lock::FailsafeMap;
-use super::model::Ms;
+use super::model::{Ms, Name};
 use serde::{Deserialize, Serialize};
 
 /// The lock as held by this member.
@@ -52,6 +52,9 @@ pub struct HeldLease {
     pub version: String,
     /// When this epoch was acquired, by `sent_at`.
     pub since: Ms,
+    /// Who led last, as the record says.
+    #[serde(default)]
+    pub led_last: Option<Name>,
     /// The record bears the mark of maintenance mode, and no deadline runs.
     #[serde(default)]
     pub paused: bool,

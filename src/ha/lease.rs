@@ -94,6 +94,7 @@ impl Turn<'_> {
         self.s.lease.held = Some(HeldLease {
             epoch: held.epoch,
             acquire_time: held.acquire_time.clone(),
+            led_last: held.led_last.clone(),
             acked_sent_at: attempt.sent_at,
             until,
             version,

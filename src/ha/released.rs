@@ -139,14 +139,16 @@ impl Turn<'_> {
         }
     }
 
-    /// What a claim or a renewal says of who led last.
+    /// What a claim or a renewal says of who led last. A record of mine that was damaged or deleted
+    /// said it, and is written again by me.
     pub(super) fn leader_to_write(&self, epoch: u64) -> Option<Name> {
-        let led = self.s.pg.led_in == Some(epoch) || self.s.may_be_writable();
-        let before = || self.last_holder().cloned();
-        if led {
-            Some(self.s.me.name.clone())
-        } else {
-            before()
+        let admitted = self.has_led() || self.s.pg.led_in == Some(epoch);
+        if admitted || self.s.may_be_writable() {
+            return Some(self.s.me.name.clone());
+        }
+        match &self.s.lease.held {
+            Some(held) => held.led_last.clone(),
+            None => self.last_holder().cloned(),
         }
     }
 

@@ -253,3 +253,40 @@ async fn a_recovery_to_a_point_in_time_ends_as_a_primary() {
     drop(member);
     api.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_since_survives_a_crash() {
+    // Found by an attack: the first start after the bootstrap set it back to the file's.
+    if !has_postgres() {
+        return;
+    }
+    let home = Home::new("rotated");
+    let api = api_with_pod(ANYWHERE, "uid-1").await;
+    let config = config_with(&home, &api);
+    let (rest, sql) = ports(&config);
+    let (member, log) = logging_member(&home, &config);
+    wait_for("it leads", rest, "/primary", 200).await;
+    wait_for_line(&log, "the users for replication and rewind are made").await;
+    query(&home, sql, "ALTER ROLE replicator PASSWORD 'rotated'");
+    let stored = "SELECT rolpassword FROM pg_authid WHERE rolname = 'replicator'";
+    let rotated = query(&home, sql, stored);
+    let begun = "SELECT pg_postmaster_start_time()";
+    let before = query(&home, sql, begun);
+    let pid_file = fs::read_to_string(home.0.join("member/data/postmaster.pid")).unwrap();
+    let postmaster = pid_file.lines().next().unwrap().to_owned();
+    let kill = Command::new("kill").args(["-KILL", &postmaster]).status();
+    assert!(kill.unwrap().success());
+    let end = Instant::now() + DEADLINE;
+    while [String::new(), before.clone()].contains(&query(&home, sql, begun)) {
+        assert!(Instant::now() < end, "it is not started again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    wait_for("it leads again", rest, "/primary", 200).await;
+    assert!(rotated.starts_with("SCRAM"), "{rotated}");
+    assert_eq!(query(&home, sql, stored), rotated);
+    let said = fs::read_to_string(&log).unwrap();
+    let made = said.matches("the users for replication and rewind are made");
+    assert_eq!(made.count(), 1, "{said}");
+    drop(member);
+    api.stop().await;
+}

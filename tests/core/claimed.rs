@@ -115,6 +115,26 @@ fn the_record_names_its_holder_before_anything_becomes_writable() {
 }
 
 #[test]
+fn a_record_of_mine_that_was_damaged_is_written_again_with_who_led_last() {
+    // Found by the simulator (seed 16946): written again while a start hung, it named nobody.
+    for (admitted, named) in [(false, "b"), (true, "a")] {
+        let (mut state, now) = claims_after_b(true);
+        if admitted {
+            state.hooks.wanted.pre_promote = true;
+            let shared = state.shared.as_deref().cloned().unwrap();
+            let effects = shared_seen(&mut state, shared, true, now + 10);
+            let claim = claim_of(&effects).expect("it says that it leads");
+            stored(&mut state, &claim, 52, now + 15);
+        }
+        let (why, epoch) = ("edited".to_owned(), Some(5));
+        let garbled = snapshot(LockState::Garbled { why, epoch }, 60);
+        let effects = read(&mut state, garbled, now + 20);
+        let claim = claim_of(&effects).expect("it is written again");
+        assert_eq!(claim.led_last.as_deref(), Some(named), "{claim:?}");
+    }
+}
+
+#[test]
 fn a_hook_that_holds_the_promotion_up_does_not_hold_up_what_the_record_says() {
     // Found by the simulator (seed 204096): over a damaged record nobody else knew it.
     let (mut state, now) = claims_after_b(true);
