@@ -3,7 +3,7 @@
 use crate::act::Act;
 use crate::node::Life;
 use crate::server::{ARCHIVE, Disk, Server};
-use crate::world::{Bug, FAULTS_END_MS, World};
+use crate::world::{Bug, FAULTS_BEGIN_MS, FAULTS_END_MS, World};
 use pgwarden::ha::cloning::NOBODY;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
@@ -265,7 +265,8 @@ impl World {
         let (life, server) = (self.nodes[node].life, Box::new(server));
         let slow = self.rng.percent(10);
         let mut delay = self.rng.range(1, if slow { 1_500 } else { 40 });
-        if as_primary && self.now < FAULTS_END_MS && self.rng.percent(2) {
+        let faults = FAULTS_BEGIN_MS..FAULTS_END_MS;
+        if as_primary && faults.contains(&self.now) && self.rng.percent(2) {
             // Its child hangs on a disk; nothing is told before that has come to an end.
             delay = self.rng.range(5_000, 90_000).min(FAULTS_END_MS - self.now);
         }

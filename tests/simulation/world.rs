@@ -19,6 +19,8 @@ use std::fmt::Write as _;
 
 /// D of the simulated cluster: the shortest that is offered.
 pub(crate) const TTL_MS: u64 = 6_000;
+/// Faults happen from here on: a cluster has begun.
+pub(crate) const FAULTS_BEGIN_MS: u64 = 14_000;
 /// Faults happen until here.
 pub(crate) const FAULTS_END_MS: u64 = 75_000;
 /// *Writable again within a bound once faults stop*: two waits of D, a restart and a promotion.
@@ -295,7 +297,7 @@ impl World {
             self.schedule(delay + 13, Act::Stream { node });
             self.schedule(delay + 17, Act::Client { node });
         }
-        self.schedule(14_000, Act::NextFault);
+        self.schedule(FAULTS_BEGIN_MS, Act::NextFault);
         self.schedule(FAULTS_END_MS, Act::HealAll);
         while self.failure.is_none() && !self.is_over() {
             let Some(Reverse(next)) = self.queue.pop() else {
