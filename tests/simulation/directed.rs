@@ -49,7 +49,11 @@ fn lose_the_lock(world: &mut World, holder: usize) {
     world.lock_changed();
 }
 
+/// To a claim above all: the leader dies, and who takes its place may hear of it late.
 fn answer_late(world: &mut World, node: usize) {
+    if let Some(leader) = world.leader().filter(|leader| *leader != node) {
+        Fault::kill_pod(world, leader);
+    }
     world.note(|| "FAULT the API is slow".into());
     world.slow_until = world.now + TTL_MS / 2;
     let (api, ms) = (true, 2 * TTL_MS);

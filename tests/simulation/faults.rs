@@ -147,7 +147,7 @@ impl Fault {
         }
     }
 
-    fn kill_pod(world: &mut World, node: usize) {
+    pub(crate) fn kill_pod(world: &mut World, node: usize) {
         if world.nodes[node].guardian == 0 {
             return;
         }
