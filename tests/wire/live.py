@@ -145,7 +145,9 @@ def scenario(playground, lock, seen):
     except Failure:
         pass
     playground.ask(leader, "/config", method="PATCH", body={"pause": None})
-    demoted(playground, leader, "/standby-leader")
+    # The pod's label follows the answer.
+    labelled = lambda: "label: standby_leader_label_value" in seen.names
+    demoted(playground, leader, "/standby-leader", labelled)
     leader = until("a leader", playground.leader)
     last = playground.names[-1]
     if leader == last:
@@ -159,12 +161,12 @@ def scenario(playground, lock, seen):
     until("the cluster is settled", playground.settled)
 
 
-def demoted(playground, leader, path):
+def demoted(playground, leader, path, shown=lambda: True):
     """What the leader answers while the cluster follows one that is not to be reached."""
     follow = lambda whom: playground.ask(leader, "/config", method="PATCH", body={"standby_cluster": whom})
     follow({"host": "127.0.0.1", "port": 1})
     try:
-        until("a standby leader", lambda: playground.ask(leader, path)[0] == 200, 30)
+        until("a standby leader", lambda: playground.ask(leader, path)[0] == 200 and shown(), 30)
     except Failure:
         pass
     answer = playground.ask(leader, path)
