@@ -58,19 +58,8 @@ pub fn parse(body: &[u8]) -> Result<Request, Reply> {
         candidate: candidate.or(member),
         scheduled_at: text(&fields, "scheduled_at")?,
         holder_is_dead: text(&fields, "holder_is_dead")?,
-        accept_data_loss: flag(&fields, "accept_data_loss")?,
+        accept_data_loss: body::flag(&fields, "accept_data_loss")?,
     })
-}
-
-fn flag(fields: &Map<String, Value>, key: &str) -> Result<bool, Reply> {
-    match fields.get(key) {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(value)) => Ok(*value),
-        Some(other) => Err(Reply::new(
-            400,
-            format!("\"{key}\" must be true or false, found {other}"),
-        )),
-    }
 }
 
 /// A text field; operators send an empty one for "not given".

@@ -41,9 +41,7 @@ impl Turn<'_> {
     /// In synchronous mode; and where it was switched off, and no leader has unpublished its set
     /// since: commits may have waited for it to the end.
     pub(super) fn set_decides(&self) -> bool {
-        let shared = self.s.shared.as_ref();
-        let listed = shared.is_some_and(|shared| !shared.sync.standbys.is_empty());
-        self.s.rules.synchronous_mode || (listed && self.s.rules.standby.is_none())
+        self.s.rules.synchronous_mode || (self.a_set_stands() && self.s.rules.standby.is_none())
     }
 
     /// Commits have waited for others, by the mode or by a set that nobody has unpublished.
@@ -137,7 +135,7 @@ impl Turn<'_> {
     /// decides there, a set that nobody has unpublished since decides all the same.
     pub(super) fn holds_every_commit(&self) -> bool {
         let record = self.s.sync_record();
-        if self.set_decides() || record.standbys.is_empty() || self.i_have_what_was_released() {
+        if self.set_decides() || !self.a_set_stands() || self.i_have_what_was_released() {
             return self.admits_me();
         }
         let me = &self.s.me.name;

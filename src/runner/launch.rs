@@ -65,10 +65,12 @@ pub(super) async fn fork(
     // L4: its child may hang on a disk and come up when that goes on. What became of a primary is
     // told by its start or its verified end alone.
     let reason = "the start did not come about in time".to_owned();
-    let kill = Request::KillAll { reason };
+    let kill = Request::KillAll {
+        reason: reason.clone(),
+    };
     context.link.request(&kill).await.map_err(words)?;
     if !primary {
-        return Err("the start did not come about in time".to_owned());
+        return Err(reason);
     }
     let told = guard.wait_for(|p| p.answers > before || p.ends > ends);
     let told = told.await.map_err(words)?;

@@ -7,7 +7,9 @@
 use super::dynamic::{ask, query, until};
 use super::hooks::{script, until_file};
 use super::kubectl::wait_for_line;
+use super::pause::send;
 use super::reloading::change;
+use super::tls::postmaster;
 use super::*;
 
 /// The value of `--datadir=`, as scripts read it.
@@ -272,10 +274,7 @@ async fn a_password_that_was_changed_since_survives_a_crash() {
     let rotated = query(&home, sql, stored);
     let begun = "SELECT pg_postmaster_start_time()";
     let before = query(&home, sql, begun);
-    let pid_file = fs::read_to_string(home.0.join("member/data/postmaster.pid")).unwrap();
-    let postmaster = pid_file.lines().next().unwrap().to_owned();
-    let kill = Command::new("kill").args(["-KILL", &postmaster]).status();
-    assert!(kill.unwrap().success());
+    send("-KILL", &postmaster(&home));
     let end = Instant::now() + DEADLINE;
     while [String::new(), before.clone()].contains(&query(&home, sql, begun)) {
         assert!(Instant::now() < end, "it is not started again");

@@ -3,6 +3,7 @@
 
 use super::dynamic::{ask, query, until};
 use super::tls::agent_of;
+use super::tls::postmaster;
 use super::*;
 use pgwarden::playground::kube_api::{Fault, Rule};
 
@@ -34,7 +35,7 @@ async fn set_pause(rest: u16, pause: &str) {
     assert_eq!(status, 200, "{said}");
 }
 
-fn send(signal: &str, process: &str) {
+pub(super) fn send(signal: &str, process: &str) {
     let sent = Command::new("kill").args([signal, process]).status();
     assert!(sent.unwrap().success());
 }
@@ -96,8 +97,7 @@ async fn a_paused_primary_outlives_the_api_and_its_agent_and_what_is_stopped_sta
 
     set_pause(rest, "true").await;
     until_lock(&api, "the mark is in the record again", is_marked).await;
-    let pid = fs::read_to_string(home.0.join("member/data/postmaster.pid")).unwrap();
-    send("-INT", pid.lines().next().unwrap());
+    send("-INT", &postmaster(&home));
     until(rest, "it is stopped", |s| s["state"] == "stopped").await;
     until_lock(&api, "the lock is given up", |lock| {
         lock["spec"]["holderIdentity"].is_null()

@@ -31,7 +31,7 @@ pub(super) fn agent_of(guardian: u32) -> u32 {
     pids.into_iter().find(is_agent).expect("an agent")
 }
 
-fn postmaster(home: &Home) -> String {
+pub(super) fn postmaster(home: &Home) -> String {
     let file = fs::read_to_string(home.0.join("member/data/postmaster.pid"));
     file.unwrap().lines().next().unwrap().to_owned()
 }

@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::conditions::{
-    acknowledge, crashed_leader, directory, edit_rules, leader, releases, shared_seen, tick,
+    acknowledge, crashed_leader, directory, edit_rules, leader, releases, shared_seen,
+    starts_as_primary, starts_behind_no_late_release, tick,
 };
 use super::remote::{elsewhere, remote};
 use super::synchronous::{after_the_leader, set_of, written};
@@ -259,11 +260,11 @@ fn an_agent_after_one_that_only_claimed_does_not_swear_that_it_led() {
 fn a_start_that_hangs_keeps_the_lock_from_nobody_and_nothing_is_sworn_about_it() {
     // Found by review: after ten seconds a start whose child hung on a disk counted as ended.
     let (mut state, sent_at) = crashed_leader(false);
-    let begins = |effects: &[Effect]| {
-        let starts = |effect: &Effect| matches!(effect, Effect::StartPrimary { .. });
-        effects.iter().any(starts)
-    };
-    assert!(begins(&acknowledge(&mut state, 52, sent_at + 30)));
+    assert!(starts_as_primary(&acknowledge(
+        &mut state,
+        52,
+        sent_at + 30
+    )));
     for after_ms in (100..120_000).step_by(100) {
         let now = sent_at + 30 + after_ms;
         let mut effects = tick(&mut state, now);
@@ -320,27 +321,9 @@ fn a_primary_that_is_told_to_follow_itself_starts_behind_no_release_either() {
         rules.standby = Some(elsewhere());
     });
     step(&mut state, Event::RemoteSeen(itself), sent_at + 11);
-    state.pg.failed_starts = 3;
     let why = "killed".to_owned();
     step(&mut state, Event::PostmasterGone { why }, sent_at + 20);
     let data = directory(ControlState::InProduction, false);
     step(&mut state, Event::DataSeen(data), sent_at + 21);
-    let mut now = sent_at + 30;
-    let mut effects = acknowledge(&mut state, 52, now);
-    effects.extend(tick(&mut state, now + 1));
-    assert!(releases(&effects), "{effects:?}");
-    let nonce = state.lease.in_flight.unwrap();
-    let why = "timeout".to_owned();
-    let outcome = Outcome::Unknown { why };
-    now += 750;
-    let mut effects = step(&mut state, Event::LockWritten { nonce, outcome }, now);
-    let lock = state.lock.snapshot.as_deref().cloned().unwrap();
-    for _ in 0..40 {
-        now += 50;
-        effects.extend(read(&mut state, lock.clone(), now));
-    }
-    let starts = |effect: &Effect| matches!(effect, Effect::StartPrimary { .. });
-    assert!(!effects.iter().any(starts), "{effects:?}");
-    let effects = acknowledge(&mut state, 53, now + 10);
-    assert!(effects.iter().any(starts), "{effects:?}");
+    starts_behind_no_late_release(&mut state, sent_at);
 }

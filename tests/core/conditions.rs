@@ -115,7 +115,7 @@ pub(crate) fn directory(state: ControlState, standby_signal: bool) -> DataDir {
     })
 }
 
-fn starts_as_primary(effects: &[Effect]) -> bool {
+pub(crate) fn starts_as_primary(effects: &[Effect]) -> bool {
     effects
         .iter()
         .any(|effect| matches!(effect, Effect::StartPrimary { .. }))
@@ -146,32 +146,37 @@ fn a_start_in_progress_is_no_verified_stop() {
     assert!(releases(&effects), "{effects:?}");
 }
 
-#[test]
-fn nothing_writable_starts_behind_a_release_that_may_still_land() {
-    let (mut state, sent_at) = crashed_leader(false);
+/// L4: its server does not start, the release for it gets no answer, and it is ready to start again.
+pub(crate) fn starts_behind_no_late_release(state: &mut State, sent_at: u64) {
     state.pg.failed_starts = 3;
     let mut now = sent_at + 30;
-    let effects = acknowledge(&mut state, 52, now);
+    let effects = acknowledge(state, 52, now);
     let effects = if releases(&effects) {
         effects
     } else {
-        tick(&mut state, now + 1)
+        tick(state, now + 1)
     };
     assert!(releases(&effects), "{effects:?}");
     let nonce = state.lease.in_flight.unwrap();
     let why = "timeout".to_owned();
     let outcome = Outcome::Unknown { why };
     now += 750;
-    let mut effects = step(&mut state, Event::LockWritten { nonce, outcome }, now);
+    let mut effects = step(state, Event::LockWritten { nonce, outcome }, now);
     let lock = state.lock.snapshot.as_deref().cloned().unwrap();
     for _ in 0..40 {
         now += 50;
-        effects.extend(read(&mut state, lock.clone(), now));
+        effects.extend(read(state, lock.clone(), now));
     }
     assert!(!starts_as_primary(&effects), "{effects:?}");
     // A later compare-and-swap of mine: the release cannot land any more.
-    let effects = acknowledge(&mut state, 53, now + 10);
+    let effects = acknowledge(state, 53, now + 10);
     assert!(starts_as_primary(&effects), "{effects:?}");
+}
+
+#[test]
+fn nothing_writable_starts_behind_a_release_that_may_still_land() {
+    let (mut state, sent_at) = crashed_leader(false);
+    starts_behind_no_late_release(&mut state, sent_at);
 }
 
 #[test]
