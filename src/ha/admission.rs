@@ -18,8 +18,7 @@ impl Turn<'_> {
         let Some(shared) = &self.s.shared else {
             return false;
         };
-        let ever = shared.sync.leader.is_some() || self.s.sync_seen;
-        if !self.set_decides() && (shared.config.rules.is_some() || !ever) {
+        if !self.may_bind() {
             return true;
         }
         if name == self.s.me.name && self.s.is_unproven_copy() {
@@ -32,10 +31,37 @@ impl Turn<'_> {
         if self.s.sabotaged(Sabotage::AbsentSetAdmits) {
             return true;
         }
-        // Who creates the cluster has every commit: there is none yet.
-        let creates = Initialize::Running(self.s.me.to_string());
-        let new = !ever && shared.config.initialize == creates && name == self.s.me.name;
-        new || self.last_holder().is_some_and(|holder| holder == name)
+        let led_last = self.last_holder();
+        led_last.is_some_and(|leader| leader == name)
+            || (name == self.s.me.name && self.i_create_the_cluster(led_last))
+    }
+
+    /// Who creates the cluster has every commit: there is none yet. Nor after a restart in the
+    /// middle of it, unless another has led by then.
+    fn i_create_the_cluster(&self, led_last: Option<&Name>) -> bool {
+        let shared = self.s.shared.as_ref();
+        let Some(Initialize::Running(creator)) = shared.map(|s| &s.config.initialize) else {
+            return false;
+        };
+        let me = &self.s.me;
+        let by_an_agent_before = || creator.starts_with(&format!("{} (pod ", me.name));
+        let again = led_last.is_none() && !self.s.sabotaged(Sabotage::CreatorForgotten);
+        let mine = *creator == me.to_string() || (again && by_an_agent_before());
+        mine && !self.s.sync_seen
+    }
+
+    /// Commits may have waited for others: a set decides, or there has been one, and no readable
+    /// configuration says that none does.
+    fn may_bind(&self) -> bool {
+        let shared = self.s.shared.as_ref();
+        let ever = self.s.sync_seen || shared.is_some_and(|shared| shared.sync.leader.is_some());
+        let unreadable = shared.is_none_or(|shared| shared.config.rules.is_none());
+        self.set_decides() || (unreadable && ever)
+    }
+
+    /// As a failover by hand has to ask: no word of a person but that one gives commits up.
+    pub(super) fn may_lose(&self) -> bool {
+        self.may_bind() || self.a_set_stands()
     }
 
     /// In synchronous mode; and where it was switched off, and no leader has unpublished its set

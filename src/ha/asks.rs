@@ -3,6 +3,7 @@
 //! Any member takes a person's question and writes it into the shared object; the leader acts on
 //! the object. What nobody could carry out in time is taken back.
 
+use super::belief::Vacancy;
 use super::effect::{Effect, Rule};
 use super::event::Ask;
 use super::model::{Ms, Name};
@@ -57,11 +58,12 @@ impl Turn<'_> {
             Ask::Restart { timeout_ms } => return self.absorb_restart(id, timeout_ms),
             Ask::Reinitialize { force } => return self.absorb_reinitialize(id, force),
         };
+        let takes_place = accepted && self.nobody_leads();
         let busy = self
             .s
             .shared
             .as_ref()
-            .is_none_or(|shared| !shared.failover.is_empty());
+            .is_none_or(|shared| !shared.failover.is_empty() && !takes_place);
         if busy || self.s.asks.len() >= ASKS_MAX {
             let text =
                 "another switchover or failover is in progress, or the cluster is not known yet";
@@ -70,6 +72,9 @@ impl Turn<'_> {
                 done: false,
                 text: text.into(),
             });
+        }
+        if takes_place {
+            self.drop_asks();
         }
         let until = self.now + ASK_MAX_MS + 2 * self.s.rules.ttl_ms;
         let what = if failover { "failover" } else { "switchover" };
@@ -98,11 +103,15 @@ impl Turn<'_> {
             return;
         };
         let record = &shared.failover;
-        let is_written = record.from == ask.from && record.to == ask.to && !record.is_empty();
+        let is_written = record.from == ask.from
+            && record.to == ask.to
+            && record.accepts_loss >= ask.accepts_loss
+            && !record.is_empty();
         if ask.withdrawn {
             return self.take_back(is_written, record.resource_version.clone());
         }
-        if !ask.written && !is_written && record.is_empty() {
+        let takes_place = ask.accepts_loss && self.nobody_leads();
+        if !ask.written && !is_written && (record.is_empty() || takes_place) {
             self.write_shared(SharedWrite::Failover {
                 from: ask.from.clone(),
                 to: ask.to.clone(),
@@ -156,6 +165,26 @@ impl Turn<'_> {
         }
     }
 
+    /// Nobody could carry out what stands in the record, or refuse it: a person's word that commits
+    /// may be lost takes its place. Else it would be refused for as long as the other is waited for.
+    fn nobody_leads(&self) -> bool {
+        matches!(self.vacancy(), Vacancy::Free { .. })
+    }
+
+    /// Another takes their place.
+    fn drop_asks(&mut self) {
+        let text = "another failover, which accepts that commits are lost, took its place";
+        for ask in std::mem::take(&mut self.s.asks) {
+            if !ask.withdrawn {
+                self.emit(Effect::Answer {
+                    id: ask.id,
+                    done: false,
+                    text: text.into(),
+                });
+            }
+        }
+    }
+
     /// Until it is gone, however often the API refuses.
     fn take_back(&mut self, stands: bool, expect: Option<String>) {
         if !stands {
@@ -190,7 +219,7 @@ impl Turn<'_> {
             .to
             .as_ref()
             .filter(|_| ask.failover && !ask.accepts_loss);
-        match name.filter(|name| self.a_set_stands() && !self.sync_admits(name)) {
+        match name.filter(|name| self.may_lose() && !self.sync_admits(name)) {
             Some(name) => format!(
                 ": {name} is not known to have every acknowledged commit, and nobody has said \
                  that they may be lost (accept_data_loss)"

@@ -286,7 +286,7 @@ impl Turn<'_> {
         let me = Some(&self.s.me.name);
         let named = |r: &&FailoverRecord| r.from.is_none() && r.to.as_ref() == me;
         let request = request.filter(named);
-        request.is_some_and(|r| r.accepts_loss || !self.a_set_stands())
+        request.is_some_and(|r| r.accepts_loss || !self.may_lose())
     }
 
     fn wanted_candidate(&self) -> Option<Name> {

@@ -57,7 +57,7 @@ impl Turn<'_> {
             epoch,
             ttl_ms: self.s.budgets.ttl_ms,
             verified: false,
-            led_last: self.last_holder().cloned(),
+            led_last: self.leader_to_write(epoch),
             end: None,
         }
     }

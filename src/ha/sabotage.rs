@@ -38,6 +38,8 @@ pub enum Sabotage {
     VoterGoesOn,
     /// G4 off: a leader that has been fenced still answers as a running primary.
     FencedAnswers,
+    /// Who creates the cluster is not known again after a restart.
+    CreatorForgotten,
     /// A member that is listed may lead with whatever copy it has.
     NameSuffices,
 }

@@ -13,7 +13,7 @@ use super::synchronous::{after_the_leader, set_of, written};
 use super::*;
 use pgwarden::ha::lock::{Claim, Outcome};
 use pgwarden::ha::remote::RemoteFacts;
-use pgwarden::ha::shared::{SharedWrite, SyncRecord};
+use pgwarden::ha::shared::{Initialize, SharedWrite, SyncRecord};
 
 /// A record of `a` under another incarnation, or its own, that says who led last.
 fn record_of_a(led_last: Option<&str>, own: bool) -> LockSnapshot {
@@ -211,6 +211,32 @@ fn whom_the_record_names_led_last_and_not_who_only_claimed_the_lock() {
         read(&mut state, record.clone(), START + 40);
         let claimed = run_until(&mut state, &record, START + 40, START + 20_000);
         assert_eq!(claimed.is_some(), claims, "{led_last:?}");
+    }
+}
+
+#[test]
+fn who_creates_the_cluster_does_so_after_a_restart_too() {
+    // Found by review: killed between its initdb and the write that names it, the creator of a
+    // cluster was admitted by nothing, and nobody else has data.
+    let (of_a, of_b) = (
+        "a (pod uid-a, incarnation x)",
+        "b (pod uid-b, incarnation x)",
+    );
+    for (creator, led_last, claims) in [
+        (of_a, None, true),
+        (of_a, Some("a"), true),
+        (of_a, Some("b"), false),
+        (of_b, None, false),
+        ("ab (pod uid-a, incarnation x)", None, false),
+    ] {
+        let (mut state, _) = after_the_leader(&SyncRecord::default(), false);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.config.initialize = Initialize::Running(creator.into());
+        shared_seen(&mut state, shared, true, START + 35);
+        let record = record_of_a(led_last, false);
+        read(&mut state, record.clone(), START + 40);
+        let claimed = run_until(&mut state, &record, START + 40, START + 20_000);
+        assert_eq!(claimed.is_some(), claims, "{creator} {led_last:?}");
     }
 }
 

@@ -436,6 +436,22 @@ fn a_failover_by_hand_loses_nothing_unless_that_is_accepted() {
 }
 
 #[test]
+fn a_failover_by_hand_takes_an_unreadable_configuration_for_no_word_of_the_mode() {
+    // Found by review: what commits wait for is told by the configuration, and that was gone.
+    for accepts_loss in [false, true] {
+        let mut state = replica_of_a_set(&[], true);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.config.rules = None;
+        shared.failover.to = Some("a".into());
+        shared.failover.accepts_loss = accepts_loss;
+        shared.failover.resource_version = Some("70".into());
+        state.rules.synchronous_mode = false;
+        shared_seen(&mut state, shared, true, START + 5);
+        assert_eq!(claims(&mut state), accepts_loss);
+    }
+}
+
+#[test]
 fn an_agent_that_died_over_a_copy_leaves_the_directory_before_it_proven() {
     let before = (1, Lsn(100));
     for (found, proven) in [(100, true), (90, false)] {

@@ -319,6 +319,46 @@ fn a_failover_that_nobody_could_carry_out_is_taken_back() {
 }
 
 #[test]
+fn a_word_that_commits_may_be_lost_takes_the_place_of_what_nobody_can_carry_out() {
+    // Found by review: a request that a member had written and forgotten was in the way for good.
+    for (silent_ms, accepts_loss, takes_place) in [
+        (100, true, false),
+        (20_000, false, false),
+        (20_000, true, true),
+    ] {
+        let mut state = replica();
+        read(&mut state, held("b", 5, 50), START + 10);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.failover.to = Some("c".into());
+        shared.failover.resource_version = Some("8".into());
+        let now = START + silent_ms;
+        shared_seen(&mut state, shared, true, now);
+        read(&mut state, held("b", 5, 50), now + 5);
+        let to = "c".to_owned();
+        let ask = Ask::Failover { to, accepts_loss };
+        let effects = step(&mut state, Event::Asked { id: 7, ask }, now + 10);
+        let written = effects.iter().any(|effect| {
+            matches!(effect, Effect::WriteShared(SharedWrite::Failover { to: Some(to), accepts_loss: true, .. }) if to == "c")
+        });
+        let refused = effects.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::Answer {
+                    id: 7,
+                    done: false,
+                    ..
+                }
+            )
+        });
+        assert_eq!(
+            (written, refused),
+            (takes_place, !takes_place),
+            "{effects:?}"
+        );
+    }
+}
+
+#[test]
 fn the_stop_of_a_primary_has_a_limit_of_its_own_in_synchronous_mode() {
     for (synchronous, pressed) in [(true, true), (false, false)] {
         let (mut state, sent_at) = leader();

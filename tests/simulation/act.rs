@@ -146,6 +146,9 @@ pub(crate) enum Act {
         node: usize,
         guardian: u64,
     },
+    KillCreator {
+        node: usize,
+    },
     StartPod {
         node: usize,
         new_uid: bool,

@@ -26,6 +26,7 @@ pub(crate) fn strike(world: &mut World, target: usize) -> bool {
         Faults::WipedStandby => wipe_a_standby(world),
         Faults::DeadDisk => kill_the_disk(world),
         Faults::HookHangs => hang_the_hook(world, target),
+        Faults::CreatorDies => {}
     }
     true
 }
@@ -121,6 +122,23 @@ fn kill_the_disk(world: &mut World) {
         world.note(|| format!("FAULT the disk of the leader {leader} is dead"));
         world.nodes[leader].dead_disk = true;
         world.freeze_server(leader, NEVER_MS);
+    }
+}
+
+impl World {
+    /// It is killed before, while or after it says that it leads.
+    pub(crate) fn has_initialised(&mut self, node: usize) {
+        if self.options.faults == Faults::CreatorDies {
+            let delay = self.rng.range(0, 400);
+            self.schedule(delay, Act::KillCreator { node });
+        }
+    }
+
+    pub(crate) fn kill_creator(&mut self, node: usize) {
+        self.note(|| format!("FAULT {node}, which creates the cluster, is killed"));
+        self.kill_pod(node);
+        let (delay, new_uid) = (self.rng.range(100, 3_000), self.rng.percent(50));
+        self.schedule(delay, Act::StartPod { node, new_uid });
     }
 }
 

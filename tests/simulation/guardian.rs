@@ -353,6 +353,7 @@ impl World {
             Op::Initdb => {
                 let first = Record { timeline: 1, id };
                 self.nodes[node].dir = Dir::Whole(Disk::new(id * 1_000 + node as u64, first));
+                self.has_initialised(node);
             }
             // pg_rewind finds nothing to do where the timelines have one number.
             Op::Rewind

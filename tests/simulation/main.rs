@@ -288,6 +288,11 @@ fn a_voter_that_goes_on_receiving_is_caught() {
 }
 
 #[test]
+fn a_creator_that_is_not_known_again_is_caught() {
+    is_caught_under(Faults::CreatorDies, Bug::Core(Sabotage::CreatorForgotten));
+}
+
+#[test]
 fn a_listed_member_with_another_copy_is_caught() {
     is_caught_under(Faults::WipedStandby, Bug::Core(Sabotage::NameSuffices));
 }

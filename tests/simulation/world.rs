@@ -85,6 +85,8 @@ pub(crate) enum Faults {
     WipedStandby,
     /// The leader is asked to stop, its hook hangs, and it is cut off meanwhile.
     HookHangs,
+    /// Who creates the cluster is killed in the middle of it; nothing else.
+    CreatorDies,
 }
 
 impl Bug {
@@ -102,6 +104,7 @@ impl Bug {
             "map" => Self::Core(Sabotage::MapIgnored),
             "votes" => Self::Core(Sabotage::VotesIgnored),
             "fenced" => Self::Core(Sabotage::FencedAnswers),
+            "creator" => Self::Core(Sabotage::CreatorForgotten),
             "name" => Self::Core(Sabotage::NameSuffices),
             "voter" => Self::Core(Sabotage::VoterGoesOn),
             "credit" => Self::Core(Sabotage::CreditFromAnswer),
@@ -359,6 +362,7 @@ impl World {
                     self.kill_agent(node);
                 }
             }
+            Act::KillCreator { node } => self.kill_creator(node),
             Act::MakeRoom { node } => self.make_room(node),
             Act::Freeze { node, ms } => {
                 if !self.healed {

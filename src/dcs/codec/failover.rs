@@ -11,7 +11,8 @@ const SCHEDULED: &str = "scheduled_at";
 /// Ours: a holder in maintenance mode that a person knows to be dead, as its record names it.
 const DEAD: &str = "pgwarden.io/holder-is-dead";
 
-/// Ours: a person has said that acknowledged commits may be lost with it.
+/// Ours: the candidate with whom, as a person has said, acknowledged commits may be lost. By its
+/// name, since who knows nothing of this note leaves it behind when another is asked for.
 const ACCEPTS_LOSS: &str = "pgwarden.io/accept-data-loss";
 
 /// Decode. What is planned for a time that cannot be read is asked for never, with a problem.
@@ -23,7 +24,7 @@ pub fn decode(meta: Option<&Meta>, problems: &mut Vec<Problem>) -> FailoverRecor
     let from = meta.note(FROM).map(str::to_owned);
     let to = meta.note(TO).map(str::to_owned);
     let dead = meta.note(DEAD).map(str::to_owned);
-    let accepts_loss = meta.note(ACCEPTS_LOSS) == Some("true");
+    let accepts_loss = to.is_some() && meta.note(ACCEPTS_LOSS) == to.as_deref();
     let Some(at) = meta.note(SCHEDULED) else {
         return FailoverRecord {
             from,
@@ -65,7 +66,7 @@ pub fn notes(from: Option<&Name>, to: Option<&Name>, accepts_loss: bool) -> Note
         (FROM, from.cloned()),
         (TO, to.cloned()),
         (SCHEDULED, None),
-        (ACCEPTS_LOSS, accepts_loss.then(|| "true".to_owned())),
+        (ACCEPTS_LOSS, to.filter(|_| accepts_loss).cloned()),
     ];
     // A person's word stands until everything is cleared.
     if from.is_none() && to.is_none() {
@@ -115,10 +116,12 @@ mod tests {
             (record.from.as_deref(), record.to.as_deref()),
             (None, Some("pg-0"))
         );
-        for (word, accepts_loss) in [("true", true), ("yes", false), ("", false)] {
+        for (word, accepts_loss) in [("pg-0", true), ("pg-1", false), ("", false)] {
             let said = json!({ "member": "pg-0", ACCEPTS_LOSS: word });
             assert_eq!(read(said).0.accepts_loss, accepts_loss, "{word}");
         }
+        let (record, _) = read(json!({ ACCEPTS_LOSS: "" }));
+        assert!(!record.accepts_loss);
         let (record, problems) = read(json!(null));
         assert!(record.is_empty() && problems == 0);
         assert_eq!(record.resource_version.as_deref(), Some("9"));
