@@ -90,7 +90,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Its server leads: what it has is what counts.
+    /// It leads, or is about to: what it has is what counts.
     pub(super) fn lead_with_this_copy(&mut self) {
         self.s.lock.made_anew = None;
     }

@@ -329,7 +329,6 @@ impl Turn<'_> {
         if self.s.shared.is_none() || !self.knows_cluster() || self.s.is_on_trial() {
             return;
         }
-        self.lead_with_this_copy();
         self.publish_route();
         self.configure();
         self.keep_slots(facts);

@@ -190,10 +190,12 @@ impl Turn<'_> {
 
     /// From here on I count as the last leader: I was admitted with every commit, and under my lock
     /// nobody but me acknowledges another. Whether I came to it before I was frozen or killed is
-    /// nothing that those who see only the record can know.
+    /// nothing that those who see only the record can know. Nor does it matter any more how my copy
+    /// came to have it all: the set is about to name me alone.
     pub(super) fn note_admission(&mut self) {
         if let Some(held) = &self.s.lease.held {
             self.s.pg.led_in = Some(held.epoch);
+            self.lead_with_this_copy();
         }
     }
 

@@ -7,7 +7,7 @@ use super::conditions::{acknowledge, leader, shared_seen};
 use super::synchronous::{after_the_leader, enforces_b, set_of, written};
 use super::*;
 use pgwarden::ha::event::Op;
-use pgwarden::ha::lock::{Outcome, WalEnd};
+use pgwarden::ha::lock::{MadeAnew, Outcome, WalEnd};
 use pgwarden::ha::shared::SharedWrite;
 
 /// `b` released epoch 4, and says that its WAL ends here.
@@ -92,8 +92,12 @@ fn a_listed_standby_looks_at_its_position_again_and_goes_before_one_that_is_not_
 fn what_was_released_admits_after_the_claim_too() {
     let (mut state, _) = after_the_leader(&set_of("b", &["c"]), false);
     step(&mut state, Event::PgSeen(facts(true)), START + 40);
+    // Found by the simulator (seed 13246): it had a copy that was not proven, died before its
+    // promotion, and did not trust the set that named it, which nobody else was in.
+    state.lock.made_anew = Some(MadeAnew::default());
     let lock = released(1, 100);
     read(&mut state, lock.clone(), START + 50);
+    assert!(state.lock.made_anew.is_some(), "not proven by a sight");
     let sent_at = run_until(&mut state, &lock, START + 50, START + 20_000).expect("a claim");
     let mut effects = acknowledge(&mut state, 52, sent_at + 5);
     let shared = state.shared.as_deref().cloned().unwrap();
@@ -104,6 +108,7 @@ fn what_was_released_admits_after_the_claim_too() {
     });
     let sync = sync.unwrap_or_else(|| panic!("the set is made mine first: {effects:?}"));
     assert!(matches!(&sync, SharedWrite::Sync { leader, .. } if leader == "a"));
+    assert_eq!(state.lock.made_anew, None, "it is remembered before that");
     let effects = written(&mut state, sync, Outcome::Done("70".into()), sent_at + 20);
     assert!(effects.contains(&promote()), "{effects:?}");
 }
