@@ -29,6 +29,8 @@ pub(crate) struct Store {
     true_id: Initialize,
     /// The record of the synchronous set that was deleted last.
     deleted_sync: Option<SyncRecord>,
+    /// A hand has deleted or damaged the lock, and with it who led last.
+    pub(crate) lock_lost: bool,
     view: Option<Arc<Shared>>,
 }
 
@@ -59,6 +61,7 @@ impl Store {
             objects: 0,
             true_id: Initialize::Never,
             deleted_sync: None,
+            lock_lost: false,
             view: None,
         }
     }
@@ -189,6 +192,7 @@ impl Store {
 
     pub(crate) fn delete_lock(&mut self) {
         self.next();
+        self.lock_lost = true;
         self.lock = None;
     }
 
@@ -335,7 +339,7 @@ impl Store {
         let unknown = match self.lock_snapshot().state {
             LockState::Absent | LockState::Garbled { .. } => true,
             LockState::Released(released) => released.led_last.is_none(),
-            LockState::Held(_) => false,
+            LockState::Held(held) => held.led_last.is_none() && self.lock_lost,
         };
         if self.shared.sync.leader.is_none() && unknown {
             self.shared.sync = self.deleted_sync.clone().unwrap_or_default();

@@ -238,6 +238,7 @@ impl Fault {
             return;
         };
         world.note(|| "FAULT the lock record is damaged by hand".into());
+        world.store.lock_lost = true;
         let state = LockState::Garbled {
             why: "edited by hand".into(),
             epoch: Some(epoch),
