@@ -352,9 +352,10 @@ impl Turn<'_> {
         } else if self.failover_to_me() || leader.is_none() {
             Vec::new()
         } else {
-            let mut before = record.standbys.clone();
-            before.extend(leader.clone());
-            others(before)
+            // In a quorum each may lack what others have confirmed: not its leader.
+            let all_have_it = record.quorum == 0;
+            let listed = record.standbys.iter().filter(|_| all_have_it);
+            others(listed.cloned().chain(leader.clone()).collect())
         };
         if leader.as_ref() == Some(&me) && record.standbys == standbys && record.quorum == 0 {
             return true;

@@ -11,7 +11,7 @@ use pgwarden::ha::lock::{MadeAnew, Outcome, WalEnd};
 use pgwarden::ha::shared::SharedWrite;
 
 /// `b` released epoch 4, and says that its WAL ends here.
-fn released(timeline: u32, lsn: u64) -> LockSnapshot {
+pub(super) fn released(timeline: u32, lsn: u64) -> LockSnapshot {
     let release = Released {
         end: Some(WalEnd {
             timeline,

@@ -221,6 +221,31 @@ fn a_primary_does_not_go_down_for_itself_or_for_another_database() {
 }
 
 #[test]
+fn the_set_of_a_standby_cluster_names_nobody_of_a_quorum_before_it_who_may_lack_commits() {
+    // Found by the simulator (seed 109530): the cluster had been a primary's. Who took it over named
+    // all that had been in the quorum, and when the cluster was promoted, one of them led that had
+    // confirmed nothing for a while: acknowledged commits were gone.
+    for (quorum, named) in [(0, vec!["b", "c"]), (1, vec!["b"])] {
+        let mut state = replica();
+        set_standby(&mut state, Some(elsewhere()), START + 1);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.config.rules.as_mut().unwrap().synchronous_mode = true;
+        shared.sync = set_of("b", &["a", "c"]);
+        shared.sync.quorum = quorum;
+        shared_seen(&mut state, shared.clone(), false, START + 2);
+        read(&mut state, held("b", 4, 50), START + 3);
+        step(&mut state, Event::PgSeen(facts(true)), START + 4);
+        let lock = super::released::released(1, 100);
+        read(&mut state, lock.clone(), START + 10);
+        let sent_at = run_until(&mut state, &lock, START + 10, START + 20_000).unwrap();
+        acknowledge(&mut state, 51, sent_at + 5);
+        let effects = shared_seen(&mut state, shared, true, sent_at + 6);
+        let named: Vec<_> = named.into_iter().map(str::to_owned).collect();
+        assert_eq!(published_names(&effects), Some(named), "{effects:?}");
+    }
+}
+
+#[test]
 fn who_led_a_standby_cluster_without_being_admitted_writes_itself_into_no_set() {
     // Found by the simulator (seed 118312): the claim was made under a view that lagged. The set
     // named nobody any more, and its writer was promoted by the one that it wrote itself.
