@@ -158,6 +158,8 @@ pub enum Effect {
     },
     /// Ask the remote primary of a standby cluster who it is → `RemoteSeen`, or silence.
     AskRemote,
+    /// Look at the own server now, and not when its turn comes → `PgSeen`, or silence.
+    Look,
     /// Single-user recovery.
     CrashRecover,
     /// Write a checkpoint so that the stop that follows is short.
@@ -305,6 +307,7 @@ impl fmt::Display for Effect {
             Self::CompareWal { with } => write!(f, "compare my last WAL with that of {with}"),
             Self::AskEnd { with, .. } => write!(f, "ask {with} where its WAL ends"),
             Self::AskRemote => write!(f, "ask the remote primary who it is"),
+            Self::Look => write!(f, "look at my server"),
             Self::CrashRecover => write!(f, "recover from the crash in single-user mode"),
             Self::Checkpoint => write!(f, "write a checkpoint"),
             Self::Configure => write!(f, "write the settings and reload"),

@@ -13,6 +13,9 @@ use super::step::Turn;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
+/// Between two looks at the server while a request waits for what they show.
+const LOOK_MS: Ms = 50;
+
 /// A handover in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Handover {
@@ -147,13 +150,12 @@ impl Turn<'_> {
             self.forget_question();
             return; // About a leader of before: cleared by the duties.
         }
-        let end = self.s.pg.facts.as_ref().map(|facts| facts.lsn);
-        self.s.asked_lsn = self.s.asked_lsn.or(end);
-        let unnamed = self.s.rules.pause && record.to.is_none();
-        let candidate = if unnamed {
+        let candidate = if self.s.rules.pause && record.to.is_none() {
             Err("in maintenance mode a switchover needs a candidate".to_owned())
-        } else {
+        } else if self.end_is_known() {
             self.candidate(&record)
+        } else {
+            Err("PostgreSQL does not answer".to_owned())
         };
         match candidate {
             Ok(name) => {
@@ -166,7 +168,8 @@ impl Turn<'_> {
             Err(why) => {
                 let until = self.asked_since() + 2 * self.s.budgets.renew_ms;
                 if self.now < until {
-                    return self.wake_at(until);
+                    self.look_again(until);
+                    return;
                 }
                 let words = format!("the request is refused: {why}");
                 self.explain_once("handover", Rule::Handover, words);
@@ -174,6 +177,23 @@ impl Turn<'_> {
                 self.refuse_request();
             }
         }
+    }
+
+    /// Where my WAL ended when somebody asked. An answer from before does not tell what was
+    /// acknowledged since.
+    fn end_is_known(&mut self) -> bool {
+        let since = self.asked_since();
+        let facts = self.s.pg.facts.as_ref();
+        let fresh = facts.filter(|facts| facts.asked_at >= since);
+        self.s.asked_lsn = self.s.asked_lsn.or(fresh.map(|facts| facts.lsn));
+        self.s.asked_lsn.is_some()
+    }
+
+    fn look_again(&mut self, until: Ms) {
+        if self.may("look", LOOK_MS) {
+            self.emit(Effect::Look);
+        }
+        self.wake_at(until.min(self.now + LOOK_MS));
     }
 
     /// The request as it stands is not carried out, and is taken off.

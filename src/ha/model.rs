@@ -268,6 +268,11 @@ impl Member {
         forbids(&self.tags, "nofailover", "failover_priority")
     }
 
+    /// The tag makes it take its WAL from an archive: no slot waits for it.
+    pub fn nostream(&self) -> bool {
+        self.tags.get("nostream").is_some_and(|tag| tag == "true")
+    }
+
     /// The greater, the sooner it becomes a synchronous standby.
     pub fn sync_priority(&self) -> i64 {
         priority(&self.tags, "sync_priority")

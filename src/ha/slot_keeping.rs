@@ -78,7 +78,7 @@ impl Turn<'_> {
     /// What there has to be here, but for my own slot; logical ones are only made on a primary.
     fn wanted_slots(&mut self) -> BTreeMap<String, SlotKind> {
         let mine = slot_name(&self.s.me.name);
-        let members: BTreeSet<String> = if self.s.lease.held.is_some() {
+        let mut members: BTreeSet<String> = if self.s.lease.held.is_some() {
             self.s.slots.seen.keys().cloned().collect()
         } else {
             let retained = self.s.lock.slots.retained.clone();
@@ -87,6 +87,12 @@ impl Turn<'_> {
                 .chain(retained)
                 .collect()
         };
+        // Not kept for a while either, as that of one that is gone: it would never move.
+        let shared = self.s.shared.as_ref();
+        let there = shared.into_iter().flat_map(|shared| &shared.members);
+        for (name, _) in there.filter(|(_, member)| member.nostream()) {
+            members.remove(&slot_name(name));
+        }
         let standby = self.follows_another_cluster();
         let mut wanted: BTreeMap<String, SlotKind> = BTreeMap::new();
         let mut clash = None;

@@ -81,6 +81,7 @@ impl Runner {
             | Effect::CompareWal { .. }
             | Effect::CompareHistory { .. }
             | Effect::AskEnd { .. }
+            | Effect::Look
             | Effect::CrashRecover
             | Effect::Checkpoint
             | Effect::Configure

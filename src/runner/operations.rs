@@ -73,6 +73,7 @@ impl Runner {
                     self.spawn(lines::run_ask_end(context, source, api_url, ask));
                 }
             }
+            Effect::Look => context.kick.notify_one(),
             Effect::CrashRecover => self.spawn(server::run_crash_recover(context)),
             Effect::Checkpoint => self.spawn(server::run_checkpoint(context)),
             Effect::Configure => self.spawn(files::run_configure(context, turn)),

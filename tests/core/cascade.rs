@@ -3,7 +3,8 @@
 // The exemption of clippy.toml reaches test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
 
-use super::conditions::shared_seen;
+use super::conditions::{leader, shared_seen};
+use super::slots::{carried_out, changes, see, slot};
 use super::*;
 use pgwarden::ha::cascade::StreamTags;
 use std::collections::BTreeMap;
@@ -148,4 +149,31 @@ fn an_empty_member_copies_a_replica_that_offers_itself_then_the_leader() {
     step(&mut state, Event::DataSeen(DataDir::Empty), START + 1_001);
     let effects = read(&mut state, held("b", 4, 60), START + 4_000);
     assert!(copies(&effects, "b"), "{effects:?}");
+}
+
+#[test]
+fn no_slot_waits_for_a_member_that_takes_its_wal_from_an_archive() {
+    // Found by an attack: it never moved, and the WAL that it held filled the leader's disk.
+    let (mut state, sent_at) = leader();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    let c = shared.members.remove("c").unwrap();
+    shared
+        .members
+        .insert("c".into(), tagged(c, "nostream", "true"));
+    shared_seen(&mut state, shared, true, sent_at + 10);
+    let effects = see(&mut state, false, vec![], sent_at + 20);
+    let made: Vec<String> = changes(&effects).iter().map(ToString::to_string).collect();
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert!(made[0].contains('b'), "{made:?}");
+    carried_out(&mut state, sent_at + 30);
+    let mut of_c = slot("c", 7);
+    state.slots.owned.insert("c".into());
+    let there = vec![slot("b", 90), of_c.clone()];
+    let made = changes(&see(&mut state, false, there, sent_at + 3_000));
+    assert_eq!(made.len(), 1, "one that is left from before goes: {made:?}");
+    of_c.active = true;
+    carried_out(&mut state, sent_at + 3_010);
+    let there = vec![slot("b", 90), of_c];
+    let made = changes(&see(&mut state, false, there, sent_at + 6_000));
+    assert!(made.is_empty(), "while it is used it stays: {made:?}");
 }

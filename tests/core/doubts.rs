@@ -239,6 +239,16 @@ fn asked_for_b(by_hand: bool) -> (State, u64) {
 
 /// A reading: my WAL ends at `end`, and `b` has confirmed so much of it.
 fn seen(state: &mut State, end: u64, confirmed: u64, now: u64) -> Vec<Effect> {
+    seen_as_of(state, end, confirmed, (now, now))
+}
+
+/// The same, with when it was asked for.
+fn seen_as_of(
+    state: &mut State,
+    end: u64,
+    confirmed: u64,
+    (asked_at, now): (u64, u64),
+) -> Vec<Effect> {
     let sender = Walsender {
         client_addr: None,
         name: "b".into(),
@@ -251,6 +261,7 @@ fn seen(state: &mut State, end: u64, confirmed: u64, now: u64) -> Vec<Effect> {
     let facts = PgFacts {
         lsn: Lsn(end),
         walsenders: vec![sender],
+        asked_at,
         ..facts(false)
     };
     step(state, Event::PgSeen(facts), now)
@@ -270,6 +281,17 @@ fn nothing_is_stopped_for_a_member_whose_receiver_hangs() {
             effects.extend(seen(&mut state, at, 50, at));
         }
         assert!(!begins(&effects), "{effects:?}");
+        // Nor for what an answer says that was on its way when somebody asked. Found by an attack:
+        // the commit of a moment before was not in it, and writes stopped for a quarter of a minute.
+        let (mut state, now) = asked_for_b(by_hand);
+        let mut effects = seen_as_of(&mut state, 100, 100, (now - 1, now + 60));
+        assert!(effects.contains(&Effect::Look), "{effects:?}");
+        effects.extend(seen(&mut state, 200, 100, now + 70));
+        for at in (now + 100..now + 4_000).step_by(100) {
+            effects.extend(seen(&mut state, at, 100, at));
+        }
+        assert!(!begins(&effects), "{effects:?}");
+        assert!(state.refusal.is_some());
         // One that goes on receiving need not have what is written meanwhile.
         let (mut state, now) = asked_for_b(by_hand);
         let mut effects = seen(&mut state, 200, 50, now + 10);

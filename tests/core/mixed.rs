@@ -213,16 +213,16 @@ fn a_switchover_to_a_patroni_goes_through_the_object_that_it_reads() {
     };
     let seen = PgFacts {
         walsenders: vec![sender],
+        asked_at: sent_at + 25,
         ..facts(false)
     };
-    step(&mut state, Event::PgSeen(seen), sent_at + 10);
     let mut shared = state.shared.as_deref().cloned().unwrap();
     shared.members.get_mut("b").unwrap().patroni = true;
     shared.failover.from = Some("a".into());
     shared.failover.to = Some("b".into());
     shared.failover.resource_version = Some("9".into());
     shared_seen(&mut state, shared, false, sent_at + 20);
-    tick(&mut state, sent_at + 30);
+    step(&mut state, Event::PgSeen(seen), sent_at + 30);
     let handover = state.handover.as_ref().expect("a handover");
     assert_eq!(handover.to.as_deref(), Some("b"));
     // The request stays for the one who is named.

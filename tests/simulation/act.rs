@@ -136,6 +136,9 @@ pub(crate) enum Act {
     Probe {
         node: usize,
     },
+    Look {
+        node: usize,
+    },
     Stream {
         node: usize,
     },

@@ -154,6 +154,10 @@ impl World {
             Effect::Clone { from } if from == NOBODY => {
                 self.finish(node, Op::Clone, Some(ARCHIVE), (300, 3_000));
             }
+            Effect::Look => {
+                let delay = self.rng.range(1, 20);
+                self.schedule(delay, Act::Look { node });
+            }
             Effect::AskEnd { with, number } => {
                 let from = self.source(node, &with);
                 let cut = self.nodes[node].cut_peers || self.nodes[from].cut_peers;

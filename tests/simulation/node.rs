@@ -172,6 +172,7 @@ impl World {
                 self.probe(node);
                 self.schedule(200, Act::Probe { node });
             }
+            Act::Look { node } => self.probe(node),
             Act::StartAgent { node, guardian } => self.start_agent(node, guardian),
             Act::StartPod { node, new_uid } => self.start_pod(node, new_uid),
             Act::HungCheck {
