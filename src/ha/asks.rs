@@ -134,9 +134,7 @@ impl Turn<'_> {
         let answer = match moved {
             Some(name) if ask.written => Some((true, said(&ask, name))),
             _ if ask.written && record.is_empty() && leader.is_some() => {
-                let why = self.s.refusal.as_ref();
-                let why = why.map_or_else(String::new, |why| format!(": {why}"));
-                Some((false, format!("{what} failed{why}")))
+                Some((false, format!("{what} failed{}", self.why_refused())))
             }
             _ if self.now >= ask.until => {
                 let mut text = format!("{what} status unknown");
@@ -211,6 +209,18 @@ impl Turn<'_> {
         let held = self.s.other_holder()?;
         let member = self.s.shared.as_ref()?.members.get(&held.holder.name)?;
         member.serves_as_leader().then(|| held.holder.name.clone())
+    }
+
+    /// Whoever leads has refused it.
+    fn why_refused(&self) -> String {
+        match (&self.s.refusal, self.s.other_holder()) {
+            (Some(why), _) => format!(": {why}"),
+            (None, Some(held)) => {
+                let name = &held.holder.name;
+                format!(": {name}, which leads, says why in its explanations (GET /explain)")
+            }
+            (None, None) => String::new(),
+        }
     }
 
     /// What a failover by hand would have needed, for people.

@@ -319,6 +319,37 @@ fn a_failover_that_nobody_could_carry_out_is_taken_back() {
 }
 
 #[test]
+fn a_refusal_of_the_leader_is_looked_for_at_the_leader() {
+    // Found by an attack: any member may be asked, and the others know no reason.
+    let mut state = replica();
+    read(&mut state, held("b", 5, 50), START + 10);
+    let ask = Ask::Failover {
+        to: "c".into(),
+        accepts_loss: false,
+    };
+    step(&mut state, Event::Asked { id: 7, ask }, START + 20);
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    shared
+        .members
+        .insert("b".into(), member("running", "primary"));
+    shared.failover.to = Some("c".into());
+    shared.failover.resource_version = Some("9".into());
+    shared_seen(&mut state, shared.clone(), true, START + 30);
+    shared.failover.to = None;
+    shared.failover.resource_version = Some("10".into());
+    let effects = shared_seen(&mut state, shared, true, START + 40);
+    let answer = effects.iter().find_map(|effect| match effect {
+        Effect::Answer { id: 7, text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    let answer = answer.expect("an answer");
+    assert!(
+        answer.starts_with("Failover failed: b, which leads, says why"),
+        "{answer}"
+    );
+}
+
+#[test]
 fn a_word_that_commits_may_be_lost_takes_the_place_of_what_nobody_can_carry_out() {
     // Found by review: a request that a member had written and forgotten was in the way for good.
     for (silent_ms, accepts_loss, takes_place) in [
