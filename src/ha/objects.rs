@@ -18,7 +18,7 @@ impl Turn<'_> {
         let recent = self.now < self.s.shared_written_at + 2 * self.s.budgets.renew_ms;
         if let Some(known) = &self.s.shared
             && (!quorum || recent)
-            && keep_newer(&mut shared, known)
+            && keep_newer(&mut shared, known, recent)
             && (quorum || !recent)
             && self.may("look-again", self.s.budgets.renew_ms)
         {
@@ -87,7 +87,7 @@ impl Turn<'_> {
 }
 
 /// Keep what is known to be newer than this sight; whether anything was.
-fn keep_newer(seen: &mut Arc<Shared>, known: &Shared) -> bool {
+fn keep_newer(seen: &mut Arc<Shared>, known: &Shared, recent: bool) -> bool {
     let config = is_older(
         seen.config.resource_version.as_deref(),
         known.config.resource_version.as_deref(),
@@ -100,6 +100,9 @@ fn keep_newer(seen: &mut Arc<Shared>, known: &Shared) -> bool {
         seen.failover.resource_version.as_deref(),
         known.failover.resource_version.as_deref(),
     );
+    // The first request makes the object, and a cache that has not heard of it shows none: whoever
+    // asked would be told that it failed.
+    let failover = failover || (recent && seen.failover.resource_version.is_none());
     if config {
         Arc::make_mut(seen).config.clone_from(&known.config);
     }

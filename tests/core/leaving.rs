@@ -319,6 +319,38 @@ fn a_failover_that_nobody_could_carry_out_is_taken_back() {
 }
 
 #[test]
+fn the_first_request_has_not_failed_because_a_cache_does_not_show_it_yet() {
+    // Found on a running cluster: it was answered after 11 ms, and carried out after that.
+    for (after_ms, failed) in [(5, false), (20_000, true)] {
+        let mut state = replica();
+        read(&mut state, held("b", 5, 50), START + 10);
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared
+            .members
+            .insert("b".into(), member("running", "primary"));
+        shared_seen(&mut state, shared.clone(), true, START + 15);
+        let ask = Ask::Failover {
+            to: "c".into(),
+            accepts_loss: false,
+        };
+        let mut effects = step(&mut state, Event::Asked { id: 7, ask }, START + 20);
+        let what = effects.iter().find_map(|effect| match effect {
+            Effect::WriteShared(what) => Some(what.clone()),
+            _ => None,
+        });
+        let (what, outcome) = (what.expect("the request"), Outcome::Done("9".into()));
+        let written = Event::SharedWritten { what, outcome };
+        effects.extend(step(&mut state, written, START + 30));
+        let late = START + 30 + after_ms;
+        effects.extend(shared_seen(&mut state, shared, false, late));
+        let answered = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Answer { id: 7, .. }));
+        assert_eq!(answered, failed, "{effects:?}");
+    }
+}
+
+#[test]
 fn a_refusal_of_the_leader_is_looked_for_at_the_leader() {
     // Found by an attack: any member may be asked, and the others know no reason.
     let mut state = replica();
