@@ -14,6 +14,8 @@ mod members;
 mod parameters;
 #[path = "postgres/rewinding.rs"]
 mod rewinding;
+#[path = "postgres/rewound_wal.rs"]
+mod rewound_wal;
 #[path = "postgres/serving.rs"]
 mod serving;
 #[path = "postgres/slots.rs"]

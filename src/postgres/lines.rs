@@ -17,7 +17,7 @@ use std::time::Duration;
 const COMPARED_BYTES: u64 = 64 << 10;
 
 /// The segment's file name without its timeline, for the last byte before `lsn`.
-fn segment_name(lsn: Lsn, wal_segment_bytes: u64) -> String {
+pub(super) fn segment_name(lsn: Lsn, wal_segment_bytes: u64) -> String {
     let number = lsn.0.saturating_sub(1) / wal_segment_bytes.max(1);
     let per_file_id = (1 << 32) / wal_segment_bytes.max(1);
     format!("{:08X}{:08X}", number / per_file_id, number % per_file_id)

@@ -31,6 +31,7 @@ pub mod post_bootstrap;
 pub mod probe;
 pub mod quote;
 pub mod rewind;
+mod rewind_wal;
 pub mod room;
 pub mod scratch;
 pub mod session;

@@ -12,7 +12,7 @@ use super::control_data::{ControlData, ControlError};
 use super::session::{Session, SqlError};
 use super::stage::{Kind, Stage, StageError};
 use super::version::Installation;
-use super::{Postgres, Source, basebackup, quote, stale, start};
+use super::{Postgres, Source, basebackup, quote, rewind_wal, stale, start};
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -25,7 +25,18 @@ pub enum RewindError {
     NotStarted(NotStarted),
     /// The directory cannot be started any more: only a clone may replace it.
     #[error("the rewind broke off, only a clone can replace the directory now: {0}")]
-    Broken(BootstrapError),
+    Broken(Broken),
+}
+
+/// What broke a rewind.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// `pg_rewind` failed, or a file could not be written or moved.
+    #[error(transparent)]
+    Failed(#[from] BootstrapError),
+    /// The server would wait for it for ever.
+    #[error("recovery needs the WAL segment {0}, and neither this directory nor the leader has it")]
+    WalGone(String),
 }
 
 /// Why a rewind did not begin.
@@ -166,7 +177,8 @@ fn single_user(
 }
 
 /// Rewinds the directory to `source`, the leader, and makes it a standby of it. The leader must be
-/// [ready](leader_ready_for_rewind). `deadline` counts for each of the programs.
+/// [ready](leader_ready_for_rewind). `deadline` counts for each of the programs. A directory whose
+/// recovery could not be finished counts as broken.
 pub async fn rewind(
     pg: &Postgres,
     installation: &Installation,
@@ -176,7 +188,10 @@ pub async fn rewind(
     let stage = prepare(pg, installation, source, deadline).await?;
     let target = stage.target();
     let ran = child::run(pg_rewind(pg, installation, source, &target), deadline).await;
-    ran.map_err(|error| RewindError::Broken(error.into()))?;
+    ran.map_err(|error| broken(error.into()))?;
+    if let Some(segment) = rewind_wal::missing(pg, source, &target).await {
+        return Err(RewindError::Broken(Broken::WalGone(segment)));
+    }
     let (pg, source) = (pg.clone(), source.clone());
     let finish = move || -> Result<(), BootstrapError> {
         basebackup::become_standby(&pg, &stage.target(), Some(&source))?;
@@ -185,9 +200,11 @@ pub async fn rewind(
     let finished = tokio::task::spawn_blocking(finish)
         .await
         .map_err(BootstrapError::from);
-    finished
-        .and_then(|result| result)
-        .map_err(RewindError::Broken)
+    finished.and_then(|result| result).map_err(broken)
+}
+
+fn broken(error: BootstrapError) -> RewindError {
+    RewindError::Broken(error.into())
 }
 
 /// Everything that may fail without harm.
