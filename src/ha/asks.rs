@@ -164,7 +164,7 @@ impl Turn<'_> {
     }
 
     /// Nobody could carry out what stands in the record, or refuse it: a person's word that commits
-    /// may be lost takes its place. Else it would be refused for as long as the other is waited for.
+    /// may be lost takes its place, and is not refused for as long as the other is waited for.
     fn nobody_leads(&self) -> bool {
         matches!(self.vacancy(), Vacancy::Free { .. })
     }

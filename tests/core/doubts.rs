@@ -282,7 +282,7 @@ fn nothing_is_stopped_for_a_member_whose_receiver_hangs() {
         }
         assert!(!begins(&effects), "{effects:?}");
         // Nor for what an answer says that was on its way when somebody asked. Found by an attack:
-        // the commit of a moment before was not in it, and writes stopped for a quarter of a minute.
+        // the commit of a moment before was not in it, and writes stopped for 15 s.
         let (mut state, now) = asked_for_b(by_hand);
         let mut effects = seen_as_of(&mut state, 100, 100, (now - 1, now + 60));
         assert!(effects.contains(&Effect::Look), "{effects:?}");

@@ -222,7 +222,7 @@ fn a_primary_does_not_go_down_for_itself_or_for_another_database() {
 
 #[test]
 fn the_set_of_a_standby_cluster_names_nobody_of_a_quorum_before_it_who_may_lack_commits() {
-    // Found by the simulator (seed 109530): the cluster had been a primary's. Who took it over named
+    // Found by the simulator (seed 109530): who took over what had been a primary's cluster named
     // all that had been in the quorum, and when the cluster was promoted, one of them led that had
     // confirmed nothing for a while: acknowledged commits were gone.
     for (quorum, named) in [(0, vec!["b", "c"]), (1, vec!["b"])] {

@@ -8,7 +8,7 @@ use pgwarden::ha::cloning::NOBODY;
 use pgwarden::ha::effect::{Effect, Stop};
 use pgwarden::ha::event::{Event, Op};
 use pgwarden::ha::lock::{Place, Proof, ProofKind};
-use pgwarden::ha::model::{Identity, Lsn, fork_elsewhere};
+use pgwarden::ha::model::{Identity, Lsn, Name, fork_elsewhere};
 use pgwarden::ha::quorum::SyncSetting;
 
 impl World {
@@ -102,6 +102,18 @@ impl World {
         }
     }
 
+    fn ask_end(&mut self, node: usize, life: Life, with: Name, number: u64) {
+        let from = self.source(node, &with);
+        let cut = self.nodes[node].cut_peers || self.nodes[from].cut_peers;
+        let theirs = self.nodes[from].server.as_ref();
+        let answers = theirs.is_some_and(|s| s.started && !s.frozen) && !cut;
+        if let Some(disk) = self.nodes[from].dir.whole().filter(|_| answers) {
+            let lsn = Lsn(disk.log.len() as u64);
+            let delay = self.rng.range(2, 300);
+            self.tell(delay, node, life, Event::EndSaid { with, number, lsn });
+        }
+    }
+
     pub(crate) fn run_postgres_effect(&mut self, node: usize, life: Life, effect: Effect) {
         let generation = self.nodes[node]
             .server
@@ -158,17 +170,7 @@ impl World {
                 let delay = self.rng.range(1, 20);
                 self.schedule(delay, Act::Look { node });
             }
-            Effect::AskEnd { with, number } => {
-                let from = self.source(node, &with);
-                let cut = self.nodes[node].cut_peers || self.nodes[from].cut_peers;
-                let theirs = self.nodes[from].server.as_ref();
-                let answers = theirs.is_some_and(|s| s.started && !s.frozen) && !cut;
-                if let Some(disk) = self.nodes[from].dir.whole().filter(|_| answers) {
-                    let lsn = Lsn(disk.log.len() as u64);
-                    let delay = self.rng.range(2, 300);
-                    self.tell(delay, node, life, Event::EndSaid { with, number, lsn });
-                }
-            }
+            Effect::AskEnd { with, number } => self.ask_end(node, life, with, number),
             Effect::Clone { from } => {
                 let source = self.source(node, &from);
                 self.finish(node, Op::Clone, Some(source), (300, 3_000));
