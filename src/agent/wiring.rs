@@ -6,7 +6,7 @@ use crate::guardian::protocol::Hello;
 use crate::ha::budgets::{Budgets, Overrides};
 use crate::ha::cascade::StreamTags;
 use crate::ha::lock::Place;
-use crate::ha::model::{Identity, forbids};
+use crate::ha::model::{Identity, forbids, streams_nothing};
 use crate::postgres::version::Installation;
 use crate::postgres::{Credentials as Login, Postgres, ProgramOption, quote};
 use crate::runner::configuration;
@@ -177,7 +177,7 @@ pub fn nofailover(settings: &Settings) -> bool {
 pub fn stream_tags(settings: &Settings) -> StreamTags {
     let tags = &settings.tags;
     StreamTags {
-        nostream: tags.get("nostream").is_some_and(|tag| tag == "true"),
+        nostream: streams_nothing(tags),
         replicatefrom: tags.get("replicatefrom").cloned(),
     }
 }

@@ -245,6 +245,11 @@ pub fn forbids(tags: &BTreeMap<String, String>, switch: &str, priority: &str) ->
     }
 }
 
+/// The tag `nostream`: WAL comes from an archive alone.
+pub fn streams_nothing(tags: &BTreeMap<String, String>) -> bool {
+    tags.get("nostream").is_some_and(|tag| tag == "true")
+}
+
 /// A priority that is not there, or not a number, is 1.
 fn priority(tags: &BTreeMap<String, String>, tag: &str) -> i64 {
     let value = tags.get(tag);
@@ -270,7 +275,7 @@ impl Member {
 
     /// The tag makes it take its WAL from an archive: no slot waits for it.
     pub fn nostream(&self) -> bool {
-        self.tags.get("nostream").is_some_and(|tag| tag == "true")
+        streams_nothing(&self.tags)
     }
 
     /// The greater, the sooner it becomes a synchronous standby.

@@ -262,23 +262,26 @@ fn a_slot_outlives_its_pod_as_long_as_asked() {
     assert!(state.slots.seen.contains_key("b"));
 }
 
+/// Somebody asks for a failover to `c`.
+fn asked_for_c(state: &mut State, accepts_loss: bool, now: u64) -> Vec<Effect> {
+    let to = "c".to_owned();
+    let ask = Ask::Failover { to, accepts_loss };
+    step(state, Event::Asked { id: 7, ask }, now)
+}
+
 #[test]
 fn a_failover_that_nobody_could_carry_out_is_taken_back() {
     // Found by an attack: it stood for minutes, and was carried out when the healthy leader that it
     // had been asked against came back.
     let mut state = replica();
     read(&mut state, held("b", 5, 50), START + 10);
-    let ask = Ask::Failover {
-        to: "c".into(),
-        accepts_loss: false,
-    };
     let asked = |effects: &[Effect]| {
         effects.iter().find_map(|effect| match effect {
             Effect::WriteShared(SharedWrite::Failover { to, .. }) => Some(to.clone()),
             _ => None,
         })
     };
-    let effects = step(&mut state, Event::Asked { id: 7, ask }, START + 20);
+    let effects = asked_for_c(&mut state, false, START + 20);
     assert_eq!(asked(&effects), Some(Some("c".into())));
     let what = SharedWrite::Failover {
         from: None,
@@ -329,11 +332,7 @@ fn the_first_request_has_not_failed_because_a_cache_does_not_show_it_yet() {
             .members
             .insert("b".into(), member("running", "primary"));
         shared_seen(&mut state, shared.clone(), true, START + 15);
-        let ask = Ask::Failover {
-            to: "c".into(),
-            accepts_loss: false,
-        };
-        let mut effects = step(&mut state, Event::Asked { id: 7, ask }, START + 20);
+        let mut effects = asked_for_c(&mut state, false, START + 20);
         let what = effects.iter().find_map(|effect| match effect {
             Effect::WriteShared(what) => Some(what.clone()),
             _ => None,
@@ -355,11 +354,7 @@ fn a_refusal_of_the_leader_is_looked_for_at_the_leader() {
     // Found by an attack: any member may be asked, and the others know no reason.
     let mut state = replica();
     read(&mut state, held("b", 5, 50), START + 10);
-    let ask = Ask::Failover {
-        to: "c".into(),
-        accepts_loss: false,
-    };
-    step(&mut state, Event::Asked { id: 7, ask }, START + 20);
+    asked_for_c(&mut state, false, START + 20);
     let mut shared = state.shared.as_deref().cloned().unwrap();
     shared
         .members
@@ -397,9 +392,7 @@ fn a_word_that_commits_may_be_lost_takes_the_place_of_what_nobody_can_carry_out(
         let now = START + silent_ms;
         shared_seen(&mut state, shared, true, now);
         read(&mut state, held("b", 5, 50), now + 5);
-        let to = "c".to_owned();
-        let ask = Ask::Failover { to, accepts_loss };
-        let effects = step(&mut state, Event::Asked { id: 7, ask }, now + 10);
+        let effects = asked_for_c(&mut state, accepts_loss, now + 10);
         let written = effects.iter().any(|effect| {
             matches!(effect, Effect::WriteShared(SharedWrite::Failover { to: Some(to), accepts_loss: true, .. }) if to == "c")
         });
