@@ -14,6 +14,8 @@ use pgwarden::ha::slots::SlotRecord;
 use pgwarden::ha::state::State;
 use pgwarden::ha::step::step;
 
+#[path = "core/asked.rs"]
+mod asked;
 #[path = "core/cascade.rs"]
 mod cascade;
 #[path = "core/claimed.rs"]

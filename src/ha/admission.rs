@@ -50,6 +50,28 @@ impl Turn<'_> {
         mine && !self.s.sync_seen
     }
 
+    /// L9: a published set is a trace of a cluster. Without data, only its leader begins again, and
+    /// only where it lists nobody else: that is what a creation which failed leaves behind.
+    pub(super) fn set_lets_me_create(&self) -> Result<(), String> {
+        let record = self.s.sync_record();
+        let me = &self.s.me.name;
+        let others = record.leader.as_ref() != Some(me) || !record.standbys.is_empty();
+        match &record.leader {
+            _ if !self.may_bind() => Ok(()),
+            Some(leader) if others => Err(format!(
+                "I have no data, and the synchronous set of {leader} {:?} is a trace of a cluster: \
+                 waiting for its members; only if all data are lost for good, delete its record",
+                record.standbys
+            )),
+            None if self.s.sync_seen && self.last_holder() != Some(me) => Err(
+                "I have no data, and there has been a synchronous set: waiting for its members; \
+                 only if all data are lost for good, restart this pod"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Commits may have waited for others: a set decides, or there has been one, and no readable
     /// configuration says that none does.
     fn may_bind(&self) -> bool {

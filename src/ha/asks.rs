@@ -169,17 +169,19 @@ impl Turn<'_> {
         matches!(self.vacancy(), Vacancy::Free { .. })
     }
 
-    /// Another takes their place.
+    /// Another takes their place; what is being taken back still is.
     fn drop_asks(&mut self) {
         let text = "another failover, which accepts that commits are lost, took its place";
-        for ask in std::mem::take(&mut self.s.asks) {
-            if !ask.withdrawn {
-                self.emit(Effect::Answer {
-                    id: ask.id,
-                    done: false,
-                    text: text.into(),
-                });
-            }
+        let (withdrawn, dropped) = std::mem::take(&mut self.s.asks)
+            .into_iter()
+            .partition(|ask| ask.withdrawn);
+        self.s.asks = withdrawn;
+        for PendingAsk { id, .. } in dropped {
+            self.emit(Effect::Answer {
+                id,
+                done: false,
+                text: text.into(),
+            });
         }
     }
 

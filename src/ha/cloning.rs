@@ -27,7 +27,7 @@ impl Turn<'_> {
             return self.clone_from(from, "no data here");
         }
         let ttl_ms = self.s.rules.ttl_ms;
-        if self.s.hooks.wanted.copies_without_leader && self.knows_of_a_cluster() {
+        if self.s.hooks.wanted.copies_without_leader && self.cluster_id().is_some() {
             // A leader that is only late is the better source.
             let at = self.s.lock.changed_at + ttl_ms;
             if self.now < at {
@@ -35,8 +35,7 @@ impl Turn<'_> {
             }
             return self.clone_from(NOBODY.to_owned(), "no data here, and nobody leads");
         }
-        let shared = self.s.shared.as_ref();
-        let Some(Initialize::Done(id)) = shared.map(|shared| &shared.config.initialize) else {
+        let Some(id) = self.cluster_id() else {
             return;
         };
         // A leader that is only late takes no longer than this.
@@ -52,10 +51,12 @@ impl Turn<'_> {
         self.leave_to_people(Rule::L9, words);
     }
 
-    fn knows_of_a_cluster(&self) -> bool {
-        let shared = self.s.shared.as_ref();
-        let initialize = shared.map(|shared| &shared.config.initialize);
-        matches!(initialize, Some(Initialize::Done(_)))
+    /// The system identifier of the cluster that exists.
+    pub(super) fn cluster_id(&self) -> Option<&String> {
+        match &self.s.shared.as_ref()?.config.initialize {
+            Initialize::Done(id) => Some(id),
+            Initialize::Running(_) | Initialize::Never => None,
+        }
     }
 
     /// No rewind leads from these data to the leader's.

@@ -124,7 +124,7 @@ impl Turn<'_> {
         if self.s.nofailover {
             return Err("tag nofailover".into());
         }
-        Ok(())
+        self.set_lets_me_create()
     }
 
     /// My data belongs to another cluster.

@@ -104,7 +104,6 @@ impl Turn<'_> {
                 self.stop(Stop::Fast, Rule::StandbyCluster, words);
             }
             (Process::Running { .. }, Some(facts)) => {
-                self.lead_with_this_copy();
                 self.standby_duties(standby, &facts);
             }
             (Process::Down, _) => self.start_standby_leader(standby),
@@ -177,6 +176,9 @@ impl Turn<'_> {
         if itself && !matches!(self.s.pg.data, Some(DataDir::Present(_))) {
             return;
         }
+        if self.refills_from_remote(standby) {
+            return;
+        }
         let Some(data) = self.data_to_lead_with() else {
             return;
         };
@@ -207,6 +209,21 @@ impl Turn<'_> {
         }
     }
 
+    /// A rewind to the remote primary after which the WAL to follow it was gone, or that was cut
+    /// short: nobody in this cluster has what could be copied instead. True: a copy of it is made.
+    fn refills_from_remote(&mut self, standby: &Standby) -> bool {
+        let answer = self.answer_of(standby);
+        let Some((remote, _)) = answer.filter(|(_, at)| self.now < *at + FRESH_MS) else {
+            return false;
+        };
+        let ours = self.cluster_id() == Some(&remote.system_id);
+        let refills = ours && self.s.pg.data == Some(DataDir::Unfinished);
+        if refills {
+            self.clone_from(REMOTE.to_owned(), "what is here cannot be finished");
+        }
+        refills
+    }
+
     fn standby_duties(&mut self, standby: &Standby, facts: &PgFacts) {
         if self.s.shared.is_none() || !self.knows_cluster() {
             return;
@@ -218,6 +235,10 @@ impl Turn<'_> {
         let unknown = self.s.pg.remote.is_none() && standby.host.is_some();
         if unknown && self.may("first AskRemote", FRESH_MS) {
             self.emit(Effect::AskRemote);
+        }
+        if self.s.sync_record().leader.is_none() && !self.s.sync_seen {
+            // No list has said anything of a copy before this one.
+            self.lead_with_this_copy();
         }
         if self.holds_every_commit() || self.failover_to_me() {
             self.note_admission();
@@ -358,6 +379,9 @@ impl Turn<'_> {
             others(listed.cloned().chain(leader.clone()).collect())
         };
         if leader.as_ref() == Some(&me) && record.standbys == standbys && record.quorum == 0 {
+            if streams {
+                self.lead_with_this_copy();
+            }
             return true;
         }
         let words = format!("the members that may lead: {me} and {standbys:?}");

@@ -41,6 +41,9 @@ impl Turn<'_> {
                 None => drop(self.s.slots.seen.insert(slot, self.now)),
             }
         }
+        for slot in self.slots_without_stream() {
+            self.s.slots.seen.remove(&slot);
+        }
         let kept_ms = self.s.rules.member_slots_ttl_ms;
         let (now, paused) = (self.now, self.s.rules.pause);
         let seen = &mut self.s.slots.seen;
@@ -75,6 +78,15 @@ impl Turn<'_> {
         slots
     }
 
+    /// Of the members that take their WAL from an archive: they would never move. So none is kept
+    /// either once such a member is gone.
+    fn slots_without_stream(&self) -> Vec<String> {
+        let shared = self.s.shared.as_ref();
+        let there = shared.into_iter().flat_map(|shared| &shared.members);
+        let nostream = there.filter(|(_, member)| member.nostream());
+        nostream.map(|(name, _)| slot_name(name)).collect()
+    }
+
     /// What there has to be here, but for my own slot; logical ones are only made on a primary.
     fn wanted_slots(&mut self) -> BTreeMap<String, SlotKind> {
         let mine = slot_name(&self.s.me.name);
@@ -87,11 +99,8 @@ impl Turn<'_> {
                 .chain(retained)
                 .collect()
         };
-        // Not kept for a while either, as that of one that is gone: it would never move.
-        let shared = self.s.shared.as_ref();
-        let there = shared.into_iter().flat_map(|shared| &shared.members);
-        for (name, _) in there.filter(|(_, member)| member.nostream()) {
-            members.remove(&slot_name(name));
+        for slot in self.slots_without_stream() {
+            members.remove(&slot);
         }
         let standby = self.follows_another_cluster();
         let mut wanted: BTreeMap<String, SlotKind> = BTreeMap::new();

@@ -10,6 +10,7 @@ use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::{Ask, Op};
 use pgwarden::ha::hooks::{Action, BEFORE_STOP_MS, Guard, PRE_PROMOTE_MS, Role, Wanted};
 use pgwarden::ha::lock::Outcome;
+use pgwarden::ha::shared::SyncRecord;
 
 const ALL: Wanted = Wanted {
     callbacks: true,
@@ -359,5 +360,41 @@ fn a_copy_out_of_a_backup_waits_for_a_leader_that_is_only_late() {
             .find(|at| copies(&tick(&mut state, *at)));
         assert_eq!(at.is_some(), copies_without_leader, "{at:?}");
         assert!(at.is_none_or(|at| at >= START + 6_000), "{at:?}");
+    }
+}
+
+#[test]
+fn a_set_lets_only_its_leader_create_a_cluster_and_only_where_it_lists_nobody() {
+    // Found by review: post_bootstrap failed, another member made data that no set admitted, and
+    // then nobody could begin.
+    let set = |leader: &str, standbys: &[&str]| super::synchronous::set_of(leader, standbys);
+    for (sync, synchronous_mode, claims) in [
+        (set("b", &[]), true, false),
+        (set("b", &[]), false, true),
+        (set("b", &["a"]), true, false),
+        (set("a", &[]), true, true),
+        (set("a", &["b"]), true, false),
+        (SyncRecord::default(), true, true),
+    ] {
+        let budgets = Budgets::for_ttl(6_000).unwrap();
+        let mut state = State::new(identity("a"), Place::default(), false, rules(), budgets);
+        gone(&mut state, START);
+        let mut shared = replica().shared.as_deref().cloned().unwrap();
+        shared.config.initialize = Initialize::Never;
+        shared.config.history.clear();
+        shared.config.rules = Some(Rules {
+            synchronous_mode,
+            ..rules()
+        });
+        shared.sync = sync.clone();
+        shared_seen(&mut state, shared, true, START + 5);
+        let mut left = release("b", 4);
+        left.led_last = Some("b".into());
+        let lock = snapshot(LockState::Released(left), 60);
+        read(&mut state, lock.clone(), START + 10);
+        step(&mut state, Event::DataSeen(DataDir::Empty), START + 20);
+        let claimed = run_until(&mut state, &lock, START + 20, START + 40_000);
+        let case = format!("{sync:?} {synchronous_mode}");
+        assert_eq!(claimed.is_some(), claims, "{case}");
     }
 }

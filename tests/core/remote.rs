@@ -8,7 +8,10 @@ use super::synchronous::{published_names, set_of};
 use super::*;
 use pgwarden::ha::effect::Stop;
 use pgwarden::ha::event::Op;
+use pgwarden::ha::lock::MadeAnew;
+use pgwarden::ha::model::DataDir;
 use pgwarden::ha::remote::{REMOTE, RemoteFacts, Standby};
+use pgwarden::ha::shared::Initialize;
 
 fn set_standby(state: &mut State, standby: Option<Standby>, now: u64) -> Vec<Effect> {
     edit_rules(state, now, |rules| rules.standby = standby)
@@ -277,5 +280,56 @@ fn who_led_a_standby_cluster_without_being_admitted_writes_itself_into_no_set() 
             becomes, expected,
             "{synchronous_mode} {listed:?}: {effects:?}"
         );
+    }
+}
+
+#[test]
+fn a_copy_made_anew_is_not_proven_by_leading_a_standby_cluster() {
+    // Found by review: its volume was lost and filled again, one change switched synchronous mode
+    // off and made a standby cluster, and to lead that was taken for having every commit.
+    for made_anew in [true, false] {
+        let (mut state, now) = standby_leader();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.sync = set_of("b", &["a"]);
+        let mut seen = facts(true);
+        seen.streaming = false;
+        step(&mut state, Event::PgSeen(seen), now + 8);
+        state.lock.made_anew = made_anew.then(MadeAnew::default);
+        state.pg.led_in = None;
+        let effects = shared_seen(&mut state, shared.clone(), true, now + 9);
+        let unproven = state.lock.made_anew.is_some();
+        assert_eq!(unproven, made_anew, "{effects:?}");
+        let admitted = state.pg.led_in.is_some();
+        assert_eq!(admitted, !made_anew, "{effects:?}");
+        // Where the remote primary's WAL arrives, that is what counts, and the set says so.
+        let mut seen = facts(true);
+        seen.sender = Some(("elsewhere".into(), 5432));
+        step(&mut state, Event::PgSeen(seen), now + 10);
+        assert_eq!(state.lock.made_anew.is_some(), made_anew);
+        shared.sync = set_of("a", &[]);
+        shared_seen(&mut state, shared, true, now + 11);
+        assert_eq!(state.lock.made_anew, None);
+    }
+}
+
+#[test]
+fn what_no_rewind_to_the_remote_primary_can_finish_is_copied_from_it() {
+    // Found by review: its WAL was gone, each member gave the lock to the next and lost its
+    // directory in turn, and the remote primary was there to be copied.
+    for (system_id, copies) in [("7", true), ("8", false)] {
+        let (mut state, sent_at) = standby_leader();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.config.initialize = Initialize::Done("7".into());
+        shared_seen(&mut state, shared, true, sent_at + 8);
+        let mut said = remote(2, 90);
+        said.system_id = system_id.into();
+        step(&mut state, Event::RemoteSeen(said), sent_at + 1_000);
+        let why = "stopped".to_owned();
+        step(&mut state, Event::PostmasterGone { why }, sent_at + 1_100);
+        let unfinished = Event::DataSeen(DataDir::Unfinished);
+        let effects = step(&mut state, unfinished, sent_at + 1_101);
+        let from = REMOTE.to_owned();
+        let copied = effects.contains(&Effect::Clone { from });
+        assert_eq!(copied, copies, "{effects:?}");
     }
 }

@@ -135,13 +135,9 @@ fn a_leader_makes_what_is_missing_and_touches_nothing_of_others() {
     let effects = see(&mut state, false, vec![strangers.clone()], sent_at + 2_000);
     assert_eq!(changes(&effects), []);
     carried_out(&mut state, sent_at + 3_000);
-    let there = vec![
-        strangers,
-        used("b", 90),
-        used("c", 90),
-        slot("site_b", 80),
-        feed(70),
-    ];
+    let members = [used("b", 90), used("c", 90)];
+    let mut there = vec![strangers, slot("site_b", 80), feed(70)];
+    there.extend(members);
     let effects = see(&mut state, false, there, sent_at + 3_100);
     assert_eq!(changes(&effects), []);
 }
@@ -160,6 +156,24 @@ fn the_slot_of_a_member_that_is_gone_is_kept_for_a_while() {
         assert_eq!(kept, minute <= 30, "minute {minute}: {effects:?}");
         carried_out(&mut state, sent_at + minute * 60_000 + 1);
     }
+}
+
+#[test]
+fn no_slot_is_kept_for_a_member_that_took_its_wal_from_an_archive() {
+    // Found by review: when its Pod went, a slot was made for it that nothing would move.
+    let (mut state, sent_at) = leader();
+    let mut shared = state.shared.as_deref().cloned().unwrap();
+    let tags = [("nostream".to_owned(), "true".to_owned())];
+    shared.members.get_mut("b").unwrap().tags = tags.into();
+    state.lock.slots.retained = ["b".to_owned()].into();
+    state.slots.seen_in = None;
+    shared_seen(&mut state, shared.clone(), true, sent_at + 10);
+    see(&mut state, false, vec![used("c", 90)], sent_at + 20);
+    shared.members.remove("b");
+    shared_seen(&mut state, shared, true, sent_at + 30);
+    let effects = see(&mut state, false, vec![used("c", 90)], sent_at + 2_000);
+    assert_eq!(changes(&effects), []);
+    assert!(!state.slots.seen.contains_key("b"), "nor told to others");
 }
 
 #[test]

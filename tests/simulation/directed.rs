@@ -136,8 +136,15 @@ impl World {
 
     pub(crate) fn kill_creator(&mut self, node: usize) {
         self.note(|| format!("FAULT {node}, which creates the cluster, is killed"));
+        let serves = |n: &Node| n.server.as_ref().is_some_and(|server| server.started);
+        let served = serves(&self.nodes[node]);
         self.kill_pod(node);
-        let (delay, new_uid) = (self.rng.range(100, 3_000), self.rng.percent(50));
+        let (mut delay, new_uid) = (self.rng.range(100, 3_000), self.rng.percent(50));
+        // Nobody was promised anything yet; the others may be asked first.
+        if !served && self.rng.percent(50) {
+            Fault::lose_volume(self, node);
+            delay += self.rng.range(0, 3 * TTL_MS);
+        }
         self.schedule(delay, Act::StartPod { node, new_uid });
     }
 }
