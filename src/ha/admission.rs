@@ -40,14 +40,21 @@ impl Turn<'_> {
     /// middle of it, unless another has led by then.
     fn i_create_the_cluster(&self, led_last: Option<&Name>) -> bool {
         let shared = self.s.shared.as_ref();
-        let Some(Initialize::Running(creator)) = shared.map(|s| &s.config.initialize) else {
-            return false;
-        };
-        let me = &self.s.me;
-        let by_an_agent_before = || creator.starts_with(&format!("{} (pod ", me.name));
+        let mine = Initialize::Running(self.s.me.to_string());
+        let exactly = shared.is_some_and(|shared| shared.config.initialize == mine);
         let again = led_last.is_none() && !self.s.sabotaged(Sabotage::CreatorForgotten);
-        let mine = *creator == me.to_string() || (again && by_an_agent_before());
-        mine && !self.s.sync_seen
+        (exactly || (again && self.my_name_creates())) && !self.s.sync_seen
+    }
+
+    /// I create the cluster, or an agent before me did.
+    pub(super) fn my_name_creates(&self) -> bool {
+        let shared = self.s.shared.as_ref();
+        match shared.map(|shared| &shared.config.initialize) {
+            Some(Initialize::Running(creator)) => {
+                creator.starts_with(&format!("{} (pod ", self.s.me.name))
+            }
+            _ => false,
+        }
     }
 
     /// L9: a published set is a trace of a cluster. Without data, only its leader begins again, and
@@ -60,12 +67,13 @@ impl Turn<'_> {
             _ if !self.may_bind() => Ok(()),
             Some(leader) if others => Err(format!(
                 "I have no data, and the synchronous set of {leader} {:?} is a trace of a cluster: \
-                 waiting for its members; only if all data are lost for good, delete its record",
+                 waiting for its members; only if all data are lost for good, delete the cluster's \
+                 objects (the lock and its ConfigMaps) and its Pods, and a new one begins",
                 record.standbys
             )),
             None if self.s.sync_seen && self.last_holder() != Some(me) => Err(
                 "I have no data, and there has been a synchronous set: waiting for its members; \
-                 only if all data are lost for good, restart this pod"
+                 only if all data are lost for good, delete this Pod, and a new cluster begins"
                     .to_owned(),
             ),
             _ => Ok(()),

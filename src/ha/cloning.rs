@@ -2,7 +2,8 @@
 
 use super::effect::{Effect, Rule};
 use super::event::Op;
-use super::model::{Ms, Name};
+use super::model::{DataDir, Ms, Name};
+use super::remote::{REMOTE, Standby};
 use super::shared::Initialize;
 use super::step::Turn;
 
@@ -11,6 +12,9 @@ pub const NOBODY: &str = "no leader";
 
 /// The longest pause after clones that failed.
 const PAUSE_MAX_MS: Ms = 60_000;
+
+/// Copies of the remote primary that may fail before another member tries.
+const FAILED_CLONES_MAX: u32 = 3;
 
 /// Nobody leads: told after so many times D.
 const NOBODY_LEADS_TTLS: Ms = 3;
@@ -35,19 +39,20 @@ impl Turn<'_> {
             }
             return self.clone_from(NOBODY.to_owned(), "no data here, and nobody leads");
         }
-        let Some(id) = self.cluster_id() else {
-            return;
+        let words = match (self.cluster_id(), self.set_lets_me_create()) {
+            (Some(id), _) => format!(
+                "no data here, the cluster {id} has existed, and nobody leads it: give a member \
+                 its volume back; only if all data are lost for good, delete the cluster's objects \
+                 (the lock and its ConfigMaps) and its Pods, and a new one begins"
+            ),
+            (None, Err(words)) => words,
+            (None, Ok(())) => return,
         };
         // A leader that is only late takes no longer than this.
         let told_at = self.s.lock.changed_at + NOBODY_LEADS_TTLS * self.s.rules.ttl_ms;
         if self.now < told_at {
             return self.wake_at(told_at);
         }
-        let words = format!(
-            "no data here, the cluster {id} has existed, and nobody leads it: give a member its \
-             volume back; only if all data are lost for good, delete the cluster's objects (the \
-             lock and its ConfigMaps) and a new one begins"
-        );
         self.leave_to_people(Rule::L9, words);
     }
 
@@ -102,6 +107,28 @@ impl Turn<'_> {
             self.note_fresh_copy();
             self.begin(Op::Clone, Effect::Clone { from });
         }
+    }
+
+    /// A rewind to the remote primary after which the WAL to follow it was gone, or that was cut
+    /// short: nobody in this cluster has what could be copied instead. True: a copy of it is made.
+    pub(super) fn refills_from_remote(&mut self, standby: &Standby) -> bool {
+        let unfinished = self.s.pg.data == Some(DataDir::Unfinished);
+        if !unfinished || standby.host.is_none() || self.clones_in_vain() {
+            return false;
+        }
+        self.ask_remote(standby);
+        let answer = self.answer_of(standby);
+        let ours = answer.is_some_and(|(said, _)| self.cluster_id() == Some(&said.system_id));
+        if ours {
+            self.clone_from(REMOTE.to_owned(), "what is here cannot be finished");
+        }
+        ours
+    }
+
+    /// They failed again and again under this record.
+    fn clones_in_vain(&self) -> bool {
+        let (failed, epoch) = self.s.pg.failed_clones;
+        epoch == self.record_epoch() && failed >= FAILED_CLONES_MAX
     }
 
     /// Each copies everything anew: one that fails again and again must not burden the leader.

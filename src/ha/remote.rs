@@ -36,6 +36,14 @@ pub struct Standby {
     pub port: u16,
 }
 
+impl Standby {
+    /// One of several hosts, as libpq tries them in turn.
+    fn names(&self, (host, port): &(String, u16)) -> bool {
+        let mut hosts = self.host.iter().flat_map(|hosts| hosts.split(','));
+        self.port == *port && hosts.any(|named| named.trim() == host)
+    }
+}
+
 /// What the remote primary says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteFacts {
@@ -131,7 +139,7 @@ impl Turn<'_> {
     }
 
     /// What whoever is to be followed said last, and when.
-    fn answer_of(&self, standby: &Standby) -> Option<&(RemoteFacts, Ms)> {
+    pub(super) fn answer_of(&self, standby: &Standby) -> Option<&(RemoteFacts, Ms)> {
         let remote = self.s.pg.remote.as_ref();
         remote.filter(|(facts, _)| facts.asked == *standby)
     }
@@ -209,21 +217,6 @@ impl Turn<'_> {
         }
     }
 
-    /// A rewind to the remote primary after which the WAL to follow it was gone, or that was cut
-    /// short: nobody in this cluster has what could be copied instead. True: a copy of it is made.
-    fn refills_from_remote(&mut self, standby: &Standby) -> bool {
-        let answer = self.answer_of(standby);
-        let Some((remote, _)) = answer.filter(|(_, at)| self.now < *at + FRESH_MS) else {
-            return false;
-        };
-        let ours = self.cluster_id() == Some(&remote.system_id);
-        let refills = ours && self.s.pg.data == Some(DataDir::Unfinished);
-        if refills {
-            self.clone_from(REMOTE.to_owned(), "what is here cannot be finished");
-        }
-        refills
-    }
-
     fn standby_duties(&mut self, standby: &Standby, facts: &PgFacts) {
         if self.s.shared.is_none() || !self.knows_cluster() {
             return;
@@ -236,7 +229,8 @@ impl Turn<'_> {
         if unknown && self.may("first AskRemote", FRESH_MS) {
             self.emit(Effect::AskRemote);
         }
-        if self.s.sync_record().leader.is_none() && !self.s.sync_seen {
+        let unlisted = self.s.sync_record().leader.is_none() && !self.s.sync_seen;
+        if unlisted || self.my_name_creates() {
             // No list has said anything of a copy before this one.
             self.lead_with_this_copy();
         }
@@ -254,12 +248,11 @@ impl Turn<'_> {
             self.follow_leader(REMOTE.to_owned());
         }
         let followed = idle && self.s.pg.op.is_none();
-        let sender = facts.sender.as_ref().map(|(host, port)| Standby {
-            host: Some(host.clone()),
-            port: *port,
-        });
-        let streams = facts.streaming && sender.as_ref() == Some(standby);
-        if self.keep_standby_set(streams && followed) {
+        let sender = facts.sender.as_ref();
+        let streams = facts.streaming && sender.is_some_and(|sender| standby.names(sender));
+        // Who has no data yet is in no set: the cluster has to be there first.
+        let counts = streams && followed && self.cluster_id().is_some();
+        if self.keep_standby_set(counts) {
             self.keep_records(facts);
         }
     }
@@ -283,7 +276,7 @@ impl Turn<'_> {
         false
     }
 
-    fn ask_remote(&mut self, standby: &Standby) {
+    pub(super) fn ask_remote(&mut self, standby: &Standby) {
         if standby.host.is_some() && self.may("AskRemote", ASK_MS) {
             self.emit(Effect::AskRemote);
         }

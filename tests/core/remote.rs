@@ -315,21 +315,83 @@ fn a_copy_made_anew_is_not_proven_by_leading_a_standby_cluster() {
 #[test]
 fn what_no_rewind_to_the_remote_primary_can_finish_is_copied_from_it() {
     // Found by review: its WAL was gone, each member gave the lock to the next and lost its
-    // directory in turn, and the remote primary was there to be copied.
-    for (system_id, copies) in [("7", true), ("8", false)] {
+    // directory in turn, and the remote primary was there to be copied. A rewind takes its time.
+    for (system_id, failed, copies) in [("7", 0, true), ("7", 3, false), ("8", 0, false)] {
         let (mut state, sent_at) = standby_leader();
         let mut shared = state.shared.as_deref().cloned().unwrap();
         shared.config.initialize = Initialize::Done("7".into());
         shared_seen(&mut state, shared, true, sent_at + 8);
         let mut said = remote(2, 90);
         said.system_id = system_id.into();
-        step(&mut state, Event::RemoteSeen(said), sent_at + 1_000);
+        step(&mut state, Event::RemoteSeen(said), sent_at + 10);
         let why = "stopped".to_owned();
-        step(&mut state, Event::PostmasterGone { why }, sent_at + 1_100);
+        step(&mut state, Event::PostmasterGone { why }, sent_at + 11);
+        let (mut now, mut copied) = (sent_at + 12, false);
+        while now < sent_at + 60_000 {
+            now += 500;
+            tick(&mut state, now);
+            if state.lease.in_flight.is_some() {
+                acknowledge(&mut state, now, now + 5);
+            }
+        }
+        assert!(state.lease.held.is_some(), "it leads all the while");
+        // Nobody else has led meanwhile.
+        state.pg.failed_clones = (failed, None);
         let unfinished = Event::DataSeen(DataDir::Unfinished);
-        let effects = step(&mut state, unfinished, sent_at + 1_101);
-        let from = REMOTE.to_owned();
-        let copied = effects.contains(&Effect::Clone { from });
-        assert_eq!(copied, copies, "{effects:?}");
+        for effects in [
+            step(&mut state, unfinished, now + 6),
+            tick(&mut state, now + 7),
+        ] {
+            let from = REMOTE.to_owned();
+            copied |= effects.contains(&Effect::Clone { from });
+        }
+        assert_eq!(copied, copies, "{system_id} {failed}");
+        // Else another may be able to.
+        assert_eq!(
+            state.stand_aside_until > now,
+            !copies,
+            "{system_id} {failed}"
+        );
+    }
+}
+
+#[test]
+fn a_copy_by_which_a_standby_cluster_began_counts_and_its_first_set_lists_nobody() {
+    // Found by review: without a stream from one host, it would never have been promoted; and who
+    // was listed before anybody had data kept others from beginning again.
+    for (host, creates, counts) in [
+        ("elsewhere", true, true),
+        ("elsewhere", false, false),
+        ("first, elsewhere", false, true),
+    ] {
+        let (mut state, now) = standby_leader();
+        let mut shared = state.shared.as_deref().cloned().unwrap();
+        let wanted = shared.config.rules.as_mut().unwrap();
+        wanted.synchronous_mode = true;
+        wanted.standby = Some(Standby {
+            host: Some(host.into()),
+            port: 5432,
+        });
+        shared.config.initialize = if creates {
+            Initialize::Running(identity("a").to_string())
+        } else {
+            Initialize::Done("7".into())
+        };
+        shared.sync = set_of("a", &[]);
+        let mut seen = facts(true);
+        seen.sender = (host != "elsewhere").then(|| ("elsewhere".into(), 5432));
+        step(&mut state, Event::PgSeen(seen.clone()), now + 8);
+        state.lock.made_anew = Some(MadeAnew::default());
+        shared_seen(&mut state, shared.clone(), true, now + 9);
+        assert_eq!(state.lock.made_anew.is_none(), counts, "{host} {creates}");
+        if creates {
+            seen.sender = Some(("elsewhere".into(), 5432));
+            shared
+                .members
+                .insert("b".into(), member("running", "replica"));
+            shared_seen(&mut state, shared, true, now + 10);
+            let effects = step(&mut state, Event::PgSeen(seen), now + 11);
+            assert_eq!(published_names(&effects), None, "{effects:?}");
+        }
     }
 }
