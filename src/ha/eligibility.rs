@@ -129,9 +129,7 @@ impl Turn<'_> {
 
     /// My data belongs to another cluster.
     pub(super) fn foreign_system_id(&self) -> Option<String> {
-        let Initialize::Done(cluster) = &self.s.shared.as_ref()?.config.initialize else {
-            return None;
-        };
+        let cluster = self.cluster_id()?;
         let mine = match (&self.s.pg.facts, &self.s.pg.data) {
             (Some(facts), _) => &facts.system_id,
             (None, Some(DataDir::Present(data))) => &data.system_id,

@@ -263,9 +263,11 @@ impl Member {
         leads && self.state == "running"
     }
 
-    /// Its PostgreSQL listens there; an address is written as the settings write it.
-    pub fn listens_at(&self, host: &str, port: u16) -> bool {
-        self.port == port && self.host == host
+    /// Its PostgreSQL is one of these, which libpq would try in turn; an address is written as the
+    /// settings write it.
+    pub fn listens_at(&self, hosts: &str, port: u16) -> bool {
+        let mut hosts = hosts.split(',').map(str::trim);
+        self.port == port && hosts.any(|host| host == self.host)
     }
 
     /// The tag forbids it to lead.

@@ -321,9 +321,9 @@ impl Turn<'_> {
     /// to lead elsewhere.
     fn points_at_itself(&mut self, standby: &Standby) -> bool {
         let member = self.s.shared.as_ref().and_then(|shared| {
-            let host = standby.host.as_ref()?;
+            let hosts = standby.host.as_ref()?;
             let mut members = shared.members.iter();
-            let same = members.find(|(_, member)| member.listens_at(host, standby.port));
+            let same = members.find(|(_, member)| member.listens_at(hosts, standby.port));
             same.map(|(name, _)| name.clone())
         });
         // Under a name that does not say so, through a Service or a pooler.

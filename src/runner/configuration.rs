@@ -144,12 +144,12 @@ fn shut_out(context: &Context, old: &Dynamic, new: &Dynamic) -> Option<String> {
 /// A standby cluster of itself would stop its primary and never see another.
 fn follows_itself(members: &Members, old: &Dynamic, new: &Dynamic) -> Option<String> {
     let remote = new.standby_cluster.as_ref()?;
-    let host = remote
+    let hosts = remote
         .host
         .as_ref()
         .filter(|_| old.standby_cluster != new.standby_cluster)?;
     let mut members = members.iter();
-    let own = members.find(|(_, member)| member.listens_at(host, remote.port));
+    let own = members.find(|(_, member)| member.listens_at(hosts, remote.port));
     own.map(|(name, _)| {
         format!(
             "standby_cluster: host and port are those of {name}, a member of this very cluster: \

@@ -93,6 +93,23 @@ impl Section<'_> {
         }
     }
 
+    /// A priority that is not a whole number counts as 1, and one below 0 as 0, as with Patroni:
+    /// whoever wrote `failover_priority: none` to keep a member from leading did not.
+    pub(super) fn judge_priorities(&self, tags: &BTreeMap<String, String>) {
+        let given = |name| tags.get(name).map(|found| (name, found));
+        for (name, found) in known::PRIORITIES.into_iter().filter_map(given) {
+            let counts_as = match found.parse::<i64>() {
+                Err(_) => 1,
+                Ok(..0) => 0,
+                Ok(0..) => continue,
+            };
+            let message = format!(
+                "found {found}; expected a whole number, 0 for never; it counts as {counts_as}"
+            );
+            self.warn(name, message);
+        }
+    }
+
     fn unknown(&self, name: &str, node: &Node, known: &[(&'static str, Kind, Status)]) {
         let hint = known::nearest(name, known.iter().map(|(known, ..)| *known));
         // The very same name elsewhere is a better guess than a similar one here.

@@ -30,7 +30,7 @@ async fn what_would_take_the_cluster_down_or_lose_commits_is_refused() {
     let (member, _) = logging_member(&home, &config);
     wait_for("at first", rest, "/primary", 200).await;
     wait_for("it is stored", rest, "/config", 200).await;
-    let own = json!({ "standby_cluster": { "host": "::ffff:127.0.0.1", "port": sql } });
+    let own = |host: &str| json!({ "standby_cluster": { "host": host, "port": sql } });
     let target = |name: &str| json!({ "postgresql": { "parameters": { name: "0/5000000" } } });
     let lines = |lines: &[&str]| json!({ "postgresql": { "pg_hba": lines } });
     let slots = |name: &str| {
@@ -38,7 +38,8 @@ async fn what_would_take_the_cluster_down_or_lose_commits_is_refused() {
         json!({ "slots": { name: feed } })
     };
     for (change, word) in [
-        (own, "a member of this very cluster"),
+        (own("::ffff:127.0.0.1"), "a member of this very cluster"),
+        (own("elsewhere,127.0.0.1"), "a member of this very cluster"),
         (target("recovery_target_lsn"), "lose them"),
         (target("recovery_target"), "lose them"),
         (target("promote_trigger_file"), "sets it itself"),

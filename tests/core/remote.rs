@@ -165,7 +165,7 @@ fn another_cluster_is_not_followed_and_nothing_is_given_up_for_it() {
 
 #[test]
 fn a_cluster_does_not_follow_a_member_of_its_own() {
-    let (mut state, sent_at) = standby_leader();
+    let (state, sent_at) = standby_leader();
     let mut shared = state.shared.as_deref().cloned().unwrap();
     let own = Member {
         host: "10.0.0.7".into(),
@@ -173,16 +173,20 @@ fn a_cluster_does_not_follow_a_member_of_its_own() {
         ..member("running", "replica")
     };
     shared.members.insert("c".into(), own);
-    shared_seen(&mut state, shared, true, sent_at + 50);
-    let itself = Standby {
-        host: Some("10.0.0.7".into()),
-        port: 5432,
-    };
-    let effects = set_standby(&mut state, Some(itself), sent_at + 100);
-    let follows = |effect: &Effect| matches!(effect, Effect::Follow { .. });
-    assert!(!effects.iter().any(follows), "{effects:?}");
-    let told = state.pg.left_to_people.as_deref().unwrap_or_default();
-    assert!(told.contains("lead to c"), "{told}");
+    // Also as one of several: two members could come to feed each other.
+    for hosts in ["10.0.0.7", "elsewhere, 10.0.0.7"] {
+        let (mut state, shared) = (state.clone(), shared.clone());
+        shared_seen(&mut state, shared, true, sent_at + 50);
+        let itself = Standby {
+            host: Some(hosts.into()),
+            port: 5432,
+        };
+        let effects = set_standby(&mut state, Some(itself), sent_at + 100);
+        let follows = |effect: &Effect| matches!(effect, Effect::Follow { .. });
+        assert!(!effects.iter().any(follows), "{effects:?}");
+        let told = state.pg.left_to_people.as_deref().unwrap_or_default();
+        assert!(told.contains("lead to c"), "{told}");
+    }
 }
 
 #[test]

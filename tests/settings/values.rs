@@ -169,3 +169,16 @@ fn the_kerberos_service_is_for_whoever_copies() {
     assert_eq!(named(&user.rewind).as_deref(), Some("pg"));
     assert_eq!(named(&user.superuser), None);
 }
+
+#[test]
+fn a_priority_that_is_no_number_is_warned_of_and_still_taken() {
+    let tags = |tags: &str| format!("{LEAST}tags: {tags}\n");
+    let text = tags("{failover_priority: many, sync_priority: -3}");
+    let said = problems(&text);
+    let many = "found many; expected a whole number, 0 for never; it counts as 1";
+    has(&said, "warning: tags.failover_priority:", many);
+    has(&said, "warning: tags.sync_priority:", "it counts as 0");
+    good(&text);
+    let said = problems(&tags("{failover_priority: '10', sync_priority: 0}"));
+    assert!(said.is_empty(), "{said:?}");
+}

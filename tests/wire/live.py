@@ -141,7 +141,7 @@ def scenario(playground, lock, seen):
     leader = until("a leader", playground.leader)
     playground.ask(leader, "/config", method="PATCH", body={"pause": True})
     try:
-        until("a pod says that it is paused", lambda: "annotation pod: status.pause" in seen.names, 20)
+        until("a pod says that it is paused", lambda: "annotation pod: status.pause" in seen.names, 60)
     except Failure:
         pass
     playground.ask(leader, "/config", method="PATCH", body={"pause": None})
@@ -155,9 +155,10 @@ def scenario(playground, lock, seen):
         until("another leads", lambda: playground.leader() not in (None, last))
         until("the cluster is settled", playground.settled)
     taken = lambda: playground.ask(last, "/reinitialize", method="POST", body={})[0] == 200
+    started = playground.status(last)["postmaster_start_time"]
     until("a new copy is begun", taken)
-    until("it has begun", lambda: playground.status(last).get("state") == "creating replica")
-    until("it is there", lambda: playground.status(last).get("state") == "running")
+    # The copy itself may be over before it is looked at.
+    until("it is there", lambda: playground.status(last).get("postmaster_start_time", started) != started)
     until("the cluster is settled", playground.settled)
 
 
@@ -166,7 +167,7 @@ def demoted(playground, leader, path, shown=lambda: True):
     follow = lambda whom: playground.ask(leader, "/config", method="PATCH", body={"standby_cluster": whom})
     follow({"host": "127.0.0.1", "port": 1})
     try:
-        until("a standby leader", lambda: playground.ask(leader, path)[0] == 200 and shown(), 30)
+        until("a standby leader", lambda: playground.ask(leader, path)[0] == 200 and shown(), 60)
     except Failure:
         pass
     answer = playground.ask(leader, path)
@@ -182,7 +183,7 @@ def in_quorum(playground, leader, path):
     answers = lambda: [playground.ask(name, path) for name in playground.names]
     mode("quorum")
     try:
-        until("a member of the quorum", lambda: any(status == 200 for status, _, _ in answers()), 30)
+        until("a member of the quorum", lambda: any(status == 200 for status, _, _ in answers()), 60)
     except Failure:
         pass
     found = answers()
@@ -244,7 +245,7 @@ def parameters(result, document, playground):
 
 def proved(result, document, name, proof):
     try:
-        until(f"{name}=", proof, 20)
+        until(f"{name}=", proof, 60)
         here = True
     except Failure:
         here = False

@@ -94,8 +94,8 @@ class Ctl:
     def standby(self):
         """The synchronous standby: the only one that a switchover may go to."""
         self.leader()
-        members = self.playground.view()["members"]
-        return next(m["name"] for m in members if m["role"] == "sync_standby")
+        chosen = lambda: [m["name"] for m in self.playground.view()["members"] if m["role"] == "sync_standby"]
+        return until("a synchronous standby is chosen", chosen)[0]
 
     def started(self, name):
         return self.playground.status(name)["postmaster_start_time"]
@@ -108,21 +108,22 @@ def soon(seconds):
 @test
 def list_in_all_formats(ctl):
     leader = ctl.leader()
-    lags = lambda: {(m["replay_lag"], m["receive_lag"]) for m in ctl.playground.view()["members"] if m["name"] != leader}
     # A receiver counts from the segment's beginning until something comes.
     with sql(ctl.playground, leader) as ask:
         ask("CREATE TABLE something (x int)")
-    until("nobody is behind", lambda: lags() == {(0, 0)})
+    # A member's position is published later than the leader's: only the list itself says when it agrees.
+    lags = lambda rows: {(m["Replay Lag"], m["Receive Lag"]) for m in rows if m["Member"] != leader}
+    listed = lambda: json.loads(ctl.run("list", SCOPE, "-f", "json"))
+    rows = until("nobody is behind", lambda: (rows := listed()) and lags(rows) == {(0, 0)} and rows)
     said = ctl.run("list", SCOPE)
     sysid = ctl.playground.status(leader)["database_system_identifier"]
     contains(said, rf"\+ Cluster: {SCOPE} \({sysid}\)", r"\| Member +\| Host +\| Role +\| State +\| TL \|")
     contains(said, rf"\| {leader} +\| 127.0.0.1:\d+ +\| Leader +\| running +\| +\d+ \|")
     contains(said, r"\| Sync Standby +\| streaming +\|", r"\| Replica +\| streaming +\|")
-    rows = json.loads(ctl.run("list", SCOPE, "-f", "json"))
     equal({row["Member"]: row["Role"] for row in rows}[leader], "Leader", "json")
     for row in rows:
         if row["Member"] != leader:
-            equal((row["State"], row["Replay Lag"], row["Receive Lag"]), ("streaming", 0, 0), row["Member"])
+            equal(row["State"], "streaming", row["Member"])
             contains(row["Replay LSN"], r"^[0-9A-F]+/[0-9A-F]+$")
     for form in ("yaml", "yml"):
         equal(yaml.safe_load(ctl.run("list", SCOPE, "-f", form))[0]["Cluster"], SCOPE, form)
@@ -235,8 +236,8 @@ def restart(ctl):
     replica = ctl.replicas()[0]
     before = {name: ctl.started(name) for name in ctl.playground.names}
     contains(ctl.run("restart", SCOPE, replica, "--force"), rf"Success: restart on member {replica}")
-    after = {name: ctl.started(name) for name in ctl.playground.names}
-    equal([name for name in after if after[name] != before[name]], [replica], "who was restarted")
+    restarted = lambda: [name for name in before if ctl.started(name) != before[name]]
+    until("it alone is restarted", lambda: restarted() == [replica])
     until("the cluster is settled", ctl.playground.settled)
     said = ctl.run("restart", SCOPE, "-r", "replica", "--any", "--force", "--timeout", "60")
     equal(len(re.findall("^Success: restart on member", said, re.MULTILINE)), 1, "--any")
@@ -251,7 +252,8 @@ def restart_of_what_is_pending(ctl):
     ctl.run("edit-config", SCOPE, "--force", "-p", "max_connections=61")
     pending = lambda: [n for n in ctl.playground.names if ctl.playground.status(n).get("pending_restart")]
     until("a restart is pending", lambda: len(pending()) >= 1)
-    contains(ctl.run("list", SCOPE), r"\| Pending restart \|", r"max_connections: 50->61")
+    until("list says why", lambda: "max_connections: 50->61" in ctl.run("list", SCOPE))
+    contains(ctl.run("list", SCOPE), r"\| Pending restart \|")
     ctl.run("restart", SCOPE, "--pending", "--force")
     until("nothing is pending", lambda: not pending())
 
@@ -261,19 +263,19 @@ def restart_scheduled_and_flushed(ctl):
     replica = ctl.replicas()[0]
     said = ctl.run("restart", SCOPE, replica, "--force", "--scheduled", soon(3600))
     contains(said, rf"Success: restart scheduled on member {replica}")
-    until("list shows it", lambda: "Scheduled restart" in ctl.run("list", SCOPE), 20)
+    until("list shows it", lambda: "Scheduled restart" in ctl.run("list", SCOPE))
     said = ctl.run("flush", SCOPE, replica, "restart", "--force")
     contains(said, rf"Success: flush scheduled restart for member {replica}")
     before = ctl.started(replica)
     ctl.run("restart", SCOPE, replica, "--force", "--scheduled", soon(4))
-    until("it is restarted at its time", lambda: ctl.started(replica) != before, 40)
+    until("it is restarted at its time", lambda: ctl.started(replica) != before)
 
 
 @test
 def switchover_scheduled_and_flushed(ctl):
     said = ctl.run("switchover", SCOPE, "--force", "--leader", ctl.leader(), "--scheduled", soon(3600))
     contains(said, "Switchover scheduled")
-    until("list shows it", lambda: "Switchover scheduled at:" in ctl.run("list", SCOPE), 20)
+    until("list shows it", lambda: "Switchover scheduled at:" in ctl.run("list", SCOPE))
     contains(ctl.run("flush", SCOPE, "switchover", "--force"), "Success: scheduled switchover deleted")
 
 
@@ -281,7 +283,7 @@ def switchover_scheduled_and_flushed(ctl):
 def switchover_at_a_set_time(ctl):
     leader, new = ctl.leader(), ctl.standby()
     ctl.run("switchover", SCOPE, "--force", "--leader", leader, "--candidate", new, "--scheduled", soon(6))
-    until("it is carried out", lambda: ctl.playground.leader() == new, 40)
+    until("it is carried out", lambda: ctl.playground.leader() == new)
 
 
 @test
@@ -305,7 +307,7 @@ def pause_and_resume(ctl):
         contains(ctl.run("pause", SCOPE, "--wait"), "cluster management is paused")
         contains(ctl.run("list", SCOPE), "Maintenance mode: on")
         paused = lambda name: ctl.playground.status(name).get("pause")
-        until("all say that they are paused", lambda: all(map(paused, ctl.playground.names)), 15)
+        until("all say that they are paused", lambda: all(map(paused, ctl.playground.names)))
         contains(ctl.run("pause", SCOPE, code=1), "Error: Cluster is already paused")
         said = ctl.run("restart", SCOPE, ctl.replicas()[0], "--force", "--scheduled", soon(3600), code=1)
         contains(said, "Error: Can't schedule restart in the paused state")
@@ -325,10 +327,10 @@ def demote_and_promote_cluster(ctl):
     said = ctl.run("demote-cluster", SCOPE, "--force", "--host", "127.0.0.1", "--port", "1")
     contains(said, "cluster is successfully demoted")
     contains(ctl.run("list", SCOPE), r"\| Standby Leader \|")
-    leads = [m["name"] for m in ctl.playground.view()["members"] if m["role"] == "standby_leader"]
-    equal(len(leads), 1, "standby leaders")
-    codes = [ctl.playground.ask(leads[0], path)[0] for path in ("/standby-leader", "/leader", "/primary")]
-    equal(codes, [200, 200, 503], "the standby leader's checks")
+    leads = lambda: [m["name"] for m in ctl.playground.view()["members"] if m["role"] == "standby_leader"]
+    name = until("one leads the standby cluster", lambda: len(leads()) == 1 and leads())[0]
+    codes = lambda: [ctl.playground.ask(name, path)[0] for path in ("/standby-leader", "/leader", "/primary")]
+    until("the standby leader's checks", lambda: codes() == [200, 200, 503])
     contains(ctl.run("promote-cluster", SCOPE, "--force"), "cluster is successfully promoted")
     until("the cluster is settled", ctl.playground.settled)
 

@@ -109,6 +109,9 @@ pub(super) const SWITCHES: [&str; 5] = [
     "nosync",
 ];
 
+/// Those that are whole numbers.
+pub(super) const PRIORITIES: [&str; 2] = ["failover_priority", "sync_priority"];
+
 /// The known name nearest to a misspelt one, if it is near enough to be meant.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 4);

@@ -33,6 +33,7 @@ pub(super) fn resolve(node: &Node, env: Env<'_>, out: &Problems) -> Option<Setti
     let mut tags = root.text_map("tags", false);
     root.section("tags").judge_tags();
     root.section("tags").switch_tags(&mut tags);
+    root.section("tags").judge_priorities(&tags);
     let log = log(&root.section("log"));
     let mut settings = Settings {
         scope: scope?,
