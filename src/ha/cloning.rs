@@ -110,19 +110,31 @@ impl Turn<'_> {
     }
 
     /// A rewind to the remote primary after which the WAL to follow it was gone, or that was cut
-    /// short: nobody in this cluster has what could be copied instead. True: a copy of it is made.
+    /// short. True: a copy of it is made, or waited for, since nobody else can lead: whoever gives
+    /// the lock up with such a directory does not get it back.
     pub(super) fn refills_from_remote(&mut self, standby: &Standby) -> bool {
         let unfinished = self.s.pg.data == Some(DataDir::Unfinished);
-        if !unfinished || standby.host.is_none() || self.clones_in_vain() {
+        if !unfinished || standby.host.is_none() || self.cluster_id().is_none() {
+            return false;
+        }
+        let alone = !self.has_candidate();
+        if self.clones_in_vain() && !alone {
             return false;
         }
         self.ask_remote(standby);
-        let answer = self.answer_of(standby);
-        let ours = answer.is_some_and(|(said, _)| self.cluster_id() == Some(&said.system_id));
+        let ours = self.remote_is_ours(standby);
         if ours {
             self.clone_from(REMOTE.to_owned(), "what is here cannot be finished");
+        } else if alone && self.answer_of(standby).is_some() {
+            self.explain_foreign();
         }
-        ours
+        ours || alone
+    }
+
+    /// By its last answer it has this cluster's system identifier.
+    pub(super) fn remote_is_ours(&self, standby: &Standby) -> bool {
+        let answer = self.answer_of(standby);
+        answer.is_some_and(|(said, _)| self.cluster_id() == Some(&said.system_id))
     }
 
     /// They failed again and again under this record.

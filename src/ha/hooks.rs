@@ -235,7 +235,8 @@ impl Turn<'_> {
         }
     }
 
-    /// L9: what failed is not kept, and somebody else may begin. True: it is being given back.
+    /// L9: what failed is not kept, and whom no set keeps from it may begin. True: that is on its
+    /// way.
     pub(super) fn give_bootstrap_back(&mut self) -> bool {
         let Some(why) = self.s.hooks.bootstrap_failed.clone() else {
             return false;

@@ -64,6 +64,7 @@ pub mod slot_copies;
 mod slot_keeping;
 pub mod slots;
 mod standby;
+mod standby_set;
 pub mod state;
 pub mod step;
 mod stopping;

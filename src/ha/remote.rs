@@ -12,7 +12,6 @@ use super::event::PgFacts;
 use super::model::{DataDir, HistoryEntry, Member, Ms, Name, Timeline, fork_elsewhere};
 use super::pause::FOREVER;
 use super::rejoin::{Relation, Stand};
-use super::shared::SharedWrite;
 use super::state::{Process, State};
 use super::step::Turn;
 use serde::{Deserialize, Serialize};
@@ -38,7 +37,7 @@ pub struct Standby {
 
 impl Standby {
     /// One of several hosts, as libpq tries them in turn.
-    fn names(&self, (host, port): &(String, u16)) -> bool {
+    pub(super) fn names(&self, (host, port): &(String, u16)) -> bool {
         let mut hosts = self.host.iter().flat_map(|hosts| hosts.split(','));
         self.port == *port && hosts.any(|named| named.trim() == host)
     }
@@ -229,11 +228,7 @@ impl Turn<'_> {
         if unknown && self.may("first AskRemote", FRESH_MS) {
             self.emit(Effect::AskRemote);
         }
-        let unlisted = self.s.sync_record().leader.is_none() && !self.s.sync_seen;
-        if unlisted || self.my_name_creates() {
-            // No list has said anything of a copy before this one.
-            self.lead_with_this_copy();
-        }
+        self.count_copy_if_alone(standby);
         if self.holds_every_commit() || self.failover_to_me() {
             self.note_admission();
         }
@@ -248,8 +243,7 @@ impl Turn<'_> {
             self.follow_leader(REMOTE.to_owned());
         }
         let followed = idle && self.s.pg.op.is_none();
-        let sender = facts.sender.as_ref();
-        let streams = facts.streaming && sender.is_some_and(|sender| standby.names(sender));
+        let streams = self.streams_from_remote(standby, facts);
         // Who has no data yet is in no set: the cluster has to be there first.
         let counts = streams && followed && self.cluster_id().is_some();
         if self.keep_standby_set(counts) {
@@ -307,7 +301,7 @@ impl Turn<'_> {
         Some(mine.compare(remote.timeline, &remote.history, another_line))
     }
 
-    fn explain_foreign(&mut self) {
+    pub(super) fn explain_foreign(&mut self) {
         let theirs = self.s.pg.remote.as_ref().map(|(facts, _)| &facts.system_id);
         let words = format!(
             "standby_cluster: {REMOTE} has the system identifier {}, which is another cluster's: \
@@ -318,73 +312,36 @@ impl Turn<'_> {
     }
 
     /// A cluster that follows itself would never see a primary. It is asked again: the name may come
-    /// to lead elsewhere.
+    /// to lead elsewhere. Where only some of several hosts are its own, the others count.
     fn points_at_itself(&mut self, standby: &Standby) -> bool {
-        let member = self.s.shared.as_ref().and_then(|shared| {
-            let hosts = standby.host.as_ref()?;
-            let mut members = shared.members.iter();
-            let same = members.find(|(_, member)| member.listens_at(hosts, standby.port));
-            same.map(|(name, _)| name.clone())
-        });
+        let hosts = standby.host.iter().flat_map(|hosts| hosts.split(','));
+        let own: Option<Vec<Name>> = hosts
+            .map(|host| self.member_at(host, standby.port))
+            .collect();
+        let member = own.and_then(|own| own.into_iter().next());
         // Under a name that does not say so, through a Service or a pooler.
         let answer = self.answer_of(standby);
         let member = member.or_else(|| answer.and_then(|(facts, _)| facts.member.clone()));
         if let Some(name) = &member {
             self.ask_remote(standby);
-            let words = format!(
-                "standby_cluster: host and port lead to {name}, a member of this very cluster: \
-                 name the primary of another one"
-            );
-            self.leave_to_people(Rule::StandbyCluster, words);
+            self.explain_own(name);
         }
         member.is_some()
     }
 
-    /// The record of the synchronous set in a standby cluster; true: it is as it should be.
-    ///
-    /// Whoever was admitted to the lock, or named by a person, takes the place of the leader before;
-    /// who claimed it under a view that lagged does not. Once the remote primary's WAL arrives,
-    /// every member is as good as any: what they had is in it.
-    fn keep_standby_set(&mut self, streams: bool) -> bool {
-        let record = self.s.sync_record();
-        if record.leader.is_none() && !self.s.rules.synchronous_mode {
-            return true;
-        }
-        let leader = record.leader.clone();
-        let me = self.s.me.name.clone();
-        let others = |names: Vec<Name>| -> Vec<Name> {
-            let mut names: Vec<Name> = names.into_iter().filter(|name| *name != me).collect();
-            names.sort();
-            names.dedup();
-            names
-        };
-        let standbys = if streams {
-            let members = self.s.shared.as_ref().map(|shared| &shared.members);
-            others(members.map_or_else(Vec::new, |members| members.keys().cloned().collect()))
-        } else if leader.as_ref() == Some(&me) || !(self.has_led() || self.failover_to_me()) {
-            return true;
-        } else if self.failover_to_me() || leader.is_none() {
-            Vec::new()
-        } else {
-            // In a quorum each may lack what others have confirmed: not its leader.
-            let all_have_it = record.quorum == 0;
-            let listed = record.standbys.iter().filter(|_| all_have_it);
-            others(listed.cloned().chain(leader.clone()).collect())
-        };
-        if leader.as_ref() == Some(&me) && record.standbys == standbys && record.quorum == 0 {
-            if streams {
-                self.lead_with_this_copy();
-            }
-            return true;
-        }
-        let words = format!("the members that may lead: {me} and {standbys:?}");
-        self.explain_once("sync", Rule::StandbyCluster, words);
-        self.write_shared(SharedWrite::Sync {
-            leader: me,
-            standbys,
-            quorum: 0,
-            expect: record.resource_version,
-        });
-        false
+    /// Whose PostgreSQL listens there, of this cluster's members.
+    pub(super) fn member_at(&self, host: &str, port: u16) -> Option<Name> {
+        let shared = self.s.shared.as_ref()?;
+        let mut members = shared.members.iter();
+        let same = members.find(|(_, member)| member.listens_at(host, port));
+        same.map(|(name, _)| name.clone())
+    }
+
+    pub(super) fn explain_own(&mut self, name: &Name) {
+        let words = format!(
+            "standby_cluster: host and port lead to {name}, a member of this very cluster: name \
+             the primary of another one"
+        );
+        self.leave_to_people(Rule::StandbyCluster, words);
     }
 }

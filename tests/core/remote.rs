@@ -167,14 +167,15 @@ fn another_cluster_is_not_followed_and_nothing_is_given_up_for_it() {
 fn a_cluster_does_not_follow_a_member_of_its_own() {
     let (state, sent_at) = standby_leader();
     let mut shared = state.shared.as_deref().cloned().unwrap();
+    shared.sync = set_of("a", &[]);
     let own = Member {
         host: "10.0.0.7".into(),
         port: 5432,
         ..member("running", "replica")
     };
     shared.members.insert("c".into(), own);
-    // Also as one of several: two members could come to feed each other.
-    for hosts in ["10.0.0.7", "elsewhere, 10.0.0.7"] {
+    // One of several is left out, and what it sends counts for nothing.
+    for (hosts, alone) in [("10.0.0.7", true), ("elsewhere, 10.0.0.7", false)] {
         let (mut state, shared) = (state.clone(), shared.clone());
         shared_seen(&mut state, shared, true, sent_at + 50);
         let itself = Standby {
@@ -184,6 +185,22 @@ fn a_cluster_does_not_follow_a_member_of_its_own() {
         let effects = set_standby(&mut state, Some(itself), sent_at + 100);
         let follows = |effect: &Effect| matches!(effect, Effect::Follow { .. });
         assert!(!effects.iter().any(follows), "{effects:?}");
+        if !alone {
+            assert_eq!(state.pg.left_to_people, None);
+            let mut seen = facts(true);
+            seen.sender = Some(("10.0.0.7".into(), 5432));
+            state.writing_shared = false;
+            let effects = step(&mut state, Event::PgSeen(seen.clone()), sent_at + 101);
+            assert_eq!(published_names(&effects), None, "{effects:?}");
+            let told = state.pg.left_to_people.take();
+            assert!(told.is_some_and(|told| told.contains("lead to c")));
+            // The remote primary's own WAL does.
+            seen.sender = Some(("elsewhere".into(), 5432));
+            state.writing_shared = false;
+            let effects = step(&mut state, Event::PgSeen(seen), sent_at + 102);
+            assert!(published_names(&effects).is_some(), "{effects:?}");
+            continue;
+        }
         let told = state.pg.left_to_people.as_deref().unwrap_or_default();
         assert!(told.contains("lead to c"), "{told}");
     }
@@ -320,9 +337,21 @@ fn a_copy_made_anew_is_not_proven_by_leading_a_standby_cluster() {
 fn what_no_rewind_to_the_remote_primary_can_finish_is_copied_from_it() {
     // Found by review: its WAL was gone, each member gave the lock to the next and lost its
     // directory in turn, and the remote primary was there to be copied. A rewind takes its time.
-    for (system_id, failed, copies) in [("7", 0, true), ("7", 3, false), ("8", 0, false)] {
+    // Found by review: alone it gave the lock up, and never got it back with such a directory.
+    for (system_id, failed, another, copies) in [
+        ("7", 0, true, true),
+        ("7", 3, true, false),
+        ("8", 0, true, false),
+        ("7", 3, false, true),
+        ("8", 0, false, false),
+    ] {
         let (mut state, sent_at) = standby_leader();
         let mut shared = state.shared.as_deref().cloned().unwrap();
+        shared.members.clear();
+        if another {
+            let replica = member("running", "replica");
+            shared.members.insert("b".into(), replica);
+        }
         shared.config.initialize = Initialize::Done("7".into());
         shared_seen(&mut state, shared, true, sent_at + 8);
         let mut said = remote(2, 90);
@@ -349,13 +378,10 @@ fn what_no_rewind_to_the_remote_primary_can_finish_is_copied_from_it() {
             let from = REMOTE.to_owned();
             copied |= effects.contains(&Effect::Clone { from });
         }
-        assert_eq!(copied, copies, "{system_id} {failed}");
+        assert_eq!(copied, copies, "{system_id} {failed} {another}");
         // Else another may be able to.
-        assert_eq!(
-            state.stand_aside_until > now,
-            !copies,
-            "{system_id} {failed}"
-        );
+        let given_up = state.stand_aside_until > now;
+        assert_eq!(given_up, !copies && another, "{system_id} {failed}");
     }
 }
 
@@ -363,10 +389,14 @@ fn what_no_rewind_to_the_remote_primary_can_finish_is_copied_from_it() {
 fn a_copy_by_which_a_standby_cluster_began_counts_and_its_first_set_lists_nobody() {
     // Found by review: without a stream from one host, it would never have been promoted; and who
     // was listed before anybody had data kept others from beginning again.
-    for (host, creates, counts) in [
-        ("elsewhere", true, true),
-        ("elsewhere", false, false),
-        ("first, elsewhere", false, true),
+    // Nor does it wait for a stream where the remote primary answered and the set names it alone.
+    for (host, creates, answered, listed, counts) in [
+        ("elsewhere", true, false, &[][..], true),
+        ("elsewhere", true, false, &["b"], false),
+        ("elsewhere", false, false, &[], false),
+        ("elsewhere", false, true, &[], true),
+        ("elsewhere", false, true, &["b"], false),
+        ("first, elsewhere", false, false, &[], true),
     ] {
         let (mut state, now) = standby_leader();
         let mut shared = state.shared.as_deref().cloned().unwrap();
@@ -381,14 +411,18 @@ fn a_copy_by_which_a_standby_cluster_began_counts_and_its_first_set_lists_nobody
         } else {
             Initialize::Done("7".into())
         };
-        shared.sync = set_of("a", &[]);
+        shared.sync = set_of("a", listed);
         let mut seen = facts(true);
         seen.sender = (host != "elsewhere").then(|| ("elsewhere".into(), 5432));
         step(&mut state, Event::PgSeen(seen.clone()), now + 8);
+        if answered {
+            step(&mut state, Event::RemoteSeen(remote(1, 90)), now + 8);
+        }
         state.lock.made_anew = Some(MadeAnew::default());
         shared_seen(&mut state, shared.clone(), true, now + 9);
-        assert_eq!(state.lock.made_anew.is_none(), counts, "{host} {creates}");
-        if creates {
+        let found = state.lock.made_anew.is_none();
+        assert_eq!(found, counts, "{host} {creates} {answered} {listed:?}");
+        if creates && listed.is_empty() {
             seen.sender = Some(("elsewhere".into(), 5432));
             shared
                 .members
